@@ -22,7 +22,6 @@ for (const template of ["buf.gen.yaml", "buf.gen.go.yaml"]) {
   execFileSync("buf", ["generate", "--template", template, "--output", out], {
     cwd: root,
     stdio: "inherit",
-    // biome-ignore format: one line reads better
     env: { ...process.env, PATH: [join(root, "node_modules/.bin"), process.env["PATH"]].join(delimiter) },
   });
 }
