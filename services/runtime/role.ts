@@ -1,0 +1,47 @@
+import type { DescMethodServerStreaming, DescService } from "@bufbuild/protobuf";
+import type { Client } from "@connectrpc/connect";
+import type { Kysely, Migration } from "kysely";
+import type { Logger } from "pino";
+import type { Clock } from "./clock.ts";
+import type { LoadedConfig } from "./config/load.ts";
+import type { Identity } from "./identity/identity.ts";
+import type { PushCall } from "./mesh/push.ts";
+import type { ServiceImplementation } from "./mesh/registry.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
+
+/** Typed clients of services, wherever those run. */
+export interface Mesh {
+  /** A Connect client; calls take `CallOptions` through `withCallOptions(options)`. */
+  client<S extends DescService>(service: S): Client<S>;
+  /** A server-streaming method in its push form. */
+  push<M extends DescMethodServerStreaming>(method: M): PushCall<M>;
+}
+
+/** Where a role offers its services; every transport and listener serves what is here. */
+export interface ServiceRegistry {
+  add<S extends DescService>(service: S, implementation: ServiceImplementation<S>): void;
+}
+
+/** What a process gives to the roles that it runs. */
+export interface Runtime {
+  readonly config: LoadedConfig;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly mesh: Mesh;
+  readonly services: ServiceRegistry;
+  readonly identity: Identity;
+  /** The role's own PostgreSQL schema, migrated. */
+  database<T>(schema: string, migrations: Readonly<Record<string, Migration>>): Promise<Kysely<T>>;
+  /** A secret of the installation that the named purpose alone uses, derived from the mesh token: 32 bytes. */
+  derivedSecret(purpose: string): Uint8Array;
+  /** Adds a check to /readyz: undefined when ready, else why not. */
+  readiness(name: string, check: () => string | undefined): void;
+}
+
+/** A part of the product that a process can run. Extensions export one as `role`. */
+export interface Role {
+  readonly name: string;
+  /** Builds the role and registers its services. Disposing it ends everything that it started. */
+  start(runtime: Runtime): Promise<AsyncDisposable>;
+}
