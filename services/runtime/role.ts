@@ -3,7 +3,7 @@ import type { Client } from "@connectrpc/connect";
 import type { Kysely, Migration } from "kysely";
 import type { Logger } from "pino";
 import type { Clock } from "./clock.ts";
-import type { LoadedConfig } from "./config/load.ts";
+import type { Settings } from "./config/settings.ts";
 import type { Identity } from "./identity/identity.ts";
 import type { PushCall } from "./mesh/push.ts";
 import type { ServiceImplementation } from "./mesh/registry.ts";
@@ -24,7 +24,7 @@ export interface ServiceRegistry {
 
 /** What a process gives to the roles that it runs. */
 export interface Runtime {
-  readonly config: LoadedConfig;
+  readonly settings: Settings;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
