@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -82,7 +83,10 @@ type AuthenticateResponse struct {
 	//	*AuthenticateResponse_Refusal
 	Outcome isAuthenticateResponse_Outcome `protobuf_oneof:"outcome"`
 	// The revision of the key table that this answer was read at: a later revocation has a higher one.
-	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The store's time when it was read. The principal's times are judged by the store's clock, so that a process whose
+	// own clock is wrong refuses nobody.
+	StoreTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +151,13 @@ func (x *AuthenticateResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *AuthenticateResponse) GetStoreTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StoreTime
+	}
+	return nil
 }
 
 type isAuthenticateResponse_Outcome interface {
@@ -234,7 +245,7 @@ func (x *Refusal) GetKeyId() string {
 // Where to continue.
 type WatchRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The last revision that was seen; 0 to start with none.
+	// The last revision that was seen. 0: none; the watch begins with `reset` at the current revision.
 	AfterRevision int64 `protobuf:"varint,1,opt,name=after_revision,json=afterRevision,proto3" json:"after_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -290,7 +301,9 @@ type WatchRevocationsResponse struct {
 	//	*WatchRevocationsResponse_SnapshotEnd_
 	//	*WatchRevocationsResponse_Heartbeat_
 	//	*WatchRevocationsResponse_Reset_
-	Event         isWatchRevocationsResponse_Event `protobuf_oneof:"event"`
+	Event isWatchRevocationsResponse_Event `protobuf_oneof:"event"`
+	// The store's time when it was read.
+	StoreTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,6 +384,13 @@ func (x *WatchRevocationsResponse) GetReset_() *WatchRevocationsResponse_Reset {
 		if x, ok := x.Event.(*WatchRevocationsResponse_Reset_); ok {
 			return x.Reset_
 		}
+	}
+	return nil
+}
+
+func (x *WatchRevocationsResponse) GetStoreTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StoreTime
 	}
 	return nil
 }
@@ -577,13 +597,15 @@ var File_weir_auth_v1_auth_service_proto protoreflect.FileDescriptor
 
 const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fweir/auth/v1/auth_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x19weir/error/v1/error.proto\x1a\x1bweir/policy/v1/policy.proto\"7\n" +
+	"\x1fweir/auth/v1/auth_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x19weir/error/v1/error.proto\x1a\x1bweir/policy/v1/policy.proto\"7\n" +
 	"\x13AuthenticateRequest\x12 \n" +
-	"\x03key\x18\x01 \x01(\tB\x0e\xbaH\ar\x05\x10\x01\x18\x80\x02\xd0\xf3\x18\x01R\x03key\"\xa9\x01\n" +
+	"\x03key\x18\x01 \x01(\tB\x0e\xbaH\ar\x05\x10\x01\x18\x80\x02\xd0\xf3\x18\x01R\x03key\"\xe4\x01\n" +
 	"\x14AuthenticateResponse\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x17.weir.auth.v1.PrincipalH\x00R\tprincipal\x121\n" +
 	"\arefusal\x18\x02 \x01(\v2\x15.weir.auth.v1.RefusalH\x00R\arefusal\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevisionB\t\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x129\n" +
+	"\n" +
+	"store_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTimeB\t\n" +
 	"\aoutcome\"\x90\x01\n" +
 	"\aRefusal\x122\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.weir.error.v1.ErrorReasonR\x06reason\x12:\n" +
@@ -591,13 +613,15 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"refusalTtl\x12\x15\n" +
 	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"I\n" +
 	"\x17WatchRevocationsRequest\x12.\n" +
-	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\xdf\x03\n" +
+	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\x9a\x04\n" +
 	"\x18WatchRevocationsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12J\n" +
 	"\x06change\x18\x02 \x01(\v20.weir.auth.v1.WatchRevocationsResponse.KeyChangeH\x00R\x06change\x12W\n" +
 	"\fsnapshot_end\x18\x03 \x01(\v22.weir.auth.v1.WatchRevocationsResponse.SnapshotEndH\x00R\vsnapshotEnd\x12P\n" +
 	"\theartbeat\x18\x04 \x01(\v20.weir.auth.v1.WatchRevocationsResponse.HeartbeatH\x00R\theartbeat\x12D\n" +
-	"\x05reset\x18\x05 \x01(\v2,.weir.auth.v1.WatchRevocationsResponse.ResetH\x00R\x05reset\x1a<\n" +
+	"\x05reset\x18\x05 \x01(\v2,.weir.auth.v1.WatchRevocationsResponse.ResetH\x00R\x05reset\x129\n" +
+	"\n" +
+	"store_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x1a<\n" +
 	"\tKeyChange\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x18\n" +
 	"\arevoked\x18\x02 \x01(\bR\arevoked\x1a\r\n" +
@@ -634,27 +658,30 @@ var file_weir_auth_v1_auth_service_proto_goTypes = []any{
 	(*WatchRevocationsResponse_Heartbeat)(nil),   // 7: weir.auth.v1.WatchRevocationsResponse.Heartbeat
 	(*WatchRevocationsResponse_Reset)(nil),       // 8: weir.auth.v1.WatchRevocationsResponse.Reset
 	(*Principal)(nil),                            // 9: weir.auth.v1.Principal
-	(v1.ErrorReason)(0),                          // 10: weir.error.v1.ErrorReason
-	(*durationpb.Duration)(nil),                  // 11: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),                // 10: google.protobuf.Timestamp
+	(v1.ErrorReason)(0),                          // 11: weir.error.v1.ErrorReason
+	(*durationpb.Duration)(nil),                  // 12: google.protobuf.Duration
 }
 var file_weir_auth_v1_auth_service_proto_depIdxs = []int32{
 	9,  // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
 	2,  // 1: weir.auth.v1.AuthenticateResponse.refusal:type_name -> weir.auth.v1.Refusal
-	10, // 2: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
-	11, // 3: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
-	5,  // 4: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
-	6,  // 5: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	7,  // 6: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	8,  // 7: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
-	0,  // 8: weir.auth.v1.AuthService.Authenticate:input_type -> weir.auth.v1.AuthenticateRequest
-	3,  // 9: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
-	1,  // 10: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
-	4,  // 11: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	10, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
+	11, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
+	12, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
+	5,  // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
+	6,  // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	7,  // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	8,  // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
+	10, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
+	0,  // 10: weir.auth.v1.AuthService.Authenticate:input_type -> weir.auth.v1.AuthenticateRequest
+	3,  // 11: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
+	1,  // 12: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
+	4,  // 13: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_weir_auth_v1_auth_service_proto_init() }

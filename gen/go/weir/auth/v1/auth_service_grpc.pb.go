@@ -36,8 +36,9 @@ type AuthServiceClient interface {
 	Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
-	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline; open it again with the last
-	// revision. A revision that is too old to continue from is answered by `reset`: drop every cached principal.
+	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
+	// open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
+	// reached, as after it was restored) is answered by `reset`.
 	WatchRevocations(ctx context.Context, in *WatchRevocationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRevocationsResponse], error)
 }
 
@@ -91,8 +92,9 @@ type AuthServiceServer interface {
 	Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
-	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline; open it again with the last
-	// revision. A revision that is too old to continue from is answered by `reset`: drop every cached principal.
+	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
+	// open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
+	// reached, as after it was restored) is answered by `reset`.
 	WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error
 	mustEmbedUnimplementedAuthServiceServer()
 }

@@ -5,8 +5,8 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
-import type { Duration, DurationJson } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, DurationJson, Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Principal, PrincipalJson } from "./principal_pb.ts";
 import { file_weir_auth_v1_principal } from "./principal_pb.ts";
 import type { ErrorReason, ErrorReasonJson } from "../../error/v1/error_pb.ts";
@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/auth/v1/auth_service.proto.
  */
 export const file_weir_auth_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIosBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKANCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIjoKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0Eh8KDmFmdGVyX3JldmlzaW9uGAEgASgDQge6SAQiAigAIp4DChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSQgoGY2hhbmdlGAIgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5LZXlDaGFuZ2VIABJKCgxzbmFwc2hvdF9lbmQYAyABKAsyMi53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlNuYXBzaG90RW5kSAASRQoJaGVhcnRiZWF0GAQgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABI9CgVyZXNldBgFIAEoCzIsLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVzZXRIABosCglLZXlDaGFuZ2USDgoGa2V5X2lkGAEgASgJEg8KB3Jldm9rZWQYAiABKAgaDQoLU25hcHNob3RFbmQaCwoJSGVhcnRiZWF0GgcKBVJlc2V0QgcKBWV2ZW50MvQBCgtBdXRoU2VydmljZRJqCgxBdXRoZW50aWNhdGUSIS53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVxdWVzdBoiLndlaXIuYXV0aC52MS5BdXRoZW50aWNhdGVSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJ5ChBXYXRjaFJldm9jYXRpb25zEiUud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiYud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZSIUkAIByvMYDQgDGgIIASABKgMIkBwwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
+  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIrsBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIjoKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0Eh8KDmFmdGVyX3JldmlzaW9uGAEgASgDQge6SAQiAigAIs4DChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSQgoGY2hhbmdlGAIgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5LZXlDaGFuZ2VIABJKCgxzbmFwc2hvdF9lbmQYAyABKAsyMi53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlNuYXBzaG90RW5kSAASRQoJaGVhcnRiZWF0GAQgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABI9CgVyZXNldBgFIAEoCzIsLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVzZXRIABIuCgpzdG9yZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBosCglLZXlDaGFuZ2USDgoGa2V5X2lkGAEgASgJEg8KB3Jldm9rZWQYAiABKAgaDQoLU25hcHNob3RFbmQaCwoJSGVhcnRiZWF0GgcKBVJlc2V0QgcKBWV2ZW50MvQBCgtBdXRoU2VydmljZRJqCgxBdXRoZW50aWNhdGUSIS53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVxdWVzdBoiLndlaXIuYXV0aC52MS5BdXRoZW50aWNhdGVSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJ5ChBXYXRjaFJldm9jYXRpb25zEiUud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiYud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZSIUkAIByvMYDQgDGgIIASABKgMIkBwwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
 
 /**
  * A key to check.
@@ -90,6 +90,14 @@ export type AuthenticateResponse = Message<"weir.auth.v1.AuthenticateResponse"> 
    * @generated from field: int64 revision = 3;
    */
   revision: bigint;
+
+  /**
+   * The store's time when it was read. The principal's times are judged by the store's clock, so that a process whose
+   * own clock is wrong refuses nobody.
+   *
+   * @generated from field: google.protobuf.Timestamp store_time = 4;
+   */
+  storeTime?: Timestamp | undefined;
 };
 
 /**
@@ -118,6 +126,14 @@ export type AuthenticateResponseJson = {
    * @generated from field: int64 revision = 3;
    */
   revision?: string;
+
+  /**
+   * The store's time when it was read. The principal's times are judged by the store's clock, so that a process whose
+   * own clock is wrong refuses nobody.
+   *
+   * @generated from field: google.protobuf.Timestamp store_time = 4;
+   */
+  storeTime?: TimestampJson;
 };
 
 /**
@@ -197,7 +213,7 @@ export const RefusalSchema: GenMessage<Refusal, {jsonType: RefusalJson}> = /*@__
  */
 export type WatchRevocationsRequest = Message<"weir.auth.v1.WatchRevocationsRequest"> & {
   /**
-   * The last revision that was seen; 0 to start with none.
+   * The last revision that was seen. 0: none; the watch begins with `reset` at the current revision.
    *
    * @generated from field: int64 after_revision = 1;
    */
@@ -211,7 +227,7 @@ export type WatchRevocationsRequest = Message<"weir.auth.v1.WatchRevocationsRequ
  */
 export type WatchRevocationsRequestJson = {
   /**
-   * The last revision that was seen; 0 to start with none.
+   * The last revision that was seen. 0: none; the watch begins with `reset` at the current revision.
    *
    * @generated from field: int64 after_revision = 1;
    */
@@ -276,6 +292,13 @@ export type WatchRevocationsResponse = Message<"weir.auth.v1.WatchRevocationsRes
     value: WatchRevocationsResponse_Reset;
     case: "reset";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * The store's time when it was read.
+   *
+   * @generated from field: google.protobuf.Timestamp store_time = 6;
+   */
+  storeTime?: Timestamp | undefined;
 };
 
 /**
@@ -318,6 +341,13 @@ export type WatchRevocationsResponseJson = {
    * @generated from field: weir.auth.v1.WatchRevocationsResponse.Reset reset = 5;
    */
   reset?: WatchRevocationsResponse_ResetJson;
+
+  /**
+   * The store's time when it was read.
+   *
+   * @generated from field: google.protobuf.Timestamp store_time = 6;
+   */
+  storeTime?: TimestampJson;
 };
 
 /**
@@ -467,8 +497,9 @@ export const AuthService: GenService<{
   /**
    * Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
    * snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
-   * nothing for 2 s treats its cached principals as stale. The stream ends at its deadline; open it again with the last
-   * revision. A revision that is too old to continue from is answered by `reset`: drop every cached principal.
+   * nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
+   * open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
+   * reached, as after it was restored) is answered by `reset`.
    *
    * @generated from rpc weir.auth.v1.AuthService.WatchRevocations
    */
