@@ -27,10 +27,13 @@ export async function removeLeftovers(prefix: string): Promise<void> {
 
 /** The same for the servers of test processes that no longer run, which nobody else will clean. */
 export async function removeAbandoned(): Promise<void> {
-  const prefixes = (await readdir(sharedMemory)).flatMap((name) => /^weir_(\d+)_\d+_/.exec(name) ?? []);
-  for (const match of new Set(prefixes.filter((text) => text.startsWith("weir_")))) {
-    const pid = Number(match.split("_")[1]);
-    if (!isRunning(pid)) await removeLeftovers(match);
+  const prefixes = new Map<string, number>();
+  for (const name of await readdir(sharedMemory)) {
+    const [prefix, pid] = /^weir_(\d+)_\d+_/.exec(name) ?? [];
+    if (prefix !== undefined && pid !== undefined) prefixes.set(prefix, Number(pid));
+  }
+  for (const [prefix, pid] of prefixes) {
+    if (!isRunning(pid)) await removeLeftovers(prefix);
   }
 }
 
