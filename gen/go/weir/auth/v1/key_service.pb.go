@@ -696,15 +696,15 @@ var File_weir_auth_v1_key_service_proto protoreflect.FileDescriptor
 
 const file_weir_auth_v1_key_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eweir/auth/v1/key_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weir/auth/v1/key.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x1bweir/policy/v1/policy.proto\"\xfe\x04\n" +
+	"\x1eweir/auth/v1/key_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weir/auth/v1/key.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x1bweir/policy/v1/policy.proto\"\x80\x05\n" +
 	"\x10CreateKeyRequest\x12;\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18@2\x11^[A-Za-z0-9._-]+$R\trequestId\x12B\n" +
 	"\n" +
 	"project_id\x18\x02 \x01(\tB#\xbaH r\x1e2\x1c^([a-z0-9][a-z0-9-]{0,62})?$R\tprojectId\x12\x1e\n" +
 	"\x04name\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12S\n" +
-	"\vpermissions\x18\x04 \x03(\tB1\xbaH.\x92\x01+\x10@\x18\x01\"%r#2!^([a-z][a-z_]*\\.[a-z][a-z_]*|\\*)$R\vpermissions\x123\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12U\n" +
+	"\vpermissions\x18\x04 \x03(\tB3\xbaH0\x92\x01-\x10@\x18\x01\"'r%\x18@2!^([a-z][a-z_]*\\.[a-z][a-z_]*|\\*)$R\vpermissions\x123\n" +
 	"\x05reach\x18\x05 \x01(\x0e2\x13.weir.auth.v1.ReachB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05reach\x12/\n" +
 	"\x06models\x18\x06 \x01(\v2\x17.weir.auth.v1.KeyModelsR\x06models\x129\n" +
 	"\n" +
@@ -734,15 +734,15 @@ const file_weir_auth_v1_key_service_proto_rawDesc = "" +
 	"\fshow_revoked\x18\x04 \x01(\bR\vshowRevoked\"a\n" +
 	"\x10ListKeysResponse\x12%\n" +
 	"\x04keys\x18\x01 \x03(\v2\x11.weir.auth.v1.KeyR\x04keys\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x82\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x84\x05\n" +
 	"\x10UpdateKeyRequest\x12B\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB#\xbaH r\x1e2\x1c^([a-z0-9][a-z0-9-]{0,62})?$R\tprojectId\x121\n" +
 	"\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x152\x13^[A-Za-z0-9]{1,32}$R\x05keyId\x12C\n" +
 	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"updateMask\x12\x1c\n" +
-	"\x04name\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12S\n" +
-	"\vpermissions\x18\x05 \x03(\tB1\xbaH.\x92\x01+\x10@\x18\x01\"%r#2!^([a-z][a-z_]*\\.[a-z][a-z_]*|\\*)$R\vpermissions\x12/\n" +
+	"\x04name\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12U\n" +
+	"\vpermissions\x18\x05 \x03(\tB3\xbaH0\x92\x01-\x10@\x18\x01\"'r%\x18@2!^([a-z][a-z_]*\\.[a-z][a-z_]*|\\*)$R\vpermissions\x12/\n" +
 	"\x06models\x18\x06 \x01(\v2\x17.weir.auth.v1.KeyModelsR\x06models\x129\n" +
 	"\n" +
 	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +

@@ -271,7 +271,7 @@ type Postgres struct {
 	// A file that holds the address instead.
 	UrlFile string `protobuf:"bytes,2,opt,name=url_file,json=urlFile,proto3" json:"url_file,omitempty"`
 	// The most connections of this process. Default: 10.
-	ConnectionsMax int32 `protobuf:"varint,3,opt,name=connections_max,json=connectionsMax,proto3" json:"connections_max,omitempty"`
+	ConnectionsMax *int32 `protobuf:"varint,3,opt,name=connections_max,json=connectionsMax,proto3,oneof" json:"connections_max,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -321,8 +321,8 @@ func (x *Postgres) GetUrlFile() string {
 }
 
 func (x *Postgres) GetConnectionsMax() int32 {
-	if x != nil {
-		return x.ConnectionsMax
+	if x != nil && x.ConnectionsMax != nil {
+		return *x.ConnectionsMax
 	}
 	return 0
 }
@@ -386,9 +386,9 @@ func (x *Mesh) GetTokenFile() string {
 type Http struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The longest request body, in bytes. Default: 8388608.
-	BodyBytesMax int64 `protobuf:"varint,1,opt,name=body_bytes_max,json=bodyBytesMax,proto3" json:"body_bytes_max,omitempty"`
+	BodyBytesMax *int64 `protobuf:"varint,1,opt,name=body_bytes_max,json=bodyBytesMax,proto3,oneof" json:"body_bytes_max,omitempty"`
 	// Connections from one address. Default: 1024.
-	ConnectionsPerAddressMax int32 `protobuf:"varint,2,opt,name=connections_per_address_max,json=connectionsPerAddressMax,proto3" json:"connections_per_address_max,omitempty"`
+	ConnectionsPerAddressMax *int32 `protobuf:"varint,2,opt,name=connections_per_address_max,json=connectionsPerAddressMax,proto3,oneof" json:"connections_per_address_max,omitempty"`
 	// Addresses of proxies whose X-Forwarded-For is believed, as CIDR blocks.
 	TrustedProxies []string `protobuf:"bytes,3,rep,name=trusted_proxies,json=trustedProxies,proto3" json:"trusted_proxies,omitempty"`
 	// How long a connection may take to send its headers. Default: 10s.
@@ -402,7 +402,7 @@ type Http struct {
 	// Refuse members of a request that Weir does not know, instead of carrying or naming them. Default: false.
 	Strict bool `protobuf:"varint,8,opt,name=strict,proto3" json:"strict,omitempty"`
 	// Unknown keys that one address may present in a minute before it is told to wait. Default: 600.
-	BadKeysPerMinuteMax int32 `protobuf:"varint,9,opt,name=bad_keys_per_minute_max,json=badKeysPerMinuteMax,proto3" json:"bad_keys_per_minute_max,omitempty"`
+	BadKeysPerMinuteMax *int32 `protobuf:"varint,9,opt,name=bad_keys_per_minute_max,json=badKeysPerMinuteMax,proto3,oneof" json:"bad_keys_per_minute_max,omitempty"`
 	// After this long a stream's status and first chunk are sent although the engine said nothing. Default: 10s.
 	AcceptAfter   *durationpb.Duration `protobuf:"bytes,10,opt,name=accept_after,json=acceptAfter,proto3" json:"accept_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -440,15 +440,15 @@ func (*Http) Descriptor() ([]byte, []int) {
 }
 
 func (x *Http) GetBodyBytesMax() int64 {
-	if x != nil {
-		return x.BodyBytesMax
+	if x != nil && x.BodyBytesMax != nil {
+		return *x.BodyBytesMax
 	}
 	return 0
 }
 
 func (x *Http) GetConnectionsPerAddressMax() int32 {
-	if x != nil {
-		return x.ConnectionsPerAddressMax
+	if x != nil && x.ConnectionsPerAddressMax != nil {
+		return *x.ConnectionsPerAddressMax
 	}
 	return 0
 }
@@ -496,8 +496,8 @@ func (x *Http) GetStrict() bool {
 }
 
 func (x *Http) GetBadKeysPerMinuteMax() int32 {
-	if x != nil {
-		return x.BadKeysPerMinuteMax
+	if x != nil && x.BadKeysPerMinuteMax != nil {
+		return *x.BadKeysPerMinuteMax
 	}
 	return 0
 }
@@ -568,11 +568,11 @@ func (x *Auth) GetPepperFile() string {
 type Router struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Requests that wait for a place, over all models. Default: 1024.
-	QueueMax int32 `protobuf:"varint,1,opt,name=queue_max,json=queueMax,proto3" json:"queue_max,omitempty"`
+	QueueMax *int32 `protobuf:"varint,1,opt,name=queue_max,json=queueMax,proto3,oneof" json:"queue_max,omitempty"`
 	// The longest wait for a place. Default: 60s.
 	QueueTimeout *durationpb.Duration `protobuf:"bytes,2,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
 	// Tries of one request on different replicas before the first byte. Default: 3.
-	AttemptsMax   int32 `protobuf:"varint,3,opt,name=attempts_max,json=attemptsMax,proto3" json:"attempts_max,omitempty"`
+	AttemptsMax   *int32 `protobuf:"varint,3,opt,name=attempts_max,json=attemptsMax,proto3,oneof" json:"attempts_max,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,8 +608,8 @@ func (*Router) Descriptor() ([]byte, []int) {
 }
 
 func (x *Router) GetQueueMax() int32 {
-	if x != nil {
-		return x.QueueMax
+	if x != nil && x.QueueMax != nil {
+		return *x.QueueMax
 	}
 	return 0
 }
@@ -622,8 +622,8 @@ func (x *Router) GetQueueTimeout() *durationpb.Duration {
 }
 
 func (x *Router) GetAttemptsMax() int32 {
-	if x != nil {
-		return x.AttemptsMax
+	if x != nil && x.AttemptsMax != nil {
+		return *x.AttemptsMax
 	}
 	return 0
 }
@@ -640,9 +640,9 @@ type Model struct {
 	// Who publishes it, as the model list shows. Default: weir.
 	OwnedBy string `protobuf:"bytes,4,opt,name=owned_by,json=ownedBy,proto3" json:"owned_by,omitempty"`
 	// Tokens of prompt and answer together. Default: what the engine says.
-	ContextLength int64 `protobuf:"varint,5,opt,name=context_length,json=contextLength,proto3" json:"context_length,omitempty"`
+	ContextLength *int64 `protobuf:"varint,5,opt,name=context_length,json=contextLength,proto3,oneof" json:"context_length,omitempty"`
 	// The most tokens of an answer, for engines that must be told. Default: 4096.
-	MaxOutputTokens int64 `protobuf:"varint,6,opt,name=max_output_tokens,json=maxOutputTokens,proto3" json:"max_output_tokens,omitempty"`
+	MaxOutputTokens *int64 `protobuf:"varint,6,opt,name=max_output_tokens,json=maxOutputTokens,proto3,oneof" json:"max_output_tokens,omitempty"`
 	// A jinja file or a tokenizer folder, relative to this file, for engines that take plain text.
 	ChatTemplate string `protobuf:"bytes,7,opt,name=chat_template,json=chatTemplate,proto3" json:"chat_template,omitempty"`
 	// Models to try, in order, while no replica of this one is open.
@@ -712,15 +712,15 @@ func (x *Model) GetOwnedBy() string {
 }
 
 func (x *Model) GetContextLength() int64 {
-	if x != nil {
-		return x.ContextLength
+	if x != nil && x.ContextLength != nil {
+		return *x.ContextLength
 	}
 	return 0
 }
 
 func (x *Model) GetMaxOutputTokens() int64 {
-	if x != nil {
-		return x.MaxOutputTokens
+	if x != nil && x.MaxOutputTokens != nil {
+		return *x.MaxOutputTokens
 	}
 	return 0
 }
@@ -817,9 +817,9 @@ type Pool struct {
 	// The credential itself: better ${ENGINE_KEY} than the text.
 	EngineKey string `protobuf:"bytes,6,opt,name=engine_key,json=engineKey,proto3" json:"engine_key,omitempty"`
 	// The most choices (n) of one request. Default: 8.
-	ChoicesMax int32 `protobuf:"varint,7,opt,name=choices_max,json=choicesMax,proto3" json:"choices_max,omitempty"`
+	ChoicesMax *int32 `protobuf:"varint,7,opt,name=choices_max,json=choicesMax,proto3,oneof" json:"choices_max,omitempty"`
 	// Requests at one replica at a time. Default: as many as the engine says, else 256.
-	ConcurrencyMax int32 `protobuf:"varint,8,opt,name=concurrency_max,json=concurrencyMax,proto3" json:"concurrency_max,omitempty"`
+	ConcurrencyMax *int32 `protobuf:"varint,8,opt,name=concurrency_max,json=concurrencyMax,proto3,oneof" json:"concurrency_max,omitempty"`
 	// How long an engine may take to its first event. Default: 600s.
 	FirstEventTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=first_event_timeout,json=firstEventTimeout,proto3" json:"first_event_timeout,omitempty"`
 	// How long an engine may be silent between events. Default: 20s.
@@ -827,7 +827,7 @@ type Pool struct {
 	// The longest generation. Default: 3600s.
 	TotalTimeout *durationpb.Duration `protobuf:"bytes,11,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
 	// The longest message from an engine, in bytes. Default: 33554432.
-	ReceiveBytesMax int64 `protobuf:"varint,12,opt,name=receive_bytes_max,json=receiveBytesMax,proto3" json:"receive_bytes_max,omitempty"`
+	ReceiveBytesMax *int64 `protobuf:"varint,12,opt,name=receive_bytes_max,json=receiveBytesMax,proto3,oneof" json:"receive_bytes_max,omitempty"`
 	// Allow addresses that no engine normally has: link-local ones, such as a cloud's metadata server. Default: false.
 	AllowPrivate  bool `protobuf:"varint,13,opt,name=allow_private,json=allowPrivate,proto3" json:"allow_private,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -907,15 +907,15 @@ func (x *Pool) GetEngineKey() string {
 }
 
 func (x *Pool) GetChoicesMax() int32 {
-	if x != nil {
-		return x.ChoicesMax
+	if x != nil && x.ChoicesMax != nil {
+		return *x.ChoicesMax
 	}
 	return 0
 }
 
 func (x *Pool) GetConcurrencyMax() int32 {
-	if x != nil {
-		return x.ConcurrencyMax
+	if x != nil && x.ConcurrencyMax != nil {
+		return *x.ConcurrencyMax
 	}
 	return 0
 }
@@ -942,8 +942,8 @@ func (x *Pool) GetTotalTimeout() *durationpb.Duration {
 }
 
 func (x *Pool) GetReceiveBytesMax() int64 {
-	if x != nil {
-		return x.ReceiveBytesMax
+	if x != nil && x.ReceiveBytesMax != nil {
+		return *x.ReceiveBytesMax
 	}
 	return 0
 }
@@ -1124,9 +1124,9 @@ var File_weir_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xb8\x05\n" +
-	"\x06Config\x12?\n" +
-	"\x05roles\x18\x01 \x03(\tB)\xbaH&\x92\x01#\x18\x01\"\x1fr\x1dR\x04edgeR\x06routerR\acatalogR\x04authR\x05roles\x12.\n" +
+	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xba\x05\n" +
+	"\x06Config\x12A\n" +
+	"\x05roles\x18\x01 \x03(\tB+\xbaH(\x92\x01%\x10\b\x18\x01\"\x1fr\x1dR\x04edgeR\x06routerR\acatalogR\x04authR\x05roles\x12.\n" +
 	"\x06listen\x18\x02 \x01(\v2\x16.weir.config.v1.ListenR\x06listen\x12#\n" +
 	"\bdata_dir\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\adataDir\x124\n" +
 	"\bpostgres\x18\x04 \x01(\v2\x18.weir.config.v1.PostgresR\bpostgres\x12(\n" +
@@ -1152,12 +1152,13 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\x05_portB\r\n" +
 	"\v_admin_portB\f\n" +
 	"\n" +
-	"_mesh_port\"|\n" +
-	"\bPostgres\x12\x16\n" +
-	"\x03url\x18\x01 \x01(\tB\x04\xd0\xf3\x18\x01R\x03url\x12#\n" +
-	"\burl_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\aurlFile\x123\n" +
+	"_mesh_port\"\x9d\x01\n" +
+	"\bPostgres\x12\x1e\n" +
+	"\x03url\x18\x01 \x01(\tB\f\xbaH\x05r\x03\x18\x80 \xd0\xf3\x18\x01R\x03url\x12#\n" +
+	"\burl_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\aurlFile\x128\n" +
 	"\x0fconnections_max\x18\x03 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x0econnectionsMax\"\xcc\x01\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x01H\x00R\x0econnectionsMax\x88\x01\x01B\x12\n" +
+	"\x10_connections_max\"\xcc\x01\n" +
 	"\x04Mesh\x12a\n" +
 	"\x05peers\x18\x01 \x03(\v2\x1f.weir.config.v1.Mesh.PeersEntryB*\xbaH'\x9a\x01$\x10\x10\"\x19r\x17R\x06routerR\acatalogR\x04auth*\x05r\x03\x88\x01\x01R\x05peers\x12'\n" +
 	"\n" +
@@ -1165,11 +1166,11 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"PeersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc4\x05\n" +
-	"\x04Http\x123\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x06\n" +
+	"\x04Http\x128\n" +
 	"\x0ebody_bytes_max\x18\x01 \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x80\x80\x80\x04(\x00R\fbodyBytesMax\x12J\n" +
-	"\x1bconnections_per_address_max\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\x18connectionsPerAddressMax\x12:\n" +
+	"\"\b\x18\x80\x80\x80\x80\x04(\x01H\x00R\fbodyBytesMax\x88\x01\x01\x12O\n" +
+	"\x1bconnections_per_address_max\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x01H\x01R\x18connectionsPerAddressMax\x88\x01\x01\x12:\n" +
 	"\x0ftrusted_proxies\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10\x80\x02\"\x06r\x04\x10\x01\x18@R\x0etrustedProxies\x12Q\n" +
 	"\x0fheaders_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\xd8\x04*\x00R\x0eheadersTimeout\x12Q\n" +
@@ -1179,38 +1180,46 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\x11slowReaderTimeout\x12W\n" +
 	"\x12keepalive_interval\x18\a \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\xd8\x04*\x00R\x11keepaliveInterval\x12\x16\n" +
-	"\x06strict\x18\b \x01(\bR\x06strict\x12A\n" +
-	"\x17bad_keys_per_minute_max\x18\t \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\x13badKeysPerMinuteMax\x12K\n" +
+	"\x06strict\x18\b \x01(\bR\x06strict\x12F\n" +
+	"\x17bad_keys_per_minute_max\x18\t \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x01H\x02R\x13badKeysPerMinuteMax\x88\x01\x01\x12K\n" +
 	"\faccept_after\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\xd8\x04*\x00R\vacceptAfter\"y\n" +
+	"\xaa\x01\a\"\x03\b\xd8\x04*\x00R\vacceptAfterB\x11\n" +
+	"\x0f_body_bytes_maxB\x1e\n" +
+	"\x1c_connections_per_address_maxB\x1a\n" +
+	"\x18_bad_keys_per_minute_max\"y\n" +
 	"\x04Auth\x12F\n" +
 	"\tstale_max\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x052\x00R\bstaleMax\x12)\n" +
 	"\vpepper_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\n" +
-	"pepperFile\"\xaf\x01\n" +
-	"\x06Router\x12(\n" +
-	"\tqueue_max\x18\x01 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\bqueueMax\x12M\n" +
+	"pepperFile\"\xd8\x01\n" +
+	"\x06Router\x12-\n" +
+	"\tqueue_max\x18\x01 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x01H\x00R\bqueueMax\x88\x01\x01\x12M\n" +
 	"\rqueue_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\fqueueTimeout\x12,\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c*\x00R\fqueueTimeout\x121\n" +
 	"\fattempts_max\x18\x03 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\n" +
-	"(\x00R\vattemptsMax\"\xa6\x03\n" +
+	"(\x01H\x01R\vattemptsMax\x88\x01\x01B\f\n" +
+	"\n" +
+	"_queue_maxB\x0f\n" +
+	"\r_attempts_max\"\xd9\x03\n" +
 	"\x05Model\x12<\n" +
 	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12\x1e\n" +
 	"\x04pool\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x04pool\x12+\n" +
 	"\fengine_model\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vengineModel\x12#\n" +
-	"\bowned_by\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\aownedBy\x124\n" +
+	"\bowned_by\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\aownedBy\x129\n" +
 	"\x0econtext_length\x18\x05 \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\rcontextLength\x129\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01H\x00R\rcontextLength\x88\x01\x01\x12>\n" +
 	"\x11max_output_tokens\x18\x06 \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\x0fmaxOutputTokens\x12-\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01H\x01R\x0fmaxOutputTokens\x88\x01\x01\x12-\n" +
 	"\rchat_template\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\fchatTemplate\x121\n" +
 	"\tfallbacks\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\tfallbacks\x12\x1a\n" +
-	"\bdisabled\x18\t \x01(\bR\bdisabled\"g\n" +
+	"\bdisabled\x18\t \x01(\bR\bdisabledB\x11\n" +
+	"\x0f_context_lengthB\x14\n" +
+	"\x12_max_output_tokens\"g\n" +
 	"\x05Alias\x12<\n" +
 	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12 \n" +
 	"\x05model\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\"\x91\x06\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\"\xda\x06\n" +
 	"\x04Pool\x128\n" +
 	"\x02id\x18\x01 \x01(\tB(\xbaH%r#\x10\x01\x18\x80\x012\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x02id\x12@\n" +
 	"\breplicas\x18\x02 \x03(\v2\x17.weir.config.v1.ReplicaB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\breplicas\x12\x16\n" +
@@ -1218,18 +1227,21 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\x0fallowed_members\x18\x04 \x03(\x0e2\x1c.weir.catalog.v1.GatedMemberB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\x0eallowedMembers\x120\n" +
 	"\x0fengine_key_file\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\rengineKeyFile\x12+\n" +
 	"\n" +
-	"engine_key\x18\x06 \x01(\tB\f\xbaH\x05r\x03\x18\x80@\xd0\xf3\x18\x01R\tengineKey\x12+\n" +
+	"engine_key\x18\x06 \x01(\tB\f\xbaH\x05r\x03\x18\x80@\xd0\xf3\x18\x01R\tengineKey\x120\n" +
 	"\vchoices_max\x18\a \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x80\x01(\x00R\n" +
-	"choicesMax\x124\n" +
-	"\x0fconcurrency_max\x18\b \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\x0econcurrencyMax\x12Y\n" +
+	"\xbaH\a\x1a\x05\x18\x80\x01(\x01H\x00R\n" +
+	"choicesMax\x88\x01\x01\x129\n" +
+	"\x0fconcurrency_max\x18\b \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x01H\x01R\x0econcurrencyMax\x88\x01\x01\x12Y\n" +
 	"\x13first_event_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x11firstEventTimeout\x12L\n" +
 	"\fidle_timeout\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\vidleTimeout\x12N\n" +
-	"\rtotal_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\ftotalTimeout\x129\n" +
+	"\rtotal_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\ftotalTimeout\x12>\n" +
 	"\x11receive_bytes_max\x18\f \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x80\x80\x80\x04(\x00R\x0freceiveBytesMax\x12#\n" +
-	"\rallow_private\x18\r \x01(\bR\fallowPrivate\"\xa3\x01\n" +
+	"\"\b\x18\x80\x80\x80\x80\x04(\x01H\x02R\x0freceiveBytesMax\x88\x01\x01\x12#\n" +
+	"\rallow_private\x18\r \x01(\bR\fallowPrivateB\x0e\n" +
+	"\f_choices_maxB\x12\n" +
+	"\x10_concurrency_maxB\x14\n" +
+	"\x12_receive_bytes_max\"\xa3\x01\n" +
 	"\aReplica\x12<\n" +
 	"\x02id\x18\x01 \x01(\tB,\xbaH)r'2%^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$R\x02id\x12\x1c\n" +
 	"\x03url\x18\x02 \x01(\tB\n" +
@@ -1317,6 +1329,11 @@ func file_weir_config_v1_config_proto_init() {
 		return
 	}
 	file_weir_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[2].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[4].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

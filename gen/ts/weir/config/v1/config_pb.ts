@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/config.proto.
  */
 export const file_weir_config_v1_config: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIswECgZDb25maWcSOAoFcm9sZXMYASADKAlCKbpIJpIBIxgBIh9yHVIEZWRnZVIGcm91dGVyUgdjYXRhbG9nUgRhdXRoEiYKBmxpc3RlbhgCIAEoCzIWLndlaXIuY29uZmlnLnYxLkxpc3RlbhIaCghkYXRhX2RpchgDIAEoCUIIukgFcgMYgCASKgoIcG9zdGdyZXMYBCABKAsyGC53ZWlyLmNvbmZpZy52MS5Qb3N0Z3JlcxIiCgRtZXNoGAUgASgLMhQud2Vpci5jb25maWcudjEuTWVzaBIiCgRodHRwGAYgASgLMhQud2Vpci5jb25maWcudjEuSHR0cBIiCgRhdXRoGAcgASgLMhQud2Vpci5jb25maWcudjEuQXV0aBImCgZyb3V0ZXIYCCABKAsyFi53ZWlyLmNvbmZpZy52MS5Sb3V0ZXISMAoGbW9kZWxzGAkgAygLMhUud2Vpci5jb25maWcudjEuTW9kZWxCCbpIBpIBAxCQThIxCgdhbGlhc2VzGAogAygLMhUud2Vpci5jb25maWcudjEuQWxpYXNCCbpIBpIBAxCQThIuCgVwb29scxgLIAMoCzIULndlaXIuY29uZmlnLnYxLlBvb2xCCbpIBpIBAxDoBxInCgpleHRlbnNpb25zGAwgAygJQhO6SBCSAQ0QQBgBIgdyBRABGIAgEiAKA2xvZxgNIAEoCzITLndlaXIuY29uZmlnLnYxLkxvZxIkCgVwcm9iZRgOIAEoCzIVLndlaXIuY29uZmlnLnYxLlByb2JlIrEBCgZMaXN0ZW4SFgoEaG9zdBgBIAEoCUIIukgFcgMY/QESHgoEcG9ydBgCIAEoBUILukgIGgYY//8DKABIAIgBARIkCgphZG1pbl9wb3J0GAMgASgFQgu6SAgaBhj//wMoAEgBiAEBEiMKCW1lc2hfcG9ydBgEIAEoBUILukgIGgYY//8DKABIAogBAUIHCgVfcG9ydEINCgtfYWRtaW5fcG9ydEIMCgpfbWVzaF9wb3J0Il4KCFBvc3RncmVzEhEKA3VybBgBIAEoCUIE0PMYARIaCgh1cmxfZmlsZRgCIAEoCUIIukgFcgMYgCASIwoPY29ubmVjdGlvbnNfbWF4GAMgASgFQgq6SAcaBRjoBygAIq4BCgRNZXNoEloKBXBlZXJzGAEgAygLMh8ud2Vpci5jb25maWcudjEuTWVzaC5QZWVyc0VudHJ5Qiq6SCeaASQQECIZchdSBnJvdXRlclIHY2F0YWxvZ1IEYXV0aCoFcgOIAQESHAoKdG9rZW5fZmlsZRgCIAEoCUIIukgFcgMYgCAaLAoKUGVlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpwECgRIdHRwEiUKDmJvZHlfYnl0ZXNfbWF4GAEgASgDQg26SAoiCBiAgICABCgAEjAKG2Nvbm5lY3Rpb25zX3Blcl9hZGRyZXNzX21heBgCIAEoBUILukgIGgYYwIQ9KAASKgoPdHJ1c3RlZF9wcm94aWVzGAMgAygJQhG6SA6SAQsQgAIiBnIEEAEYQBJBCg9oZWFkZXJzX3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCNgEKgASQQoPcmVxdWVzdF90aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwiQHCoAEkUKE3Nsb3dfcmVhZGVyX3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASRAoSa2VlcGFsaXZlX2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwjYBCoAEg4KBnN0cmljdBgIIAEoCBIsChdiYWRfa2V5c19wZXJfbWludXRlX21heBgJIAEoBUILukgIGgYYwIQ9KAASPgoMYWNjZXB0X2FmdGVyGAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwjYBCoAImMKBEF1dGgSPAoJc3RhbGVfbWF4GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUyABIdCgtwZXBwZXJfZmlsZRgCIAEoCUIIukgFcgMYgCAiigEKBlJvdXRlchIeCglxdWV1ZV9tYXgYASABKAVCC7pICBoGGMCEPSgAEj8KDXF1ZXVlX3RpbWVvdXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASHwoMYXR0ZW1wdHNfbWF4GAMgASgFQgm6SAYaBBgKKAAiwwIKBU1vZGVsEjgKAmlkGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIYCgRwb29sGAIgASgJQgq6SAdyBRABGIACEh4KDGVuZ2luZV9tb2RlbBgDIAEoCUIIukgFcgMYgAISGgoIb3duZWRfYnkYBCABKAlCCLpIBXIDGIACEiUKDmNvbnRleHRfbGVuZ3RoGAUgASgDQg26SAoiCBiAlOvcAygAEigKEW1heF9vdXRwdXRfdG9rZW5zGAYgASgDQg26SAoiCBiAlOvcAygAEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCCJcCgVBbGlhcxI4CgJpZBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSGQoFbW9kZWwYAiABKAlCCrpIB3IFEAEYgAIi6AQKBFBvb2wSNAoCaWQYASABKAlCKLpIJXIjEAEYgAEyHF5bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKiQSNgoIcmVwbGljYXMYAiADKAsyFy53ZWlyLmNvbmZpZy52MS5SZXBsaWNhQgu6SAiSAQUIARDoBxIOCgZob3N0ZWQYAyABKAgSSgoPYWxsb3dlZF9tZW1iZXJzGAQgAygOMhwud2Vpci5jYXRhbG9nLnYxLkdhdGVkTWVtYmVyQhO6SBCSAQ0QEBgBIgeCAQQQASAAEiEKD2VuZ2luZV9rZXlfZmlsZRgFIAEoCUIIukgFcgMYgCASIAoKZW5naW5lX2tleRgGIAEoCUIMukgFcgMYgEDQ8xgBEh8KC2Nob2ljZXNfbWF4GAcgASgFQgq6SAcaBRiAASgAEiQKD2NvbmN1cnJlbmN5X21heBgIIAEoBUILukgIGgYYwIQ9KAASRgoTZmlyc3RfZXZlbnRfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASPwoMaWRsZV90aW1lb3V0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABJACg10b3RhbF90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABIoChFyZWNlaXZlX2J5dGVzX21heBgMIAEoA0INukgKIggYgICAgAQoABIVCg1hbGxvd19wcml2YXRlGA0gASgIIpEBCgdSZXBsaWNhEjgKAmlkGAEgASgJQiy6SClyJzIlXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezAsMTI3fSk/JBIXCgN1cmwYAiABKAlCCrpIB3IFEAEYgBASMwoHZGlhbGVjdBgDIAEoDjIYLndlaXIuY2F0YWxvZy52MS5EaWFsZWN0Qgi6SAWCAQIQASI+CgNMb2cSNwoFbGV2ZWwYASABKAlCKLpIJXIjUgBSBXRyYWNlUgVkZWJ1Z1IEaW5mb1IEd2FyblIFZXJyb3IifgoFUHJvYmUSOgoIaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASOQoHdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINukgKqgEHIgMI2AQqAGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
+  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIs4ECgZDb25maWcSOgoFcm9sZXMYASADKAlCK7pIKJIBJRAIGAEiH3IdUgRlZGdlUgZyb3V0ZXJSB2NhdGFsb2dSBGF1dGgSJgoGbGlzdGVuGAIgASgLMhYud2Vpci5jb25maWcudjEuTGlzdGVuEhoKCGRhdGFfZGlyGAMgASgJQgi6SAVyAxiAIBIqCghwb3N0Z3JlcxgEIAEoCzIYLndlaXIuY29uZmlnLnYxLlBvc3RncmVzEiIKBG1lc2gYBSABKAsyFC53ZWlyLmNvbmZpZy52MS5NZXNoEiIKBGh0dHAYBiABKAsyFC53ZWlyLmNvbmZpZy52MS5IdHRwEiIKBGF1dGgYByABKAsyFC53ZWlyLmNvbmZpZy52MS5BdXRoEiYKBnJvdXRlchgIIAEoCzIWLndlaXIuY29uZmlnLnYxLlJvdXRlchIwCgZtb2RlbHMYCSADKAsyFS53ZWlyLmNvbmZpZy52MS5Nb2RlbEIJukgGkgEDEJBOEjEKB2FsaWFzZXMYCiADKAsyFS53ZWlyLmNvbmZpZy52MS5BbGlhc0IJukgGkgEDEJBOEi4KBXBvb2xzGAsgAygLMhQud2Vpci5jb25maWcudjEuUG9vbEIJukgGkgEDEOgHEicKCmV4dGVuc2lvbnMYDCADKAlCE7pIEJIBDRBAGAEiB3IFEAEYgCASIAoDbG9nGA0gASgLMhMud2Vpci5jb25maWcudjEuTG9nEiQKBXByb2JlGA4gASgLMhUud2Vpci5jb25maWcudjEuUHJvYmUisQEKBkxpc3RlbhIWCgRob3N0GAEgASgJQgi6SAVyAxj9ARIeCgRwb3J0GAIgASgFQgu6SAgaBhj//wMoAEgAiAEBEiQKCmFkbWluX3BvcnQYAyABKAVCC7pICBoGGP//AygASAGIAQESIwoJbWVzaF9wb3J0GAQgASgFQgu6SAgaBhj//wMoAEgCiAEBQgcKBV9wb3J0Qg0KC19hZG1pbl9wb3J0QgwKCl9tZXNoX3BvcnQifwoIUG9zdGdyZXMSGQoDdXJsGAEgASgJQgy6SAVyAxiAINDzGAESGgoIdXJsX2ZpbGUYAiABKAlCCLpIBXIDGIAgEigKD2Nvbm5lY3Rpb25zX21heBgDIAEoBUIKukgHGgUY6AcoAUgAiAEBQhIKEF9jb25uZWN0aW9uc19tYXgirgEKBE1lc2gSWgoFcGVlcnMYASADKAsyHy53ZWlyLmNvbmZpZy52MS5NZXNoLlBlZXJzRW50cnlCKrpIJ5oBJBAQIhlyF1IGcm91dGVyUgdjYXRhbG9nUgRhdXRoKgVyA4gBARIcCgp0b2tlbl9maWxlGAIgASgJQgi6SAVyAxiAIBosCgpQZWVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi+gQKBEh0dHASKgoOYm9keV9ieXRlc19tYXgYASABKANCDbpICiIIGICAgIAEKAFIAIgBARI1Chtjb25uZWN0aW9uc19wZXJfYWRkcmVzc19tYXgYAiABKAVCC7pICBoGGMCEPSgBSAGIAQESKgoPdHJ1c3RlZF9wcm94aWVzGAMgAygJQhG6SA6SAQsQgAIiBnIEEAEYQBJBCg9oZWFkZXJzX3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCNgEKgASQQoPcmVxdWVzdF90aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwiQHCoAEkUKE3Nsb3dfcmVhZGVyX3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASRAoSa2VlcGFsaXZlX2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwjYBCoAEg4KBnN0cmljdBgIIAEoCBIxChdiYWRfa2V5c19wZXJfbWludXRlX21heBgJIAEoBUILukgIGgYYwIQ9KAFIAogBARI+CgxhY2NlcHRfYWZ0ZXIYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCNgEKgBCEQoPX2JvZHlfYnl0ZXNfbWF4Qh4KHF9jb25uZWN0aW9uc19wZXJfYWRkcmVzc19tYXhCGgoYX2JhZF9rZXlzX3Blcl9taW51dGVfbWF4ImMKBEF1dGgSPAoJc3RhbGVfbWF4GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUyABIdCgtwZXBwZXJfZmlsZRgCIAEoCUIIukgFcgMYgCAiswEKBlJvdXRlchIjCglxdWV1ZV9tYXgYASABKAVCC7pICBoGGMCEPSgBSACIAQESPwoNcXVldWVfdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINukgKqgEHIgMIkBwqABIkCgxhdHRlbXB0c19tYXgYAyABKAVCCbpIBhoEGAooAUgBiAEBQgwKCl9xdWV1ZV9tYXhCDwoNX2F0dGVtcHRzX21heCL2AgoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCEIRCg9fY29udGV4dF9sZW5ndGhCFAoSX21heF9vdXRwdXRfdG9rZW5zIlwKBUFsaWFzEjgKAmlkGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIZCgVtb2RlbBgCIAEoCUIKukgHcgUQARiAAiKxBQoEUG9vbBI0CgJpZBgBIAEoCUIoukglciMQARiAATIcXltBLVphLXowLTldW0EtWmEtejAtOS5fLV0qJBI2CghyZXBsaWNhcxgCIAMoCzIXLndlaXIuY29uZmlnLnYxLlJlcGxpY2FCC7pICJIBBQgBEOgHEg4KBmhvc3RlZBgDIAEoCBJKCg9hbGxvd2VkX21lbWJlcnMYBCADKA4yHC53ZWlyLmNhdGFsb2cudjEuR2F0ZWRNZW1iZXJCE7pIEJIBDRAQGAEiB4IBBBABIAASIQoPZW5naW5lX2tleV9maWxlGAUgASgJQgi6SAVyAxiAIBIgCgplbmdpbmVfa2V5GAYgASgJQgy6SAVyAxiAQNDzGAESJAoLY2hvaWNlc19tYXgYByABKAVCCrpIBxoFGIABKAFIAIgBARIpCg9jb25jdXJyZW5jeV9tYXgYCCABKAVCC7pICBoGGMCEPSgBSAGIAQESRgoTZmlyc3RfZXZlbnRfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASPwoMaWRsZV90aW1lb3V0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABJACg10b3RhbF90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABItChFyZWNlaXZlX2J5dGVzX21heBgMIAEoA0INukgKIggYgICAgAQoAUgCiAEBEhUKDWFsbG93X3ByaXZhdGUYDSABKAhCDgoMX2Nob2ljZXNfbWF4QhIKEF9jb25jdXJyZW5jeV9tYXhCFAoSX3JlY2VpdmVfYnl0ZXNfbWF4IpEBCgdSZXBsaWNhEjgKAmlkGAEgASgJQiy6SClyJzIlXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezAsMTI3fSk/JBIXCgN1cmwYAiABKAlCCrpIB3IFEAEYgBASMwoHZGlhbGVjdBgDIAEoDjIYLndlaXIuY2F0YWxvZy52MS5EaWFsZWN0Qgi6SAWCAQIQASI+CgNMb2cSNwoFbGV2ZWwYASABKAlCKLpIJXIjUgBSBXRyYWNlUgVkZWJ1Z1IEaW5mb1IEd2FyblIFZXJyb3IifgoFUHJvYmUSOgoIaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASOQoHdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINukgKqgEHIgMI2AQqAGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
 
 /**
  * The configuration of a process.
@@ -339,9 +339,9 @@ export type Postgres = Message<"weir.config.v1.Postgres"> & {
   /**
    * The most connections of this process. Default: 10.
    *
-   * @generated from field: int32 connections_max = 3;
+   * @generated from field: optional int32 connections_max = 3;
    */
-  connectionsMax: number;
+  connectionsMax?: number | undefined;
 };
 
 /**
@@ -367,7 +367,7 @@ export type PostgresJson = {
   /**
    * The most connections of this process. Default: 10.
    *
-   * @generated from field: int32 connections_max = 3;
+   * @generated from field: optional int32 connections_max = 3;
    */
   connectionsMax?: number;
 };
@@ -437,16 +437,16 @@ export type Http = Message<"weir.config.v1.Http"> & {
   /**
    * The longest request body, in bytes. Default: 8388608.
    *
-   * @generated from field: int64 body_bytes_max = 1;
+   * @generated from field: optional int64 body_bytes_max = 1;
    */
-  bodyBytesMax: bigint;
+  bodyBytesMax?: bigint | undefined;
 
   /**
    * Connections from one address. Default: 1024.
    *
-   * @generated from field: int32 connections_per_address_max = 2;
+   * @generated from field: optional int32 connections_per_address_max = 2;
    */
-  connectionsPerAddressMax: number;
+  connectionsPerAddressMax?: number | undefined;
 
   /**
    * Addresses of proxies whose X-Forwarded-For is believed, as CIDR blocks.
@@ -493,9 +493,9 @@ export type Http = Message<"weir.config.v1.Http"> & {
   /**
    * Unknown keys that one address may present in a minute before it is told to wait. Default: 600.
    *
-   * @generated from field: int32 bad_keys_per_minute_max = 9;
+   * @generated from field: optional int32 bad_keys_per_minute_max = 9;
    */
-  badKeysPerMinuteMax: number;
+  badKeysPerMinuteMax?: number | undefined;
 
   /**
    * After this long a stream's status and first chunk are sent although the engine said nothing. Default: 10s.
@@ -514,14 +514,14 @@ export type HttpJson = {
   /**
    * The longest request body, in bytes. Default: 8388608.
    *
-   * @generated from field: int64 body_bytes_max = 1;
+   * @generated from field: optional int64 body_bytes_max = 1;
    */
   bodyBytesMax?: string;
 
   /**
    * Connections from one address. Default: 1024.
    *
-   * @generated from field: int32 connections_per_address_max = 2;
+   * @generated from field: optional int32 connections_per_address_max = 2;
    */
   connectionsPerAddressMax?: number;
 
@@ -570,7 +570,7 @@ export type HttpJson = {
   /**
    * Unknown keys that one address may present in a minute before it is told to wait. Default: 600.
    *
-   * @generated from field: int32 bad_keys_per_minute_max = 9;
+   * @generated from field: optional int32 bad_keys_per_minute_max = 9;
    */
   badKeysPerMinuteMax?: number;
 
@@ -647,9 +647,9 @@ export type Router = Message<"weir.config.v1.Router"> & {
   /**
    * Requests that wait for a place, over all models. Default: 1024.
    *
-   * @generated from field: int32 queue_max = 1;
+   * @generated from field: optional int32 queue_max = 1;
    */
-  queueMax: number;
+  queueMax?: number | undefined;
 
   /**
    * The longest wait for a place. Default: 60s.
@@ -661,9 +661,9 @@ export type Router = Message<"weir.config.v1.Router"> & {
   /**
    * Tries of one request on different replicas before the first byte. Default: 3.
    *
-   * @generated from field: int32 attempts_max = 3;
+   * @generated from field: optional int32 attempts_max = 3;
    */
-  attemptsMax: number;
+  attemptsMax?: number | undefined;
 };
 
 /**
@@ -675,7 +675,7 @@ export type RouterJson = {
   /**
    * Requests that wait for a place, over all models. Default: 1024.
    *
-   * @generated from field: int32 queue_max = 1;
+   * @generated from field: optional int32 queue_max = 1;
    */
   queueMax?: number;
 
@@ -689,7 +689,7 @@ export type RouterJson = {
   /**
    * Tries of one request on different replicas before the first byte. Default: 3.
    *
-   * @generated from field: int32 attempts_max = 3;
+   * @generated from field: optional int32 attempts_max = 3;
    */
   attemptsMax?: number;
 };
@@ -738,16 +738,16 @@ export type Model = Message<"weir.config.v1.Model"> & {
   /**
    * Tokens of prompt and answer together. Default: what the engine says.
    *
-   * @generated from field: int64 context_length = 5;
+   * @generated from field: optional int64 context_length = 5;
    */
-  contextLength: bigint;
+  contextLength?: bigint | undefined;
 
   /**
    * The most tokens of an answer, for engines that must be told. Default: 4096.
    *
-   * @generated from field: int64 max_output_tokens = 6;
+   * @generated from field: optional int64 max_output_tokens = 6;
    */
-  maxOutputTokens: bigint;
+  maxOutputTokens?: bigint | undefined;
 
   /**
    * A jinja file or a tokenizer folder, relative to this file, for engines that take plain text.
@@ -808,14 +808,14 @@ export type ModelJson = {
   /**
    * Tokens of prompt and answer together. Default: what the engine says.
    *
-   * @generated from field: int64 context_length = 5;
+   * @generated from field: optional int64 context_length = 5;
    */
   contextLength?: string;
 
   /**
    * The most tokens of an answer, for engines that must be told. Default: 4096.
    *
-   * @generated from field: int64 max_output_tokens = 6;
+   * @generated from field: optional int64 max_output_tokens = 6;
    */
   maxOutputTokens?: string;
 
@@ -948,16 +948,16 @@ export type Pool = Message<"weir.config.v1.Pool"> & {
   /**
    * The most choices (n) of one request. Default: 8.
    *
-   * @generated from field: int32 choices_max = 7;
+   * @generated from field: optional int32 choices_max = 7;
    */
-  choicesMax: number;
+  choicesMax?: number | undefined;
 
   /**
    * Requests at one replica at a time. Default: as many as the engine says, else 256.
    *
-   * @generated from field: int32 concurrency_max = 8;
+   * @generated from field: optional int32 concurrency_max = 8;
    */
-  concurrencyMax: number;
+  concurrencyMax?: number | undefined;
 
   /**
    * How long an engine may take to its first event. Default: 600s.
@@ -983,9 +983,9 @@ export type Pool = Message<"weir.config.v1.Pool"> & {
   /**
    * The longest message from an engine, in bytes. Default: 33554432.
    *
-   * @generated from field: int64 receive_bytes_max = 12;
+   * @generated from field: optional int64 receive_bytes_max = 12;
    */
-  receiveBytesMax: bigint;
+  receiveBytesMax?: bigint | undefined;
 
   /**
    * Allow addresses that no engine normally has: link-local ones, such as a cloud's metadata server. Default: false.
@@ -1046,14 +1046,14 @@ export type PoolJson = {
   /**
    * The most choices (n) of one request. Default: 8.
    *
-   * @generated from field: int32 choices_max = 7;
+   * @generated from field: optional int32 choices_max = 7;
    */
   choicesMax?: number;
 
   /**
    * Requests at one replica at a time. Default: as many as the engine says, else 256.
    *
-   * @generated from field: int32 concurrency_max = 8;
+   * @generated from field: optional int32 concurrency_max = 8;
    */
   concurrencyMax?: number;
 
@@ -1081,7 +1081,7 @@ export type PoolJson = {
   /**
    * The longest message from an engine, in bytes. Default: 33554432.
    *
-   * @generated from field: int64 receive_bytes_max = 12;
+   * @generated from field: optional int64 receive_bytes_max = 12;
    */
   receiveBytesMax?: string;
 

@@ -1,0 +1,119 @@
+import { readFileSync } from "node:fs";
+import { dirname, relative, resolve } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { ConfigSchema } from "../../../gen/ts/weir/config/v1/config_pb.ts";
+import { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { readChatTemplate } from "./chat-template.ts";
+import { checkConfig, lineOf } from "./check.ts";
+import { defaults } from "./defaults.ts";
+import { environment } from "./env.ts";
+import type { Flags } from "./flags.ts";
+import { ConfigError, type Problem } from "./problem.ts";
+import { resolveSettings } from "./resolve.ts";
+import type { ChatTemplateSettings, PoolSettings, Settings } from "./settings.ts";
+import { walkYaml } from "./walk.ts";
+
+/** Settings, and what an operator should know of them. */
+export interface Loaded {
+  readonly settings: Settings;
+  readonly warnings: readonly Problem[];
+  /** For messages: the file as the operator named it; empty without one. */
+  readonly file: string;
+}
+
+/** A longer one is no configuration. */
+const fileBytesMax = 16 * 1_048_576;
+
+/**
+ * Reads the configuration that the command line names. Throws a ConfigError with every problem at once.
+ * Without a file, the settings have the pools of `--engine`, or none: a demo.
+ */
+export function loadSettings(flags: Flags, readEnvironment = environment): Loaded {
+  const loaded = flags.config === undefined ? fromFlags(flags) : fromFile(flags.config, flags, readEnvironment);
+  const { settings } = loaded;
+  const listen = {
+    ...settings.listen,
+    port: flags.port ?? settings.listen.port,
+    adminPort: flags.adminPort ?? settings.listen.adminPort,
+  };
+  return { ...loaded, settings: { ...settings, listen } };
+}
+
+function fromFile(file: string, flags: Flags, readEnvironment: (name: string) => string | undefined): Loaded {
+  const path = resolve(file);
+  const shown = relative(process.cwd(), path).startsWith("..") ? path : relative(process.cwd(), path);
+  const walked = walkYaml(readText(path, shown), ConfigSchema, readEnvironment);
+  const problems = [...walked.problems];
+  // What the walk could not read is missing from the message: rules about it would only repeat that.
+  const checked = walked.problems.length > 0 ? { config: undefined, problems: [] } : checkConfig(walked);
+  problems.push(...checked.problems);
+  const settings =
+    checked.config &&
+    resolveSettings(checked.config, {
+      folder: dirname(path),
+      dataDir: flags.dataDir,
+      say: (problem) => problems.push({ ...problem, line: lineOf(problem.path, walked.lines) }),
+    });
+  if (settings?.roles.has("catalog") && settings.pools.length === 0) {
+    problems.push({
+      path: "pools",
+      line: 0,
+      message: "no engine is named: add a pool with its replicas, or start without --config for a demo",
+    });
+  }
+  if (problems.length > 0 || settings === undefined)
+    throw new ConfigError(
+      shown,
+      problems.sort((a, b) => a.line - b.line),
+    );
+  return { settings, warnings: walked.inlineSecrets, file: shown };
+}
+
+function fromFlags(flags: Flags): Loaded {
+  const context = { folder: process.cwd(), dataDir: flags.dataDir, say: (): undefined => undefined };
+  const base = resolveSettings(create(ConfigSchema), context);
+  const settings = {
+    ...base,
+    pools: flags.engines.length === 0 ? [] : [discoveredPool(flags.engines, template(flags))],
+  };
+  return { settings, warnings: [], file: "" };
+}
+
+function template(flags: Flags): ChatTemplateSettings | undefined {
+  if (flags.chatTemplate === undefined) return undefined;
+  try {
+    return readChatTemplate(resolve(flags.chatTemplate));
+  } catch (error) {
+    const message = error instanceof Error ? error.message : "cannot be read";
+    throw new ConfigError("--chat-template", [{ path: "", line: 0, message }]);
+  }
+}
+
+/** A pool of engines that are asked what they have. */
+export function discoveredPool(
+  urls: readonly string[],
+  chatTemplate: ChatTemplateSettings | undefined,
+  id = "engines",
+): PoolSettings {
+  return {
+    id,
+    replicas: urls.map((url, index) => ({ id: `${id}-${index}`, url, dialect: Dialect.UNSPECIFIED })),
+    hosted: false,
+    allowedMembers: [],
+    engineKey: undefined,
+    concurrencyMax: 0,
+    ...defaults.pool,
+    discover: { chatTemplate },
+  };
+}
+
+function readText(path: string, shown: string): string {
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length <= fileBytesMax) return bytes.toString("utf8");
+    throw new Error(`has ${bytes.length} bytes; a configuration has at most ${fileBytesMax}`);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : "cannot be read";
+    throw new ConfigError(shown, [{ path: "", line: 0, message }]);
+  }
+}

@@ -1,0 +1,204 @@
+import { readFileSync } from "node:fs";
+import { resolve as resolvePath } from "node:path";
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+import ipaddr from "ipaddr.js";
+import type { Config, Model, Pool } from "../../../gen/ts/weir/config/v1/config_pb.ts";
+import { readChatTemplate } from "./chat-template.ts";
+import { defaults } from "./defaults.ts";
+import { engineUrl } from "./engine-url.ts";
+import { checkNames, type Named } from "./names.ts";
+import type { Problem } from "./problem.ts";
+import type {
+  ChatTemplateSettings,
+  HttpSettings,
+  LogLevel,
+  ModelSettings,
+  PoolSettings,
+  RoleName,
+  Settings,
+} from "./settings.ts";
+
+/** Where a configuration came from, and where its problems go. */
+export interface ResolveContext {
+  /** Paths in the file are relative to this folder. */
+  readonly folder: string;
+  /** The data folder if the command line names one. */
+  readonly dataDir: string | undefined;
+  readonly say: (problem: Omit<Problem, "line">) => void;
+}
+
+/** Fills in every default, reads the files that are named and checks what a single field cannot tell. */
+export function resolveSettings(config: Config, context: ResolveContext): Settings {
+  const dataDir = resolvePath(context.dataDir ?? resolvePath(context.folder, config.dataDir || defaults.dataDir));
+  const path = (given: string | undefined, otherwise: string) =>
+    resolvePath(given ? resolvePath(context.folder, given) : otherwise);
+  const pools = config.pools.map((pool, index) => poolSettings(pool, index, context));
+  const models = config.models.map((model, index) => modelSettings(model, index, context));
+  const aliases = config.aliases.map((alias) => ({ id: alias.id, model: alias.model }));
+  const named: Named = { models, aliases, pools };
+  for (const found of checkNames(named)) context.say(found);
+  return {
+    roles: roles(config, context),
+    listen: {
+      host: config.listen?.host || defaults.listen.host,
+      port: config.listen?.port ?? defaults.listen.port,
+      adminPort: config.listen?.adminPort ?? defaults.listen.adminPort,
+      meshPort: config.listen?.meshPort ?? defaults.listen.meshPort,
+    },
+    dataDir,
+    postgres: {
+      url: postgresUrl(config, context),
+      connectionsMax: config.postgres?.connectionsMax ?? defaults.postgres.connectionsMax,
+    },
+    mesh: {
+      peers: config.mesh?.peers ?? {},
+      tokenFile: path(config.mesh?.tokenFile, resolvePath(dataDir, "mesh.token")),
+    },
+    http: httpSettings(config, context),
+    auth: {
+      staleMaxMs: ms(config.auth?.staleMax, defaults.auth.staleMaxMs),
+      pepperFile: path(config.auth?.pepperFile, resolvePath(dataDir, "pepper")),
+    },
+    router: {
+      queueMax: config.router?.queueMax ?? defaults.router.queueMax,
+      queueTimeoutMs: ms(config.router?.queueTimeout, defaults.router.queueTimeoutMs),
+      attemptsMax: config.router?.attemptsMax ?? defaults.router.attemptsMax,
+    },
+    models,
+    aliases,
+    pools,
+    extensions: config.extensions.map((file) => resolvePath(context.folder, file)),
+    log: { level: logLevel(config.log?.level) },
+    probe: {
+      intervalMs: ms(config.probe?.interval, defaults.probe.intervalMs),
+      timeoutMs: ms(config.probe?.timeout, defaults.probe.timeoutMs),
+    },
+  };
+}
+
+function ms(duration: Duration | undefined, otherwise: number): number {
+  return duration === undefined ? otherwise : durationMs(duration);
+}
+
+function logLevel(given: string | undefined): LogLevel {
+  const levels: readonly LogLevel[] = ["trace", "debug", "info", "warn", "error"];
+  return levels.find((level) => level === given) ?? defaults.log.level;
+}
+
+function roles(config: Config, context: ResolveContext): ReadonlySet<RoleName> {
+  const named = defaults.roles.filter((role) => config.roles.includes(role));
+  const set = new Set<RoleName>(named.length > 0 ? named : defaults.roles);
+  if (set.has("edge") !== set.has("router")) {
+    context.say({ path: "roles", message: "edge and router go together: name both or neither" });
+  }
+  for (const role of ["catalog", "auth"] as const) {
+    if (set.has("edge") && !set.has(role) && !config.mesh?.peers[role]) {
+      context.say({
+        path: "mesh.peers",
+        message: `role ${role} runs elsewhere: say where, as ${role}: "http://host:7070"`,
+      });
+    }
+  }
+  return set;
+}
+
+function postgresUrl(config: Config, context: ResolveContext): string | undefined {
+  const { url, urlFile } = config.postgres ?? { url: "", urlFile: "" };
+  const found = urlFile ? readSecret(resolvePath(context.folder, urlFile), "postgres.url_file", context) : url;
+  if (!found) return undefined;
+  if (url && urlFile) context.say({ path: "postgres", message: "both url and url_file: name one" });
+  if (!/^postgres(ql)?:\/\//.test(found)) context.say({ path: "postgres.url", message: "must begin with postgres://" });
+  return found;
+}
+
+function httpSettings(config: Config, context: ResolveContext): HttpSettings {
+  const http = config.http;
+  const trustedProxies = http?.trustedProxies ?? [];
+  trustedProxies.forEach((block, index) => {
+    if (!ipaddr.isValidCIDR(block) && !ipaddr.isValid(block)) {
+      context.say({
+        path: `http.trusted_proxies[${index}]`,
+        message: "is no address or CIDR block, such as 10.0.0.0/8",
+      });
+    }
+  });
+  return {
+    bodyBytesMax: Number(http?.bodyBytesMax ?? defaults.http.bodyBytesMax),
+    connectionsPerAddressMax: http?.connectionsPerAddressMax ?? defaults.http.connectionsPerAddressMax,
+    trustedProxies,
+    headersTimeoutMs: ms(http?.headersTimeout, defaults.http.headersTimeoutMs),
+    requestTimeoutMs: ms(http?.requestTimeout, defaults.http.requestTimeoutMs),
+    slowReaderTimeoutMs: ms(http?.slowReaderTimeout, defaults.http.slowReaderTimeoutMs),
+    keepaliveIntervalMs: ms(http?.keepaliveInterval, defaults.http.keepaliveIntervalMs),
+    strict: http?.strict ?? defaults.http.strict,
+    badKeysPerMinuteMax: http?.badKeysPerMinuteMax ?? defaults.http.badKeysPerMinuteMax,
+    acceptAfterMs: ms(http?.acceptAfter, defaults.http.acceptAfterMs),
+  };
+}
+
+function modelSettings(model: Model, index: number, context: ResolveContext): ModelSettings {
+  return {
+    id: model.id,
+    pool: model.pool,
+    engineModel: model.engineModel || model.id,
+    ownedBy: model.ownedBy || defaults.model.ownedBy,
+    contextLength: Number(model.contextLength ?? 0n),
+    maxOutputTokens: Number(model.maxOutputTokens ?? defaults.model.maxOutputTokens),
+    chatTemplate: chatTemplate(model, index, context),
+    fallbacks: model.fallbacks,
+    disabled: model.disabled,
+  };
+}
+
+function chatTemplate(model: Model, index: number, context: ResolveContext): ChatTemplateSettings | undefined {
+  if (!model.chatTemplate) return undefined;
+  try {
+    return readChatTemplate(resolvePath(context.folder, model.chatTemplate));
+  } catch (error) {
+    context.say({
+      path: `models[${index}].chat_template`,
+      message: error instanceof Error ? error.message : "cannot be read",
+    });
+    return undefined;
+  }
+}
+
+function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolSettings {
+  const at = `pools[${index}]`;
+  const { engineKey, engineKeyFile } = pool;
+  if (engineKey && engineKeyFile) context.say({ path: at, message: "both engine_key and engine_key_file: name one" });
+  const key = engineKeyFile
+    ? readSecret(resolvePath(context.folder, engineKeyFile), `${at}.engine_key_file`, context)
+    : engineKey;
+  return {
+    id: pool.id,
+    replicas: pool.replicas.map((replica, r) => {
+      const checked = engineUrl(replica.url, { allowPrivate: pool.allowPrivate });
+      if ("problem" in checked) context.say({ path: `${at}.replicas[${r}].url`, message: checked.problem });
+      return {
+        id: replica.id || `${pool.id}-${r}`,
+        url: "url" in checked ? checked.url : "",
+        dialect: replica.dialect,
+      };
+    }),
+    hosted: pool.hosted,
+    allowedMembers: pool.allowedMembers,
+    engineKey: key || undefined,
+    choicesMax: pool.choicesMax ?? defaults.pool.choicesMax,
+    concurrencyMax: pool.concurrencyMax ?? 0,
+    firstEventTimeoutMs: ms(pool.firstEventTimeout, defaults.pool.firstEventTimeoutMs),
+    idleTimeoutMs: ms(pool.idleTimeout, defaults.pool.idleTimeoutMs),
+    totalTimeoutMs: ms(pool.totalTimeout, defaults.pool.totalTimeoutMs),
+    receiveBytesMax: Number(pool.receiveBytesMax ?? defaults.pool.receiveBytesMax),
+    discover: undefined,
+  };
+}
+
+function readSecret(path: string, at: string, context: ResolveContext): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    context.say({ path: at, message: `cannot be read: ${error instanceof Error ? error.message : "unknown"}` });
+    return "";
+  }
+}
