@@ -16,7 +16,7 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, os.environ["TOY_LLM_PATH"])
 
-from toy_llm import tensors  # noqa: E402
+from toy_llm import directives, tensors  # noqa: E402
 from toy_llm.events import EventLog  # noqa: E402
 
 TO_PREPROCESSING = {
@@ -75,10 +75,13 @@ class TritonPythonModel:
 
     def generate(self, inputs, arrays, wanted, sender, entry):
         inner_id = uuid.uuid4().hex
+        # The Python backend of 24.10 hands an inner error over only when it is the first response: a later one is lost,
+        # and with it the end of the stream. So an error in mid-stream is raised here.
+        commands = directives.parse(inputs.text("text_input", ""), 0)
         entry.event("inner request", innerRequestId=inner_id)
         tokenized = self.call("preprocessing", inner_id, renamed(arrays, TO_PREPROCESSING), list(FROM_PREPROCESSING))
         core_inputs = renamed(tokenized, FROM_PREPROCESSING) | renamed(arrays, TO_CORE)
-        outputs = ["output_ids", "sequence_length", *(name for name in PASSED_ON)]
+        outputs = ["output_ids", "sequence_length", *PASSED_ON]
         stop_words = inputs.texts("stop_words")
         streaming = bool(inputs.scalar("stream", False))
         ids_so_far = {}
@@ -103,6 +106,8 @@ class TritonPythonModel:
                 text = self.text_of(inner_id, step["output_ids"].flatten().tolist())
             passed_on = {name: step[name] for name in PASSED_ON if name in step}
             sender.send(tensors.response({"text_output": tensors.text_array(text)} | passed_on, wanted))
+            if count == commands.error_after:
+                raise RuntimeError(commands.error_text)
         return count
 
     def text_of(self, inner_id, ids):
