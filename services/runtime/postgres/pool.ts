@@ -1,0 +1,97 @@
+import {
+  Kysely,
+  type PostgresPool as KyselyPool,
+  type PostgresCursor,
+  PostgresDialect,
+  type PostgresPoolClient,
+  type PostgresQueryResult,
+} from "kysely";
+import pg from "pg";
+import type { Logger } from "pino";
+import { isReadTimeout } from "./sqlstate.ts";
+
+/** Bounds of a pool; each has a default. */
+export interface PoolOptions {
+  readonly log: Pick<Logger, "warn">;
+  /** Connections at most. Default 10: a database does most with few. */
+  readonly connectionsMax?: number;
+  /** Longest wait for a connection, free or new. Default 500: an overloaded store is to be told apart soon. */
+  readonly connectTimeoutMs?: number;
+  /** Longest wait for an answer; then the connection is given up. Default 2,000. */
+  readonly queryTimeoutMs?: number;
+  /** After this the server cancels a statement. Default: nine tenths of `queryTimeoutMs`, so that it speaks first. */
+  readonly statementTimeoutMs?: number;
+  /** An unused connection is closed after this. Default 30,000. */
+  readonly idleTimeoutMs?: number;
+  /** The server ends a session that leaves a transaction open for so long. Default 5,000. */
+  readonly idleInTransactionTimeoutMs?: number;
+  /** Shown in `pg_stat_activity`. Default `weir`. */
+  readonly applicationName?: string;
+}
+
+/** Connections to one database. Disposing closes them, after the queries that are under way. */
+export interface PostgresPool extends AsyncDisposable {
+  /** A query builder over this pool. Its own `destroy` leaves the pool open: others may use it. */
+  kysely<T>(): Kysely<T>;
+}
+
+/** Limits for a pool that runs migrations: they may rewrite tables, or wait for another process that does. */
+export const migrationLimits = {
+  connectionsMax: 1,
+  connectTimeoutMs: 5_000,
+  queryTimeoutMs: 300_000,
+  idleInTransactionTimeoutMs: 300_000,
+} satisfies Partial<PoolOptions>;
+
+/**
+ * Opens a pool for `url` (`postgresql://user@host/database`; a unix socket's folder as host, percent-encoded).
+ * Connects on demand: an unreachable server shows at the first query.
+ */
+export function openPool(url: string, options: PoolOptions): PostgresPool {
+  const queryTimeoutMs = options.queryTimeoutMs ?? 2_000;
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: options.connectionsMax ?? 10,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 500,
+    query_timeout: queryTimeoutMs,
+    statement_timeout: options.statementTimeoutMs ?? Math.ceil(queryTimeoutMs * 0.9),
+    idleTimeoutMillis: options.idleTimeoutMs ?? 30_000,
+    idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs ?? 5_000,
+    application_name: options.applicationName ?? "weir",
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  });
+  // Without a listener, an idle connection that breaks would end the process. The pool has dropped it already.
+  pool.on("error", (error) => options.log.warn({ err: error }, "an idle database connection broke"));
+  return {
+    kysely: <T>() => new Kysely<T>({ dialect: new PostgresDialect({ pool: sharedPool(pool) }) }),
+    [Symbol.asyncDispose]: () => pool.end(),
+  };
+}
+
+function sharedPool(pool: pg.Pool): KyselyPool {
+  return {
+    options: pool.options,
+    connect: async () => discardedAfterTimeout(await pool.connect()),
+    // The pool's owner ends it.
+    end: async () => {},
+  };
+}
+
+/**
+ * A connection whose answer never came is closed instead of going back to the pool: on a half-open socket every later
+ * query would wait behind the lost one.
+ */
+function discardedAfterTimeout(client: PostgresPoolClient): PostgresPoolClient {
+  let lost = false;
+  function query<R>(sql: string, parameters: ReadonlyArray<unknown>): Promise<PostgresQueryResult<R>>;
+  function query<R>(cursor: PostgresCursor<R>): PostgresCursor<R>;
+  function query<R>(statement: string | PostgresCursor<R>, parameters: ReadonlyArray<unknown> = []) {
+    if (typeof statement !== "string") return client.query(statement);
+    return client.query<R>(statement, parameters).catch((error) => {
+      lost ||= isReadTimeout(error);
+      throw error;
+    });
+  }
+  return { query, release: (destroy) => client.release(destroy || lost) };
+}
