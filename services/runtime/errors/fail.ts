@@ -21,11 +21,18 @@ export class WeirError extends ConnectError {
   constructor(reason: ErrorReason, facts: Metadata, options: FailOptions = {}) {
     const row = errorRow(reason);
     super(row.message(facts), row.code, undefined, undefined, options.cause);
-    this.name = "WeirError";
     this.reason = reason;
     this.facts = facts;
     this.retryAfterMs = options.retryAfterMs;
     this.details = [{ desc: ErrorDetailSchema, value: detailOf(this) }];
+  }
+
+  // A ConnectError tells its kind by name and members, so that its subclasses would hold every ConnectError for one of
+  // theirs. The name stays "ConnectError": by it connect-es knows that the message may be sent.
+  static override [Symbol.hasInstance](value: unknown): value is WeirError {
+    return (
+      typeof value === "object" && value !== null && Object.prototype.isPrototypeOf.call(WeirError.prototype, value)
+    );
   }
 }
 
