@@ -53,7 +53,14 @@ export function createTritonClient(grpcAddress: string): TritonClient {
         (bytes) => fromBinary(ModelStreamInferResponseSchema, bytes),
         request,
       );
-      return { cancel: () => stream.cancel(), [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator]() };
+      return {
+        cancel: () => {
+          // A stream that nobody reads any more throws its own cancellation otherwise.
+          stream.on("error", () => undefined);
+          stream.cancel();
+        },
+        [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
+      };
     },
     [Symbol.dispose]: () => client.close(),
   };

@@ -131,7 +131,7 @@ describe.skipIf(gate.skip)(gate.title("the models of the Triton server"), () => 
     }
 
     test("ends vllm_model within 250 ms", async () => {
-      await leaveAfterFirst("vllm_model", vllm(endless, { max_tokens: 100_000 }), "leaves-vllm").catch(() => undefined);
+      await leaveAfterFirst("vllm_model", vllm(endless, { max_tokens: 100_000 }), "leaves-vllm");
       const leftMs = performance.timeOrigin + performance.now();
       const event = await server.untilLog((events) =>
         events.find(({ requestId, event }) => requestId === "leaves-vllm" && event === "cancelled"),
@@ -140,7 +140,7 @@ describe.skipIf(gate.skip)(gate.title("the models of the Triton server"), () => 
     });
 
     test("does not reach an ensemble's generator, a stop with the same id does", async () => {
-      await leaveAfterFirst("ensemble", trt(endless, { max_tokens: 500 }), "leaves-ensemble").catch(() => undefined);
+      await leaveAfterFirst("ensemble", trt(endless, { max_tokens: 500 }), "leaves-ensemble");
       await server.untilLog((events) =>
         events.some(({ requestId, count }) => requestId === "leaves-ensemble" && (count ?? 0) >= 30),
       );
@@ -153,7 +153,7 @@ describe.skipIf(gate.skip)(gate.title("the models of the Triton server"), () => 
     });
 
     test("does not reach what tensorrt_llm_bls started", async () => {
-      await leaveAfterFirst("tensorrt_llm_bls", trt(endless, { max_tokens: 40 }), "leaves-bls").catch(() => undefined);
+      await leaveAfterFirst("tensorrt_llm_bls", trt(endless, { max_tokens: 40 }), "leaves-bls");
       const end = await server.untilLog((events) => {
         const inner = events.find(({ requestId, innerRequestId }) => requestId === "leaves-bls" && innerRequestId);
         return events.find(
