@@ -86,8 +86,10 @@ function bodyFault(request: IncomingMessage): FramingFault | undefined {
 }
 
 /** The answer to bytes that Node's parser refuses. */
-export function parserFault(code: string | undefined): FramingFault {
-  switch (code) {
+export function parserFault(error: NodeJS.ErrnoException & { readonly reason?: string }): FramingFault {
+  // The parser calls a bare line feed behind the version a wrong version.
+  if (error.code === "HPE_INVALID_VERSION" && error.reason?.includes("CRLF")) return malformed;
+  switch (error.code) {
     case "HPE_HEADER_OVERFLOW":
       return fault(431, "headers_too_large", "The headers are longer than 16 KiB. Send shorter ones.");
     case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
@@ -99,9 +101,11 @@ export function parserFault(code: string | undefined): FramingFault {
     case "HPE_INVALID_EOF_STATE":
       return fault(400, "incomplete_body", "The request ended before it was complete.");
     default:
-      return fault(400, "bad_framing", "This is not a well-formed HTTP request.");
+      return malformed;
   }
 }
+
+const malformed = fault(400, "bad_framing", "This is not a well-formed HTTP request.");
 
 /** The whole answer in bytes, for a socket without a response object. */
 export function rawAnswer(given: FramingFault): string {

@@ -76,7 +76,7 @@ function onParserFault(owed: readonly Exchange[], error: NodeJS.ErrnoException, 
     socket.destroy();
     return;
   }
-  const found = parserFault(error.code);
+  const found = parserFault(error);
   const last = owed.at(-1);
   if (last === undefined) {
     socket.end(rawAnswer(found));
