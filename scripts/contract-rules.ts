@@ -21,8 +21,8 @@ import { fieldProblem } from "./field-rules.ts";
 
 const validator = createValidator();
 
-/** Files that are not ours: what we import, and the engines' contracts. */
-const foreign = /^(google|buf|engine)\//;
+/** Files that are not ours: what we import, the engines' contracts, and gRPC's health and reflection. */
+const foreign = /^(google|buf|engine|grpc\/health|grpc\/reflection)\//;
 
 /** Messages that come from outside without being an RPC's request. */
 const otherInbound = ["weir.config.v1.Config"];
