@@ -1,12 +1,15 @@
 import type { DescMethodServerStreaming, DescService } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
-import type { Kysely, Migration } from "kysely";
+import type { Kysely } from "kysely";
+import type { Migration } from "kysely/migration";
 import type { Logger } from "pino";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/settings.ts";
 import type { Identity } from "./identity/identity.ts";
 import type { PushCall } from "./mesh/push.ts";
 import type { ServiceImplementation } from "./mesh/registry.ts";
+import type { HttpApp } from "./server/app.ts";
+import type { ClientAddress } from "./server/client-address.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
 /** Typed clients of services, wherever those run. */
@@ -22,6 +25,13 @@ export interface ServiceRegistry {
   add<S extends DescService>(service: S, implementation: ServiceImplementation<S>): void;
 }
 
+/** The public port, for endpoints that are plain HTTP. */
+export interface HttpDoor {
+  add(app: HttpApp): void;
+  /** The caller's address, seen through trusted proxies. */
+  readonly clientAddress: ClientAddress;
+}
+
 /** What a process gives to the roles that it runs. */
 export interface Runtime {
   readonly settings: Settings;
@@ -30,6 +40,7 @@ export interface Runtime {
   readonly metrics: Metrics;
   readonly mesh: Mesh;
   readonly services: ServiceRegistry;
+  readonly http: HttpDoor;
   readonly identity: Identity;
   /** The role's own PostgreSQL schema, migrated. */
   database<T>(schema: string, migrations: Readonly<Record<string, Migration>>): Promise<Kysely<T>>;
@@ -37,6 +48,8 @@ export interface Runtime {
   derivedSecret(purpose: string): Uint8Array;
   /** Adds a check to /readyz: undefined when ready, else why not. */
   readiness(name: string, check: () => string | undefined): void;
+  /** Where the installation's first key is, for the lines printed at the start; with the key itself if it was just made. */
+  announceAdminKey(file: string, key: string | undefined): void;
 }
 
 /** A part of the product that a process can run. Extensions export one as `role`. */
