@@ -46,10 +46,11 @@ go_is_formatted() {
 
 step "types" tsc -p .
 step "format of code (npm run format)" biome format .
-step "format of contracts (npm run format)" buf format --diff --exit-code proto
 step "lint of code" oxlint --type-aware --deny-warnings .
 step "unused code and dependencies" knip
+# First of the contracts' steps: it also writes third_party/, which buf then wants.
 step "contracts: policy, bounds, shapes" node scripts/check-contracts.ts
+step "contracts: format (npm run format)" buf format --diff --exit-code proto
 step "contracts: lint" buf lint
 step "contracts: nothing breaks" node scripts/check-breaking.ts
 step "import rules and other rules of the house" node scripts/check-tidy.ts
