@@ -1,0 +1,35 @@
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail, type WeirError } from "../errors/fail.ts";
+
+/** Headers of a request, of node:http by an adapter or of fetch. */
+export interface HeaderReader {
+  get(name: string): string | null | undefined;
+}
+
+const bearer = /^bearer(?: +(.*))?$/i;
+
+/**
+ * The one credential of a request, from `Authorization: Bearer`, `x-api-key` or `api-key`: whichever carries it, it is
+ * treated the same. A refusal is a value. A key in the query string is never used, because URLs end up in logs.
+ */
+export function credentialFrom(headers: HeaderReader, queryHasKey: boolean): string | WeirError {
+  const authorization = headers.get("authorization")?.trim() || undefined;
+  const found = [authorization, headers.get("x-api-key")?.trim(), headers.get("api-key")?.trim()].filter(
+    (value) => value !== undefined && value !== "",
+  );
+  const [credential] = found;
+  if (credential === undefined) return fail(ErrorReason.CREDENTIAL_MISSING);
+  if (queryHasKey) return fail(ErrorReason.CREDENTIAL_AMBIGUOUS, { where: "header and query string" });
+  // Headers of one name are joined by a comma, which no key contains.
+  if (found.length > 1 || credential.includes(",")) {
+    return fail(ErrorReason.CREDENTIAL_AMBIGUOUS, { where: "several headers" });
+  }
+  return authorization === undefined ? credential : tokenFrom(authorization);
+}
+
+function tokenFrom(authorization: string): string | WeirError {
+  const match = bearer.exec(authorization);
+  const token = match?.[1]?.trim();
+  if (!token) return fail(ErrorReason.CREDENTIAL_MISSING);
+  return token.includes(" ") ? fail(ErrorReason.CREDENTIAL_INVALID) : token;
+}

@@ -1,0 +1,95 @@
+import type { Client } from "@connectrpc/connect";
+import type { AuthenticateResponse, AuthService } from "../../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import type { Known, Refused } from "./principal-cache.ts";
+
+/** What a look-up came to. */
+export type Found =
+  | { readonly kind: "known"; readonly known: Known }
+  | { readonly kind: "refused"; readonly refused: Refused }
+  | { readonly kind: "unavailable"; readonly cause: unknown };
+
+/** Whose key is asked about. */
+export interface KeyName {
+  /** SHA-256 of the whole key: what a question is known by. */
+  readonly digest: string;
+  readonly keyId: string;
+}
+
+export interface KeyLookupOptions {
+  readonly auth: Pick<Client<typeof AuthService>, "authenticate">;
+  /** Keeps an answer that no change has overtaken. Called before anything else can happen. */
+  readonly keep: (name: KeyName, answer: AuthenticateResponse) => Found;
+  /** Keeps that the key was revoked while it was asked about. */
+  readonly keepRevoked: (name: KeyName) => Found;
+  /** Any answer, with the monotonic time at which it was asked for. */
+  readonly answered: (answer: AuthenticateResponse, sentMs: number) => void;
+  readonly monotonicMs: () => number;
+}
+
+/** Asks the auth service about keys, once at a time for each. */
+export interface KeyLookup {
+  /**
+   * Joins the question about this key that is on its way, or asks. It never rejects.
+   *
+   * @param timeoutMs gives up after this long.
+   */
+  ask(name: KeyName, key: string, timeoutMs: number): Promise<Found>;
+  /** The watch told that a key changed at this revision; without an id, that any may have. */
+  changed(revision: bigint, keyId?: string, revoked?: boolean): void;
+}
+
+/** A question that is on its way. */
+interface Flight {
+  readonly name: KeyName;
+  /** The highest revision that the watch told for this key meanwhile. An answer read before it is out of date. */
+  changedAt: bigint;
+  revoked: boolean;
+  found?: Promise<Found>;
+}
+
+/** Questions at once. Beyond them something is wrong, and more would not help the store. */
+const flightsMax = 1_024;
+/** A key that changes this often while it is asked about is not being used in earnest. */
+const triesMax = 3;
+
+export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
+  const flights = new Map<string, Flight>();
+
+  async function find(flight: Flight, key: string, timeoutMs: number): Promise<Found> {
+    try {
+      for (let tries = 0; tries < triesMax; tries++) {
+        const sentMs = options.monotonicMs();
+        const answer = await options.auth.authenticate({ key }, { timeoutMs });
+        options.answered(answer, sentMs);
+        if (flight.revoked) return options.keepRevoked(flight.name);
+        if (flight.changedAt <= answer.revision) return options.keep(flight.name, answer);
+      }
+      return { kind: "unavailable", cause: new Error("the key changed during every look-up") };
+    } catch (cause) {
+      return { kind: "unavailable", cause };
+    } finally {
+      flights.delete(flight.name.digest);
+    }
+  }
+
+  return {
+    ask(name, key, timeoutMs) {
+      const underWay = flights.get(name.digest)?.found;
+      if (underWay) return underWay;
+      if (flights.size >= flightsMax) {
+        return Promise.resolve({ kind: "unavailable", cause: new Error(`${flightsMax} keys are being looked up`) });
+      }
+      const flight: Flight = { name, changedAt: 0n, revoked: false };
+      flights.set(name.digest, flight);
+      flight.found = find(flight, key, timeoutMs);
+      return flight.found;
+    },
+    changed(revision, keyId, revoked = false) {
+      for (const flight of flights.values()) {
+        if (keyId !== undefined && flight.name.keyId !== keyId) continue;
+        if (revision > flight.changedAt) flight.changedAt = revision;
+        flight.revoked ||= revoked;
+      }
+    },
+  };
+}

@@ -1,0 +1,162 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { Client } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import type { AuthenticateResponse, AuthService, Refusal } from "../../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Clock } from "../clock.ts";
+import { validityFrom } from "./conditions.ts";
+import { createKeyLookup, type Found, type KeyName } from "./key-lookup.ts";
+import { createPrincipalCache, type Known, type Refused } from "./principal-cache.ts";
+import { watchRevocations } from "./revocation-watch.ts";
+import { createRevokedKeys, type RevokedListener } from "./revoked-keys.ts";
+import { createStoreClock } from "./store-clock.ts";
+
+/*
+ * A key in the ring is in one of these states.
+ * unknown: nothing is kept. A look-up makes it known or refused.
+ * known, current: the revocation watch is in sync, or the key was checked within the last 2 s. It is used as it is.
+ * known, stale: the watch has been silent for 2 s. The next use looks the key up again; while that is not possible the
+ *   key goes on, for a time that its user bounds by `uncheckedMs`.
+ * refused: unknown to the auth service, for as long as that said; or revoked.
+ * A change that the watch tells makes a known key unknown, or refused if it was revoked. An answer that was read before
+ * the change never brings it back.
+ */
+
+/** What this process knows of keys, kept true by the revocation watch. Digests are SHA-256 of the whole key. */
+export interface Keyring extends AsyncDisposable {
+  known(digest: string): Known | undefined;
+  refused(digest: string): Refused | undefined;
+  /** Whether a known key may be used without asking. */
+  isCurrent(known: Known): boolean;
+  /** How long ago it was last certain that the key is good, in milliseconds. */
+  uncheckedMs(known: Known): number;
+  /** Whether the auth service has just failed to answer, so that asking again would only keep callers waiting. */
+  isAway(): boolean;
+  /** Asks the auth service. It never rejects. */
+  lookUp(name: KeyName, key: string): Promise<Found>;
+  /** Now, by the store's clock. */
+  storeNowMs(): number;
+  onRevoked(keyId: string, listener: RevokedListener): () => void;
+}
+
+/** Four missed heartbeats. */
+const silentMs = 2_000;
+/** Somebody waits and there is nothing else to go by: as long as the contract allows. */
+const firstLookUpMs = 2_000;
+/** There is a principal to go on with, and a caller who should not feel the failure. */
+const recheckMs = 300;
+/** After a failure, stale keys go on this long before one of them asks again. */
+const awayMs = 1_000;
+/** A revoked key stays revoked; the bound only lets the entry go. */
+const revokedTtlMs = 3_600_000;
+
+export function createKeyring(options: {
+  readonly auth: Client<typeof AuthService>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}): Keyring {
+  const { clock, log } = options;
+  const cache = createPrincipalCache();
+  const revoked = createRevokedKeys();
+  const store = createStoreClock(clock);
+  let awayUntilMs = Number.NEGATIVE_INFINITY;
+
+  function keepKnown({ digest }: KeyName, principal: Principal): Found {
+    const validity = validityFrom(principal);
+    const known: Known = { principal: frozen(principal), validity, checkedMs: clock.monotonicMs() };
+    cache.setKnown(digest, known);
+    return { kind: "known", known };
+  }
+
+  function keepRefused({ digest, keyId }: KeyName, reason: Refused["reason"], ttlMs: number): Found {
+    const refused: Refused = { reason, keyId, untilMs: clock.monotonicMs() + ttlMs };
+    cache.setRefused(digest, refused);
+    return { kind: "refused", refused };
+  }
+
+  function keepRevoked(name: KeyName): Found {
+    return keepRefused(name, ErrorReason.KEY_REVOKED, revokedTtlMs);
+  }
+
+  function keepRefusal(name: KeyName, refusal: Refusal): Found {
+    if (refusal.reason === ErrorReason.KEY_REVOKED) return keepRevoked(name);
+    const ttlMs = refusal.refusalTtl ? durationMs(refusal.refusalTtl) : 0;
+    return keepRefused(name, ErrorReason.CREDENTIAL_INVALID, ttlMs);
+  }
+
+  function keep(name: KeyName, { outcome }: AuthenticateResponse): Found {
+    if (outcome.case === "principal") return keepKnown(name, outcome.value);
+    if (outcome.case === "refusal") return keepRefusal(name, outcome.value);
+    return { kind: "unavailable", cause: new Error("the auth service answered without an outcome") };
+  }
+
+  const lookup = createKeyLookup({
+    auth: options.auth,
+    keep,
+    keepRevoked,
+    monotonicMs: () => clock.monotonicMs(),
+    answered(answer, sentMs) {
+      store.observe(answer.storeTime, sentMs);
+      watch.since(answer.revision);
+    },
+  });
+
+  const watch = watchRevocations({
+    auth: options.auth,
+    clock,
+    silentMs,
+    failed(error, times) {
+      // Once an outage, and not for the moment in which the service starts or moves.
+      if (times === 3) log.warn({ err: error }, "the revocation watch is broken; known keys are checked one by one");
+    },
+    changed(keyId, isRevoked, revision) {
+      lookup.changed(revision, keyId, isRevoked);
+      const digests = cache.drop(keyId);
+      if (!isRevoked) return;
+      for (const digest of digests) keepRevoked({ digest, keyId });
+      revoked.revoke(keyId);
+    },
+    reset(revision) {
+      lookup.changed(revision);
+      cache.clear();
+    },
+    heard: (message) => store.observe(message.storeTime, clock.monotonicMs()),
+  });
+
+  function reportAway(found: Found): void {
+    const wasAway = awayUntilMs !== Number.NEGATIVE_INFINITY;
+    const isAway = found.kind === "unavailable";
+    awayUntilMs = isAway ? clock.monotonicMs() + awayMs : Number.NEGATIVE_INFINITY;
+    if (isAway && !wasAway) log.error({ err: found.cause }, "keys cannot be checked; known ones go on for a time");
+    if (!isAway && wasAway) log.info("keys can be checked again");
+  }
+
+  return {
+    known: (digest) => cache.known(digest),
+    refused: (digest) => cache.refused(digest, clock.monotonicMs()),
+    isCurrent(known) {
+      return this.uncheckedMs(known) <= silentMs;
+    },
+    uncheckedMs: (known) => clock.monotonicMs() - Math.max(watch.inSyncMs(), known.checkedMs),
+    isAway: () => clock.monotonicMs() < awayUntilMs,
+    async lookUp(name, key) {
+      const found = await lookup.ask(name, key, cache.known(name.digest) ? recheckMs : firstLookUpMs);
+      reportAway(found);
+      return found;
+    },
+    storeNowMs: () => store.nowMs(),
+    onRevoked: (keyId, listener) => revoked.listen(keyId, listener),
+    [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
+  };
+}
+
+/** The principal, so that no handler can change what others are judged by. */
+function frozen(principal: Principal): Principal {
+  Object.freeze(principal.permissions);
+  if (principal.models) {
+    Object.freeze(principal.models.names);
+    Object.freeze(principal.models);
+  }
+  return Object.freeze(principal);
+}

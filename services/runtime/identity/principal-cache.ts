@@ -1,0 +1,77 @@
+import { LRUCache } from "lru-cache";
+import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
+import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Validity } from "./conditions.ts";
+
+/** A key that was found good. */
+export interface Known {
+  readonly principal: Principal;
+  readonly validity: Validity;
+  /** When the auth service last said so, on the monotonic clock. */
+  readonly checkedMs: number;
+}
+
+/** A key that was refused. */
+export interface Refused {
+  readonly reason: (typeof ErrorReason)["CREDENTIAL_INVALID" | "KEY_REVOKED"];
+  readonly keyId: string;
+  /** On the monotonic clock. */
+  readonly untilMs: number;
+}
+
+/** What is known of keys, each by the SHA-256 of the whole key: two keys that begin alike are two keys. */
+export interface PrincipalCache {
+  known(digest: string): Known | undefined;
+  refused(digest: string, nowMs: number): Refused | undefined;
+  setKnown(digest: string, known: Known): void;
+  setRefused(digest: string, refused: Refused): void;
+  /** Forgets a good key and tells under which digests it was kept. */
+  drop(keyId: string): readonly string[];
+  clear(): void;
+}
+
+/** About 1 KiB each; beyond the keys that one process sees in use. */
+const knownMax = 100_000;
+/** Its own bound, so that a flood of invented keys pushes out no good one. */
+const refusedMax = 10_000;
+
+export function createPrincipalCache(): PrincipalCache {
+  const digestsByKeyId = new Map<string, Set<string>>();
+  const known = new LRUCache<string, Known>({
+    max: knownMax,
+    dispose: ({ principal: { keyId } }, digest) => {
+      const digests = digestsByKeyId.get(keyId);
+      digests?.delete(digest);
+      if (digests?.size === 0) digestsByKeyId.delete(keyId);
+    },
+  });
+  const refused = new LRUCache<string, Refused>({ max: refusedMax });
+
+  return {
+    known: (digest) => known.get(digest),
+    refused(digest, nowMs) {
+      const entry = refused.get(digest);
+      return entry && nowMs < entry.untilMs ? entry : undefined;
+    },
+    setKnown(digest, entry) {
+      refused.delete(digest);
+      known.set(digest, entry);
+      const digests = digestsByKeyId.get(entry.principal.keyId);
+      if (digests) digests.add(digest);
+      else digestsByKeyId.set(entry.principal.keyId, new Set([digest]));
+    },
+    setRefused(digest, entry) {
+      known.delete(digest);
+      refused.set(digest, entry);
+    },
+    drop(keyId) {
+      const digests = [...(digestsByKeyId.get(keyId) ?? [])];
+      for (const digest of digests) known.delete(digest);
+      return digests;
+    },
+    clear() {
+      known.clear();
+      refused.clear();
+    },
+  };
+}
