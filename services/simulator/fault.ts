@@ -1,0 +1,42 @@
+/** What goes wrong with a request, on command. */
+export interface Fault {
+  readonly kind: FaultKind;
+  /** Tokens that are produced before it. */
+  readonly after: number;
+  /** Of a delay, or between the tokens of a drip, in milliseconds. */
+  readonly ms: number;
+}
+
+/**
+ * - `delay`: the token comes `ms` later.
+ * - `hang`: nothing more comes, and the connection stays open.
+ * - `drip`: from there on a token comes every `ms` only.
+ * - `cut`: the connection is reset.
+ * - `early_end`: the answer ends well without having finished.
+ * - `error`: the engine says that it failed, in its protocol's way.
+ * - `reject`: the engine refuses the request before it starts, as when its queue is full.
+ * - `crash`: the whole simulator ends, as by kill -9.
+ */
+export type FaultKind = (typeof faultKinds)[number];
+
+export const faultKinds = ["delay", "hang", "drip", "cut", "early_end", "error", "reject", "crash"] as const;
+
+const command = /\[\[sim ([a-z_]+)((?: [a-z]+=\d+)*)\]\]/;
+
+/**
+ * Reads a command from a prompt: `[[sim cut after=3]]`, `[[sim delay after=0 ms=500]]`. Texts without one, or with one
+ * that is not known, command nothing.
+ */
+export function faultFrom(prompt: string): Fault | undefined {
+  const match = command.exec(prompt);
+  const kind = faultKinds.find((each) => each === match?.[1]);
+  if (kind === undefined) return undefined;
+  const numbers = new Map(
+    (match?.[2] ?? "")
+      .trim()
+      .split(" ")
+      .map((pair) => pair.split("="))
+      .map(([name, value]) => [name, Number(value)]),
+  );
+  return { kind, after: numbers.get("after") ?? 0, ms: numbers.get("ms") ?? 1_000 };
+}
