@@ -61,8 +61,16 @@ export function openPool(url: string, options: PoolOptions): PostgresPool {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
   });
-  // Without a listener, an idle connection that breaks would end the process. The pool has dropped it already.
-  pool.on("error", (error) => options.log.warn({ err: error }, "an idle database connection broke"));
+  // A connection that breaks while no query is under way, idle or inside a transaction, has nobody to tell but its
+  // listeners; without one it would end the process. Its next query, if it was in use, fails.
+  pool.on("connect", (client) => {
+    client.on("error", (error: Error & { code?: string }) => {
+      // The error of an idle connection carries its whole client; code and text are enough.
+      if (!pool.ending) options.log.warn({ code: error.code, reason: error.message }, "a database connection broke");
+    });
+  });
+  // The same news again, of idle connections.
+  pool.on("error", () => {});
   return {
     kysely: <T>() => new Kysely<T>({ dialect: new PostgresDialect({ pool: sharedPool(pool) }) }),
     [Symbol.asyncDispose]: () => pool.end(),
