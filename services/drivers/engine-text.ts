@@ -1,0 +1,94 @@
+/** Longer texts of engines are cut: an error is no place for a prompt. */
+const problemLengthMax = 300;
+
+const wrapping = [
+  /\[request id: [^\]]*\]\s*/g,
+  /in ensemble '[^']*',\s*/g,
+  // The Python binding appends where in its source an error was raised.
+  /\n\nAt:\n[\s\S]*$/,
+];
+
+const secrets: readonly [RegExp, string][] = [
+  [/\b[a-z][a-z0-9+.-]*:\/\/\S+/gi, "(address)"],
+  [/\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b/g, "(address)"],
+  [/\b(?:Bearer\s+\S+|sk-[\w-]{4,}|weir_\w+)/gi, "(key)"],
+  [/(?<![\w.])(?:[A-Za-z]:)?(?:\/[\w.@+-]+){2,}(?::\d+)?/g, "(path)"],
+];
+
+/**
+ * What an engine said, fit for a caller: without request ids, names of inner models, tracebacks, paths, addresses and
+ * keys, on one line, cut to 300 characters.
+ */
+export function scrubbed(text: string): string {
+  let kept = wrapping.reduce((rest, pattern) => rest.replace(pattern, ""), text);
+  if (kept.includes("Traceback (most recent call last)")) kept = lastLine(kept);
+  for (const [pattern, instead] of secrets) kept = kept.replace(pattern, instead);
+  kept = kept.replace(/[\s\p{Cc}]+/gu, " ").trim();
+  return kept.length > problemLengthMax ? `${kept.slice(0, problemLengthMax)}…` : kept;
+}
+
+function lastLine(traceback: string): string {
+  const lines = traceback.split("\n").filter((line) => /^\S/.test(line) && !line.startsWith("Traceback"));
+  // "package.module.SomeError: what happened": the class says nothing to a caller.
+  return (lines.at(-1) ?? "the engine's code failed").replace(/^[\w.]+(?:Error|Exception): /, "");
+}
+
+/** The numbers in a context overflow; empty where the engine names none. */
+export interface ContextOverflow {
+  readonly limit: string;
+  readonly promptTokens: string;
+  readonly maxTokens: string;
+}
+
+const overflow =
+  /context (?:length|window|size)|maximum (?:model|input|sequence|context) length|max(?:imum)?[ _](?:seq(?:uence)?|model|input)[ _]len|exceed_context_size/i;
+const excess = /exceed|longer than|too (?:long|large|many)|however|larger than|requested/i;
+
+const limits = [
+  /(?:context|model|input|sequence) length(?: is| of)? \(?(\d+)/i,
+  /context (?:size|window)(?: is| of)? \(?(\d+)/i,
+  /max_(?:seq|model|input)_len(?:gth)?\w*(?: is| of)?[ =:(]+(\d+)/i,
+];
+const prompts = [
+  /(\d+) in the (?:messages|prompt)/i,
+  /(\d+) (?:input|prompt) tokens/i,
+  /(?:prompt|input|request) \((?:length )?(\d+)/i,
+  /(?:prompt|input) length \((\d+)/i,
+  /(\d+) tokens from the input/i,
+  /(?:contains|has) (?:at least )?(\d+) (?:input )?tokens/i,
+];
+const answers = [
+  /(\d+) in the completion/i,
+  /(\d+) tokens for the completion/i,
+  /too large: (\d+)/i,
+  /max_new_tokens \((\d+)/i,
+  /requested (\d+) output tokens/i,
+];
+
+/** Whether an engine's text says that prompt and answer do not fit the context, in the words of any engine we know. */
+export function contextOverflow(text: string): ContextOverflow | undefined {
+  if (!overflow.test(text) || !excess.test(text)) return undefined;
+  return { limit: first(limits, text), promptTokens: first(prompts, text), maxTokens: first(answers, text) };
+}
+
+function first(patterns: readonly RegExp[], text: string): string {
+  for (const pattern of patterns) {
+    const found = pattern.exec(text)?.[1];
+    if (found !== undefined) return found;
+  }
+  return "";
+}
+
+/** Whether an engine's text says that it has no room left. */
+export function isFull(text: string): boolean {
+  return /exceeds maximum queue size|request timeout expired|out of memory|queue is full|too many requests|overloaded|no available capacity/i.test(
+    text,
+  );
+}
+
+/** Whether an engine's text says that the model or its process is away, so that another replica may do. */
+export function isAway(text: string): boolean {
+  return /unknown model|no available versions|is not ready|not healthy|unhealthy|loading model|shutting down|engine is dead|EngineDeadError/i.test(
+    text,
+  );
+}

@@ -1,0 +1,43 @@
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { type ContextOverflow, scrubbed } from "./engine-text.ts";
+
+/** A reason with its metadata, without the model's name. */
+export interface Failure {
+  readonly reason: ErrorReason;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** When the engine says that another try is worth while, in milliseconds. */
+  readonly retryAfterMs?: number;
+}
+
+export const unavailable: Failure = { reason: ErrorReason.ENGINE_UNAVAILABLE, metadata: {} };
+export const credential: Failure = { reason: ErrorReason.ENGINE_CREDENTIAL, metadata: {} };
+export const overloaded: Failure = { reason: ErrorReason.ENGINE_OVERLOADED, metadata: {} };
+
+/** The engine refused the request, in its own words. */
+export function refusal(text: string): Failure {
+  return { reason: ErrorReason.ENGINE_REFUSED, metadata: { problem: scrubbed(text) || "no reason given" } };
+}
+
+/** The engine failed, in its own words. */
+export function failed(text: string): Failure {
+  const problem = scrubbed(text);
+  return { reason: ErrorReason.ENGINE_FAILED, metadata: problem === "" ? {} : { problem } };
+}
+
+/** The engine broke its protocol, in ours. */
+export function protocol(problem: string): Failure {
+  return { reason: ErrorReason.ENGINE_PROTOCOL, metadata: { problem } };
+}
+
+/** Prompt and answer do not fit the context. */
+export function contextFailure(overflow: ContextOverflow): Failure {
+  return {
+    reason: ErrorReason.CONTEXT_LENGTH_EXCEEDED,
+    metadata: {
+      param: "messages",
+      limit: overflow.limit || "?",
+      prompt_tokens: overflow.promptTokens || "?",
+      max_tokens: overflow.maxTokens,
+    },
+  };
+}

@@ -1,0 +1,84 @@
+import type { DescMethodUnary, DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import {
+  Client,
+  type ClientDuplexStream,
+  type ClientUnaryCall,
+  connectivityState,
+  credentials,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { GRPCInferenceService, ModelInferRequestSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
+import type { Target } from "../driver.ts";
+import { questionTimeoutMs } from "../reach.ts";
+import { decodeResponse, decodeStreamResponse, type InferMessage } from "./codec.ts";
+import type { InferRequest } from "./inputs.ts";
+import { deserializer, serializer } from "./wire.ts";
+
+export type InferStream = ClientDuplexStream<InferRequest, InferMessage>;
+
+/** The connection to one Triton server: one HTTP/2 session that carries all calls. */
+export interface Channel extends Disposable {
+  /** Whether the connection stands. Asking makes it connect. */
+  isConnected(): boolean;
+  stream(): InferStream;
+  infer(request: InferRequest, done: (error: ServiceError | null, message?: InferMessage) => void): ClientUnaryCall;
+  /** Asks something of the server; rejects with grpc-js's ServiceError. */
+  ask<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    signal: AbortSignal,
+  ): Promise<MessageShape<O>>;
+}
+
+const service = `/${GRPCInferenceService.typeName}`;
+const writeRequest = serializer(ModelInferRequestSchema);
+
+/** Opens the channel of a target. It connects with its first call, and again after each loss. */
+export function openChannel(target: Target): Channel {
+  const client = new Client(new URL(target.url).host, credentials.createInsecure(), {
+    "grpc.max_receive_message_length": target.receiveBytesMax,
+    "grpc.max_send_message_length": -1,
+    // The router decides about another try; a silent one here would be a second generation.
+    "grpc.enable_retries": 0,
+    "grpc.service_config_disable_resolution": 1,
+    // A replica's failures are its own, also when two targets name the same address.
+    "grpc.use_local_subchannel_pool": 1,
+    // The environment's proxy variables are not meant for engines.
+    "grpc.enable_http_proxy": 0,
+    // grpc-js waits up to two minutes; an engine that is back should be found by the next probe.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+    // No keepalive: Triton ends the connection, with all calls on it, at the fourth ping without data.
+  });
+  const metadata = new Metadata();
+  if (target.engineKey !== undefined) metadata.set("authorization", `Bearer ${target.engineKey}`);
+
+  return {
+    isConnected: () => client.getChannel().getConnectivityState(true) === connectivityState.READY,
+    stream: () =>
+      client.makeBidiStreamRequest(`${service}/ModelStreamInfer`, writeRequest, decodeStreamResponse, metadata),
+    infer: (request, done) =>
+      client.makeUnaryRequest(`${service}/ModelInfer`, writeRequest, decodeResponse, request, metadata, done),
+    ask: (method, request, signal) =>
+      new Promise((resolve, reject) => {
+        const onAbort = () => call.cancel();
+        const call = client.makeUnaryRequest(
+          `${service}/${method.name}`,
+          serializer(method.input),
+          deserializer(method.output),
+          request,
+          metadata,
+          { deadline: Date.now() + questionTimeoutMs },
+          (error, response) => {
+            signal.removeEventListener("abort", onAbort);
+            if (error) reject(error);
+            else if (response) resolve(response);
+          },
+        );
+        if (signal.aborted) call.cancel();
+        else signal.addEventListener("abort", onAbort, { once: true });
+      }),
+    [Symbol.dispose]: () => client.close(),
+  };
+}

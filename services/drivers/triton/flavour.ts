@@ -1,0 +1,90 @@
+import type { ModelMetadataResponse } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
+import type { ModelConfig } from "../../../gen/ts/engine/triton/model_config_pb.ts";
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { TextMode } from "./text-track.ts";
+
+/** The interfaces that the driver knows: TensorRT-LLM's ensemble and BLS models, and Triton's vLLM backend. */
+export type Flavour = "ensemble" | "bls" | "vllm";
+
+/** What the driver has to know of a model to speak to it. */
+export interface TritonInterface {
+  readonly flavour: Flavour;
+  /** Whether tensors have a batch dimension, which is 1. */
+  readonly batched: boolean;
+  /** Whether it answers with any number of responses: then only ModelStreamInfer does. */
+  readonly decoupled: boolean;
+  /** The datatype of each input that it declares. */
+  readonly inputs: Readonly<Record<string, string>>;
+  readonly outputs: readonly string[];
+  readonly textMode: TextMode;
+  /** The model behind an ensemble that stops a generation when it is told to under the same id; empty if none. */
+  readonly stopModel: string;
+}
+
+/** Finds the flavour by the names of the inputs; undefined for a model that is no LLM with text in and out. */
+export function flavourOf(
+  metadata: Pick<ModelMetadataResponse, "inputs" | "outputs">,
+  config: Pick<ModelConfig, "schedulingChoice">,
+): Flavour | undefined {
+  const inputs = new Set(metadata.inputs.map((input) => input.name));
+  if (!inputs.has("text_input") || !metadata.outputs.some((output) => output.name === "text_output")) return undefined;
+  if (inputs.has("sampling_parameters")) return "vllm";
+  if (!inputs.has("max_tokens")) return undefined;
+  return config.schedulingChoice.case === "ensembleScheduling" ? "ensemble" : "bls";
+}
+
+/** Describes a model by its metadata and configuration; undefined if it is none that the driver speaks to. */
+export function interfaceOf(
+  metadata: ModelMetadataResponse,
+  config: ModelConfig,
+  stopModel: string,
+): TritonInterface | undefined {
+  const flavour = flavourOf(metadata, config);
+  if (!flavour) return undefined;
+  return {
+    flavour,
+    batched: config.maxBatchSize > 0,
+    decoupled: config.modelTransactionPolicy?.decoupled ?? false,
+    inputs: Object.fromEntries(metadata.inputs.map((input) => [input.name, input.datatype])),
+    outputs: metadata.outputs.map((output) => output.name),
+    textMode: textModeOf(flavour, config),
+    stopModel: flavour === "ensemble" ? stopModel : "",
+  };
+}
+
+/** Only a BLS model's text can be cumulative, and its configuration says so; where it does not, the text shows it. */
+function textModeOf(flavour: Flavour, config: ModelConfig): TextMode {
+  if (flavour !== "bls") return "delta";
+  const accumulates = config.parameters["accumulate_tokens"]?.stringValue.toLowerCase();
+  if (accumulates === "true") return "cumulative";
+  return accumulates === "false" ? "delta" : "unknown";
+}
+
+/** The steps of an ensemble that take token ids: one of them may be the core model. */
+export function coreCandidates(config: ModelConfig): string[] {
+  if (config.schedulingChoice.case !== "ensembleScheduling") return [];
+  const steps = config.schedulingChoice.value.step.filter((step) => "input_ids" in step.inputMap);
+  return steps.map((step) => step.modelName);
+}
+
+/** Whether a model ends the request of the same id when its input `stop` is true. */
+export function takesStop(metadata: Pick<ModelMetadataResponse, "inputs">): boolean {
+  const inputs = new Set(metadata.inputs.map((input) => input.name));
+  return ["input_ids", "input_lengths", "request_output_len", "stop"].every((name) => inputs.has(name));
+}
+
+/** What a model of this interface can do. */
+export function featuresOf(model: TritonInterface): Feature[] {
+  const features: Feature[] = [Feature.PROMPT];
+  const takes = (...names: string[]) => names.every((name) => name in model.inputs);
+  if (model.decoupled && takes("stream")) features.push(Feature.STREAM);
+  if (model.flavour === "vllm") {
+    features.push(Feature.CHOICES, Feature.LOGIT_BIAS, Feature.JSON_SCHEMA, Feature.JSON_OBJECT);
+  } else {
+    if (takes("num_return_sequences")) features.push(Feature.CHOICES);
+    if (takes("guided_decoding_guide_type", "guided_decoding_guide"))
+      features.push(Feature.JSON_SCHEMA, Feature.JSON_OBJECT);
+  }
+  if (model.flavour === "vllm" || model.stopModel !== "") features.push(Feature.CANCEL);
+  return features;
+}

@@ -1,0 +1,96 @@
+import { create } from "@bufbuild/protobuf";
+import { type ServiceError, status as grpcStatus } from "@grpc/grpc-js";
+import { GRPCInferenceService } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
+import { type ModelConfig, ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
+import {
+  ReplicaLoadSchema,
+  type ReplicaModel,
+  ReplicaModelSchema,
+} from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { fail, type WeirError } from "../../runtime/errors/fail.ts";
+import type { ProbeResult } from "../driver.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Channel } from "./channel.ts";
+import { failureFromStatus } from "./errors.ts";
+import { coreCandidates, featuresOf, interfaceOf, takesStop } from "./flavour.ts";
+
+const { serverMetadata, repositoryIndex, modelMetadata, modelConfig, modelReady, serverLive } =
+  GRPCInferenceService.method;
+
+/** Whether something at the channel's end speaks KServe v2. */
+export async function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean> {
+  try {
+    await channel.ask(serverLive, {}, signal);
+    return true;
+  } catch (thrown) {
+    const error = probeError(thrown);
+    // It understood the call, or is guarded: somebody else would not have.
+    return error.reason === ErrorReason.ENGINE_CREDENTIAL;
+  }
+}
+
+/**
+ * Asks for every model with text in and text out: what it is, and whether it takes requests. The steps of an ensemble,
+ * which take token ids, are no models for a caller. ServerReady is not asked: it is false while any model loads.
+ */
+export async function probeTriton(channel: Channel, signal: AbortSignal): Promise<ProbeResult> {
+  try {
+    const server = await channel.ask(serverMetadata, {}, signal);
+    const index = await channel.ask(repositoryIndex, { ready: true }, signal);
+    const names = [...new Set(index.models.map((model) => model.name))].toSorted();
+    const models = await Promise.all(names.map((name) => probeModel(channel, name, signal)));
+    return {
+      engine: `${server.name} ${server.version}`.trim(),
+      models: models.filter((model) => model !== undefined),
+      load: create(ReplicaLoadSchema, { running: -1, waiting: -1, kvUsed: -1 }),
+    };
+  } catch (thrown) {
+    throw probeError(thrown);
+  }
+}
+
+async function probeModel(channel: Channel, name: string, signal: AbortSignal): Promise<ReplicaModel | undefined> {
+  try {
+    const metadata = await channel.ask(modelMetadata, { name }, signal);
+    const { config = create(ModelConfigSchema) } = await channel.ask(modelConfig, { name }, signal);
+    const described = interfaceOf(metadata, config, await stopModelOf(channel, config, signal));
+    if (!described) return undefined;
+    const { ready } = await channel.ask(modelReady, { name }, signal);
+    return create(ReplicaModelSchema, {
+      engineModel: name,
+      ready,
+      features: featuresOf(described),
+      flavour: described.flavour,
+      interfaceJson: JSON.stringify(described),
+    });
+  } catch (thrown) {
+    // It was unloaded between two questions.
+    if (isServiceError(thrown) && [grpcStatus.NOT_FOUND, grpcStatus.INVALID_ARGUMENT].includes(thrown.code))
+      return undefined;
+    throw thrown;
+  }
+}
+
+async function stopModelOf(channel: Channel, config: ModelConfig, signal: AbortSignal): Promise<string> {
+  for (const name of coreCandidates(config)) {
+    try {
+      if (takesStop(await channel.ask(modelMetadata, { name }, signal))) return name;
+    } catch (thrown) {
+      // A step that is not visible cannot be told to stop; the ensemble works without.
+      if (!isServiceError(thrown) || thrown.code !== grpcStatus.NOT_FOUND) throw thrown;
+    }
+  }
+  return "";
+}
+
+function probeError(thrown: unknown): WeirError {
+  if (!isServiceError(thrown)) return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "no answer" }, { cause: thrown });
+  const { reason, metadata } = failureFromStatus(thrown.code, thrown.details);
+  if (reason === ErrorReason.ENGINE_CREDENTIAL || reason === ErrorReason.ENGINE_PROTOCOL)
+    return fail(reason, metadata, { cause: thrown });
+  return fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: thrown });
+}
+
+function isServiceError(thrown: unknown): thrown is ServiceError {
+  return thrown instanceof Error && "code" in thrown && "details" in thrown;
+}

@@ -1,0 +1,171 @@
+import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import type { Answer } from "../answer.ts";
+import { textDelta } from "../events.ts";
+import type { InferMessage } from "./codec.ts";
+import type { TritonInterface } from "./flavour.ts";
+import { StopFilter } from "./stop-filter.ts";
+import { numbersOf, type Tensor, TensorProblem, textsOf } from "./tensors.ts";
+import { TextTrack } from "./text-track.ts";
+
+/** The part of an {@link Answer} that a reader speaks to. */
+export type Outlet = Pick<Answer, "choices" | "has" | "isFinished" | "event" | "finish" | "count">;
+
+export interface ReaderOptions {
+  readonly model: TritonInterface;
+  readonly outlet: Outlet;
+  readonly stops: readonly string[];
+  /** What is taken off the beginning of each text; empty if the engine was told to leave it out. */
+  readonly prompt: string;
+  /** What the engine was asked for, a choice. */
+  readonly maxTokens: number;
+}
+
+interface Choice {
+  readonly track: TextTrack;
+  readonly filter: StopFilter;
+  /** Whether it had any output. */
+  seen: boolean;
+  /** As the engine counts; responses with text where it does not. */
+  tokens: number;
+  /** Counted, and not told with a delta so far. */
+  untold: number;
+}
+
+const finishReasons: Readonly<Record<string, FinishReason>> = {
+  stop: FinishReason.STOP,
+  length: FinishReason.LENGTH,
+  repetition: FinishReason.STOP,
+};
+
+/**
+ * Reads the responses of one generation. The vLLM backend says why a choice ended; TensorRT-LLM does not, so there the
+ * number of tokens tells. Stop texts are enforced here on every flavour.
+ */
+export class Reader {
+  readonly #options: ReaderOptions;
+  readonly #choices: Choice[];
+  #promptTokens: number | undefined;
+  #counts = false;
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+    this.#choices = Array.from({ length: options.outlet.choices }, () => ({
+      track: new TextTrack(options.model.textMode, options.prompt),
+      filter: new StopFilter(options.stops),
+      seen: false,
+      tokens: 0,
+      untold: 0,
+    }));
+  }
+
+  /**
+   * Reads the tensors of a response.
+   * @returns whether it held text of a choice that a stop text has ended: the engine goes on for nothing.
+   * @throws TensorProblem for tensors that are not what they should be.
+   */
+  read(message: InferMessage): boolean {
+    const named = new Map(message.tensors.map((tensor) => [tensor.name, tensor]));
+    this.#promptTokens = firstCount(named.get("num_input_tokens")) ?? this.#promptTokens;
+    const output = named.get("text_output");
+    if (!output) {
+      if (message.tensors.length === 0) return false;
+      throw new TensorProblem("there is no text_output");
+    }
+    const texts = textsOf(output);
+    const places = texts.length === 1 ? named.get("sequence_index") : undefined;
+    const counts = named.get("num_output_tokens");
+    const counted = counts ? numbersOf(counts) : [];
+    const reasons = named.get("finish_reason");
+    const ends = reasons ? textsOf(reasons).map((text) => Buffer.from(text).toString()) : [];
+    let wasted = false;
+    texts.forEach((text, index) => {
+      const place = places ? (numbersOf(places)[0] ?? 0) : index;
+      if (!this.#options.outlet.has(place)) throw new TensorProblem(`choice ${place} was not asked for`);
+      if (this.#options.outlet.isFinished(place) && text.length > 0) wasted = true;
+      this.#text(place, text, counted[index]);
+      this.#end(place, ends[index]);
+    });
+    this.#tellCounts();
+    return wasted;
+  }
+
+  /** The engine says that this was all. Choices whose end it should have told stay open. */
+  ended(): void {
+    const { model, outlet, maxTokens } = this.#options;
+    const tells = model.flavour === "vllm" && model.outputs.includes("finish_reason");
+    this.#choices.forEach((choice, index) => {
+      if (tells || !choice.seen || outlet.isFinished(index)) return;
+      this.#finish(index, choice.tokens >= maxTokens ? FinishReason.LENGTH : FinishReason.STOP);
+    });
+  }
+
+  #text(index: number, bytes: Uint8Array, counted: number | undefined): void {
+    const choice = this.#choices[index];
+    if (!choice) return;
+    choice.seen = true;
+    if (isCount(counted)) {
+      this.#counts = true;
+      choice.tokens += counted;
+      choice.untold += counted;
+    } else if (bytes.length > 0) {
+      choice.tokens += 1;
+    }
+    if (this.#options.outlet.isFinished(index)) return;
+    const { text, stop } = choice.filter.push(choice.track.push(bytes));
+    this.#tell(index, choice, text);
+    if (stop === undefined) return;
+    this.#tellRest(index, choice);
+    this.#options.outlet.finish(index, FinishReason.STOP, stop);
+  }
+
+  #end(index: number, reason: string | undefined): void {
+    // Python writes its None as text while a choice goes on.
+    if (reason === undefined || reason === "" || reason === "None") return;
+    if (reason === "abort" || reason === "error") throw new EngineGaveUp(reason);
+    this.#finish(index, finishReasons[reason] ?? FinishReason.STOP);
+  }
+
+  #finish(index: number, reason: FinishReason): void {
+    const choice = this.#choices[index];
+    if (!choice || this.#options.outlet.isFinished(index)) return;
+    const { text, stop } = choice.filter.push(choice.track.flush());
+    this.#tell(index, choice, stop === undefined ? text + choice.filter.flush() : text);
+    this.#tellRest(index, choice);
+    this.#options.outlet.finish(index, stop === undefined ? reason : FinishReason.STOP, stop);
+  }
+
+  #tell(index: number, choice: Choice, text: string): void {
+    if (text === "") return;
+    this.#options.outlet.event(textDelta(index, text, choice.untold));
+    choice.untold = 0;
+  }
+
+  /** Tokens whose text is not told: of a stop text, of the end token. */
+  #tellRest(index: number, choice: Choice): void {
+    if (choice.untold > 0) this.#options.outlet.event(textDelta(index, "", choice.untold));
+    choice.untold = 0;
+  }
+
+  #tellCounts(): void {
+    if (this.#promptTokens === undefined && !this.#counts) return;
+    this.#options.outlet.count({
+      promptTokens: this.#promptTokens ?? 0,
+      completionTokens: this.#counts ? this.#choices.reduce((sum, choice) => sum + choice.tokens, 0) : 0,
+      promptSource: this.#promptTokens === undefined ? CountSource.UNSPECIFIED : CountSource.ENGINE,
+      completionSource: this.#counts ? CountSource.ENGINE : CountSource.UNSPECIFIED,
+    });
+  }
+}
+
+/** The engine ended a choice without having finished it. */
+export class EngineGaveUp extends Error {}
+
+function firstCount(tensor: Tensor | undefined): number | undefined {
+  const value = tensor ? numbersOf(tensor)[0] : undefined;
+  return isCount(value) ? value : undefined;
+}
+
+/** Counts that cannot be are no counts: an engine's lie about them must not reach a bill. */
+function isCount(value: number | undefined): value is number {
+  return value !== undefined && Number.isSafeInteger(value) && value >= 0 && value < 2 ** 31;
+}

@@ -1,0 +1,31 @@
+import type { Clock } from "../../runtime/clock.ts";
+import type { Channel } from "./channel.ts";
+import { Inputs } from "./inputs.ts";
+
+// The core answers at once; a server that does not is gone, and its generation with it.
+const answerTimeoutMs = 5_000;
+
+const core = {
+  batched: true,
+  inputs: { input_ids: "INT32", input_lengths: "INT32", request_output_len: "INT32", stop: "BOOL" },
+};
+
+/**
+ * Ends a generation that runs behind an ensemble. Triton passes a cancel to an ensemble's next step only, and the core
+ * step goes on to its last token; but the core's request has the id of the ensemble's, and a request of the same id with
+ * `stop` ends it. What the core answers is of no interest: a generation that is over needs no end.
+ */
+export function stopBehindEnsemble(channel: Channel, stopModel: string, id: string, clock: Clock): void {
+  const inputs = new Inputs(core);
+  inputs.add("input_ids", 0);
+  inputs.add("input_lengths", 1);
+  inputs.add("request_output_len", 1);
+  inputs.add("stop", true);
+  const call = channel.stream();
+  const timer = clock.setTimer(answerTimeoutMs, () => call.cancel());
+  call.on("data", () => undefined);
+  call.on("error", () => timer.cancel());
+  call.on("end", () => timer.cancel());
+  call.write(inputs.request(stopModel, id));
+  call.end();
+}
