@@ -1,15 +1,11 @@
-import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
-
-// PostgreSQL for every suite that needs it: one server, a template database, a copy of it for each file.
-const globalSetup = "test/global-setup.ts";
 
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     // A file gets a process of its own: a leaked socket or timer belongs to one file, and a kill -9 test harms no other.
     pool: "forks",
-    globalSetup: existsSync(globalSetup) ? [globalSetup] : [],
+    globalSetup: ["test/global-setup.ts"],
     // Real servers start inside hooks, on machines that are busy with other files.
     hookTimeout: 120_000,
     testTimeout: 30_000,
