@@ -1,4 +1,4 @@
-import type { DescMessage, DescMethodServerStreaming, MessageShape } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethodServerStreaming, Message, MessageShape } from "@bufbuild/protobuf";
 import type { WeirError } from "../errors/fail.ts";
 import type { CallContext } from "./context.ts";
 
@@ -41,7 +41,15 @@ export function pushed<I, O>(push: PushHandler<I, O>): Pushed<I, O> {
   return { push };
 }
 
-/** A server-streaming method as its caller pushes it. */
+/** Whether an implementation is one that {@link pushed} marked. */
+export function isPushed(value: unknown): value is Pushed<Message, Message> {
+  return typeof value === "object" && value !== null && "push" in value && typeof value.push === "function";
+}
+
+/**
+ * A server-streaming method as its caller pushes it. The request belongs to the handler from the call on: neither side
+ * changes it any more.
+ */
 export type PushCall<M extends DescMethodServerStreaming<DescMessage, DescMessage>> = PushHandler<
   MessageShape<M["input"]>,
   MessageShape<M["output"]>

@@ -1,0 +1,36 @@
+import type { Message } from "@bufbuild/protobuf";
+import { type WeirError, weirErrorFrom } from "../errors/fail.ts";
+import { copyOf } from "./copy.ts";
+import type { Outcomes } from "./outcome.ts";
+import { prepare, unknownMethod } from "./prepare.ts";
+import type { RunningCall } from "./running-call.ts";
+
+/** Runs a unary handler, racing it with what may stop the call: a handler that stalls keeps nobody waiting. */
+export function runUnary(call: RunningCall, request: Message, outcomes: Outcomes): Promise<Message> {
+  const { handler, method } = call.entry;
+  return new Promise((resolve, reject) => {
+    const failed = (error: WeirError): void => {
+      if (!call.over) reject(outcomes.fail(call, error));
+    };
+    if (handler?.kind !== "unary") {
+      failed(unknownMethod(call));
+      return;
+    }
+    const stop = (error: WeirError): void => {
+      failed(error);
+      call.abort(error);
+    };
+    const refusal = prepare(call, request) ?? call.arm(stop);
+    if (refusal) {
+      failed(refusal);
+      return;
+    }
+    const run = async (): Promise<void> => {
+      const answer = copyOf(method.output, await handler.run(request, call));
+      if (call.over) return;
+      outcomes.succeed(call);
+      resolve(answer);
+    };
+    run().catch((thrown: unknown) => failed(weirErrorFrom(thrown)));
+  });
+}

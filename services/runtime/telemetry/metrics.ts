@@ -1,0 +1,156 @@
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { type CountSource, CountSourceSchema } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { reasonName } from "../errors/reason-name.ts";
+
+/** The doors that requests come through. */
+export type Endpoint = "chat_completions" | "completions" | "models" | "generate";
+
+/** How a request ended: well, or for a reason. */
+export type Outcome = "ok" | ErrorReason;
+
+/** What tokens were. `cached` is a part of `prompt`, and `reasoning` one of `completion`. */
+export type TokenKind = "prompt" | "completion" | "cached" | "reasoning";
+
+/**
+ * What a process counts, for Prometheus. Every label is from a closed set: a model that does not exist is "other", so
+ * that no caller can make series. Times are given in milliseconds, and exported in seconds.
+ */
+export interface Metrics {
+  /** A request is over. `model` is undefined where none was named. */
+  request(
+    labels: { readonly endpoint: Endpoint; readonly model: string | undefined; readonly outcome: Outcome },
+    durationMs: number,
+  ): void;
+  /** Time from the request's first byte in to its first token out. */
+  timeToFirstToken(labels: { readonly endpoint: Endpoint; readonly model: string }, durationMs: number): void;
+  /** Tokens of a request, with where the count comes from. */
+  tokens(
+    labels: { readonly model: string; readonly kind: TokenKind; readonly source: CountSource },
+    count: number,
+  ): void;
+  /** A request of a model runs until the returned function is called; calling that twice does nothing. */
+  inFlight(model: string): () => void;
+  /** A request waits for a place at a replica until the returned function is called. */
+  queued(model: string): () => void;
+  /** An RPC is over, on whatever transport. Both names are closed sets: methods that are served, and codes. */
+  rpc(method: string, code: string, durationMs: number): void;
+  /** The models that exist from now on; others are counted as "other". */
+  models(ids: Iterable<string>): void;
+  /** Everything in Prometheus' text format. */
+  text(): Promise<string>;
+  /** The content type of {@link text}. */
+  readonly contentType: string;
+}
+
+/** Seconds. From a cached answer to the longest generation. */
+const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
+/** Seconds. Where people feel the difference. */
+const firstTokenBuckets = [0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30];
+/** Seconds. An RPC within the installation takes well under a millisecond. */
+const rpcBuckets = [0.0005, 0.002, 0.01, 0.05, 0.25, 1, 5, 30, 300];
+/** Model names that get series of their own: about 100 series each. */
+const modelsMax = 500;
+
+/** Builds the metrics of a process. */
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  let known: ReadonlySet<string> = new Set();
+  const modelLabel = (model: string) => (known.has(model) ? model : "other");
+
+  const requests = new Counter({
+    name: "weir_requests_total",
+    help: "Requests that are over, by how they ended.",
+    labelNames: ["endpoint", "model", "outcome"],
+    registers,
+  });
+  const duration = new Histogram({
+    name: "weir_request_duration_seconds",
+    help: "From a request's first byte in to its answer's last byte out.",
+    labelNames: ["endpoint", "model"],
+    buckets: durationBuckets,
+    registers,
+  });
+  const firstToken = new Histogram({
+    name: "weir_time_to_first_token_seconds",
+    help: "From a request's first byte in to its first token out.",
+    labelNames: ["endpoint", "model"],
+    buckets: firstTokenBuckets,
+    registers,
+  });
+  const tokens = new Counter({
+    name: "weir_tokens_total",
+    help: "Tokens, by what they were and where the count comes from.",
+    labelNames: ["model", "kind", "source"],
+    registers,
+  });
+  const inFlight = new Gauge({
+    name: "weir_requests_in_flight",
+    help: "Requests that run now.",
+    labelNames: ["model"],
+    registers,
+  });
+  const queued = new Gauge({
+    name: "weir_requests_queued",
+    help: "Requests that wait now for a place at a replica.",
+    labelNames: ["model"],
+    registers,
+  });
+  const rpcs = new Counter({
+    name: "weir_rpc_total",
+    help: "RPCs that are over, by their code.",
+    labelNames: ["method", "code"],
+    registers,
+  });
+  const rpcDuration = new Histogram({
+    name: "weir_rpc_duration_seconds",
+    help: "From an RPC's admission to its end.",
+    labelNames: ["method"],
+    buckets: rpcBuckets,
+    registers,
+  });
+
+  return {
+    request({ endpoint, model, outcome }, durationMs) {
+      const name = model === undefined ? "none" : modelLabel(model);
+      requests.inc({ endpoint, model: name, outcome: outcomeLabel(outcome) });
+      duration.observe({ endpoint, model: name }, durationMs / 1000);
+    },
+    timeToFirstToken({ endpoint, model }, durationMs) {
+      firstToken.observe({ endpoint, model: modelLabel(model) }, durationMs / 1000);
+    },
+    tokens({ model, kind, source }, count) {
+      if (count > 0) tokens.inc({ model: modelLabel(model), kind, source: sourceLabel(source) }, count);
+    },
+    inFlight: (model) => heldBy(inFlight, modelLabel(model)),
+    queued: (model) => heldBy(queued, modelLabel(model)),
+    rpc(method, code, durationMs) {
+      rpcs.inc({ method, code });
+      rpcDuration.observe({ method }, durationMs / 1000);
+    },
+    models(ids) {
+      known = new Set([...ids].slice(0, modelsMax));
+    },
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+  };
+}
+
+function sourceLabel(source: CountSource): string {
+  return CountSourceSchema.value[source]?.localName.toLowerCase() ?? "unspecified";
+}
+
+function outcomeLabel(outcome: Outcome): string {
+  return outcome === "ok" ? outcome : reasonName(outcome).toLowerCase();
+}
+
+// The label is fixed at the start: a model that is withdrawn meanwhile must not leave its gauge raised.
+function heldBy(gauge: Gauge<"model">, model: string): () => void {
+  let held = true;
+  gauge.inc({ model });
+  return () => {
+    if (held) gauge.dec({ model });
+    held = false;
+  };
+}
