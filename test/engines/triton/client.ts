@@ -1,5 +1,5 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { type ClientReadableStream, credentials, Client } from "@grpc/grpc-js";
+import { Client, type ClientReadableStream, credentials } from "@grpc/grpc-js";
 import {
   ModelInferRequestSchema,
   type ModelInferResponse,
@@ -53,17 +53,24 @@ export function createTritonClient(grpcAddress: string): TritonClient {
         (bytes) => fromBinary(ModelStreamInferResponseSchema, bytes),
         request,
       );
-      return {
-        cancel: () => {
-          // A stream that nobody reads any more throws its own cancellation otherwise.
-          stream.on("error", () => undefined);
-          stream.cancel();
-        },
-        [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
+      const cancel = () => {
+        // A stream that nobody reads any more throws its own cancellation otherwise.
+        stream.on("error", () => undefined);
+        stream.cancel();
       };
+      return { cancel, [Symbol.asyncIterator]: () => responses(stream, cancel) };
     },
     [Symbol.dispose]: () => client.close(),
   };
+}
+
+/** Leaving the loop cancels the call: grpc-js by itself only stops reading, and the connection's window fills up. */
+async function* responses(stream: AsyncIterable<ModelStreamInferResponse>, cancel: () => void) {
+  try {
+    yield* stream;
+  } finally {
+    cancel();
+  }
 }
 
 function inferRequest(model: string, inputs: TensorValues, options: StreamOptions) {
