@@ -7,7 +7,7 @@ import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/settings.ts";
 import type { Identity } from "./identity/identity.ts";
 import type { PushCall } from "./mesh/push.ts";
-import type { ServiceImplementation } from "./mesh/registry.ts";
+import type { RegisteredService, ServiceImplementation } from "./mesh/registry.ts";
 import type { HttpApp } from "./server/app.ts";
 import type { ClientAddress } from "./server/client-address.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
@@ -23,6 +23,8 @@ export interface Mesh {
 /** Where a role offers its services; every transport and listener serves what is here. */
 export interface ServiceRegistry {
   add<S extends DescService>(service: S, implementation: ServiceImplementation<S>): void;
+  /** Everything that is offered here up to now. */
+  services(): readonly RegisteredService[];
 }
 
 /** The public port, for endpoints that are plain HTTP. */

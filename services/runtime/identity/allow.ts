@@ -1,4 +1,4 @@
-import type { ModelAllowList, Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
+import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 
 /** Whether the key's allow-list names the model or alias. A key without a list may call none. */
 export function mayCall(principal: Principal, model: string): boolean {
@@ -6,7 +6,7 @@ export function mayCall(principal: Principal, model: string): boolean {
 }
 
 /** Whether an allow-list covers a name. A `*` at the end of an entry stands for any ending, also an empty one. */
-export function allows(list: Pick<ModelAllowList, "all" | "names">, model: string): boolean {
+export function allows(list: { readonly all: boolean; readonly names: readonly string[] }, model: string): boolean {
   return list.all || list.names.some((entry) => covers(entry, model));
 }
 

@@ -1,0 +1,99 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type {
+  AuthenticateResponseSchema,
+  AuthService,
+  WatchRevocationsResponseSchema,
+} from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { type Clock, sleep } from "../runtime/clock.ts";
+import { keyIdFrom } from "../runtime/identity/key-format.ts";
+import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
+import { principalFromStored } from "./key-message.ts";
+import type { Peppers } from "./pepper.ts";
+import type { CredentialStore } from "./store.ts";
+
+/** Half of it is how late a revocation is on average; a watcher calls four missed beats silence. */
+const pollMs = 500;
+/** Changes that are read at once. */
+const changesMax = 1_000;
+/** An unknown key may be made good only by being created, and its id is random: this is for the store's sake. */
+const unknownTtlMs = 5_000;
+/** A revoked key stays so. */
+const revokedTtlMs = 3_600_000;
+
+type Outcome = NonNullable<MessageInitShape<typeof AuthenticateResponseSchema>["outcome"]>;
+type WatchMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
+
+/** Checks keys, and tells which changed. */
+export function authService(options: {
+  readonly store: CredentialStore;
+  readonly peppers: Peppers;
+  readonly clock: Clock;
+}): ServiceImplementation<typeof AuthService> {
+  const { store, clock } = options;
+  return {
+    async authenticate({ key }) {
+      const keyId = keyIdFrom(key);
+      // It can be told from its form, so no revision and no time of the store stand behind it.
+      if (keyId === undefined) return { outcome: refusal(ErrorReason.CREDENTIAL_INVALID, "", unknownTtlMs) };
+      const read = await store.find(keyId);
+      return {
+        outcome: outcomeOf(read.found, key, keyId, options.peppers),
+        revision: read.revision,
+        storeTime: timestampFromMs(read.nowMs),
+      };
+    },
+
+    async *watchRevocations({ afterRevision }, { signal }) {
+      const watch = { after: afterRevision, inSync: false };
+      while (!signal.aborted) {
+        const read = await store.changesAfter(watch.after, changesMax);
+        yield* messagesOf(watch, read);
+        // A full page: there may be more.
+        if (read.changes.length < changesMax) await sleep(clock, pollMs, signal);
+      }
+    },
+  };
+}
+
+function outcomeOf(
+  found: Awaited<ReturnType<CredentialStore["find"]>>["found"],
+  key: string,
+  keyId: string,
+  peppers: Peppers,
+): Outcome {
+  // An unknown id costs an HMAC too, so that the answer's time does not tell it from a known one.
+  const proof = found?.proof ?? { mac: new Uint8Array(32), pepperVersion: 0 };
+  const proven = peppers.proves(key, proof);
+  if (!found || !proven) return refusal(ErrorReason.CREDENTIAL_INVALID, keyId, unknownTtlMs);
+  if (found.key.revokeMs !== undefined) return refusal(ErrorReason.KEY_REVOKED, keyId, revokedTtlMs);
+  return { case: "principal", value: principalFromStored(found.key) };
+}
+
+function refusal(reason: ErrorReason, keyId: string, ttlMs: number): Outcome {
+  return { case: "refusal", value: { reason, keyId, refusalTtl: durationFromMs(ttlMs) } };
+}
+
+/** What one reading of the store has to tell; it moves the watch on. */
+function* messagesOf(
+  watch: { after: bigint; inSync: boolean },
+  read: Awaited<ReturnType<CredentialStore["changesAfter"]>>,
+): Generator<WatchMessage> {
+  const storeTime = timestampFromMs(read.nowMs);
+  // Nothing was seen, or what the store has lost since, by being restored: there is no telling what changed.
+  if (watch.after === 0n || watch.after > read.revision) {
+    watch.after = read.revision;
+    yield { revision: read.revision, storeTime, event: { case: "reset", value: {} } };
+  } else {
+    for (const { keyId, revoked, revision } of read.changes) {
+      watch.after = revision;
+      yield { revision, storeTime, event: { case: "change", value: { keyId, revoked } } };
+    }
+    if (read.changes.length === changesMax) return;
+    watch.after = read.revision;
+  }
+  const event = watch.inSync ? "heartbeat" : "snapshotEnd";
+  watch.inSync = true;
+  yield { revision: read.revision, storeTime, event: { case: event, value: {} } };
+}

@@ -1,0 +1,175 @@
+import { timestampMs, type Timestamp } from "@bufbuild/protobuf/wkt";
+import type { KeyModels } from "../../gen/ts/weir/auth/v1/key_pb.ts";
+import type { CreateKeyRequest, KeyService, UpdateKeyRequest } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
+import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail } from "../runtime/errors/fail.ts";
+import type { CallContext } from "../runtime/mesh/context.ts";
+import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
+import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
+import { checkText, fingerprintOf, invalid, maskedFields } from "./arguments.ts";
+import { excessOf, excessReach, type Grant, type Grantor, grantorFrom } from "./grants.ts";
+import { makeCredential } from "./key-material.ts";
+import { keyFromStored } from "./key-message.ts";
+import type { Peppers } from "./pepper.ts";
+import { createdOr, notFound, projectScope } from "./scope.ts";
+import type { KeyModelsSpec, KeySpec, KeyStore, StoredKey } from "./store.ts";
+
+const pageSizeDefault = 50;
+/** What a key may do whose maker did not say. */
+const permissionsDefault: readonly string[] = ["models.invoke", "models.read"];
+const updatable = ["name", "permissions", "models", "start_time", "expire_time", "labels"] as const;
+/** Changing one of these makes a grant. */
+const granting = ["permissions", "models", "start_time", "expire_time"] as const;
+
+type UpdatableField = (typeof updatable)[number];
+
+export interface KeyServiceOptions {
+  readonly store: KeyStore;
+  readonly peppers: Peppers;
+  readonly randomBytes: (length: number) => Uint8Array;
+  /** Every permission that a contract asks for, and "*". */
+  readonly permissions: () => ReadonlySet<string>;
+}
+
+/** Makes, shows, changes and withdraws keys. */
+export function keyService(options: KeyServiceOptions): ServiceImplementation<typeof KeyService> {
+  const { store, permissions } = options;
+  return {
+    createKey: (request, context) => createKey(options, request, context),
+
+    async getKey({ keyId }, context) {
+      const key = await store.get(projectScope(context), keyId);
+      return { key: keyFromStored(foundOr(key, keyId)) };
+    },
+
+    async listKeys({ pageSize, pageToken, showRevoked }, context) {
+      const limit = pageSize || pageSizeDefault;
+      const before = revisionFrom(pageToken);
+      const found = await store.list(projectScope(context), { limit: limit + 1, before, revoked: showRevoked });
+      const keys = found.slice(0, limit);
+      const last = keys.at(-1);
+      return {
+        keys: keys.map(keyFromStored),
+        nextPageToken: last && found.length > limit ? tokenFromKey(String(last.createRevision)) : "",
+      };
+    },
+
+    async updateKey(request, context) {
+      const fields = maskedFields(request.updateMask, updatable);
+      const grantor = grantorFrom(context.principal);
+      const key = await store.update(projectScope(context), request.keyId, (current) => {
+        checkReach(current, grantor);
+        if (current.revokeMs !== undefined) throw fail(ErrorReason.KEY_REVOKED, { key_id: current.id });
+        const spec = changed(current, request, fields);
+        checkSpec(spec, fields.has("permissions") ? permissions() : undefined);
+        // Whoever changes what a key may do answers for all of it, as if they made it.
+        if (granting.some((field) => fields.has(field))) checkGrant({ ...spec, reach: current.reach }, grantor);
+        return spec;
+      });
+      return { key: keyFromStored(foundOr(key, request.keyId)) };
+    },
+
+    async revokeKey({ keyId }, context) {
+      const grantor = grantorFrom(context.principal);
+      const key = await store.revoke(projectScope(context), keyId, (current) => checkReach(current, grantor));
+      return { key: keyFromStored(foundOr(key, keyId)) };
+    },
+  };
+}
+
+async function createKey(options: KeyServiceOptions, request: CreateKeyRequest, context: CallContext) {
+  const project = projectScope(context);
+  const grantor = grantorFrom(context.principal);
+  const spec = newSpec(request, grantor);
+  const reach = request.reach || Reach.PROJECT;
+  checkSpec(spec, options.permissions());
+  checkGrant({ ...spec, reach }, grantor);
+  const { id, key } = makeCredential(options.randomBytes);
+  const outcome = await options.store.create(project, {
+    ...spec,
+    ...options.peppers.proofOf(key),
+    id,
+    reach,
+    creatorKeyId: grantor.keyId,
+    request: { id: request.requestId, fingerprint: fingerprintOf({ ...spec, reach }) },
+  });
+  if (outcome.kind === "creator_revoked") throw fail(ErrorReason.KEY_REVOKED, { key_id: grantor.keyId });
+  const parent = notFound("project", project.projectId);
+  const made = createdOr(outcome, { requestId: request.requestId, resource: "key", id, parent });
+  return { key: keyFromStored(made), secret: outcome.kind === "created" ? key : "" };
+}
+
+function newSpec(request: CreateKeyRequest, grantor: Grantor): KeySpec {
+  return {
+    name: request.name,
+    permissions: request.permissions.length > 0 ? request.permissions : permissionsDefault,
+    models: request.models ? modelsFrom(request.models) : grantor.models,
+    startMs: msFrom(request.startTime),
+    expireMs: msFrom(request.expireTime),
+    labels: request.labels,
+  };
+}
+
+/** The key with the masked fields of the request. */
+function changed(current: StoredKey, request: UpdateKeyRequest, fields: ReadonlySet<UpdatableField>): KeySpec {
+  if (fields.has("models") && !request.models) {
+    throw invalid("models", "is named by update_mask and not set", "missing_required_parameter");
+  }
+  return {
+    name: fields.has("name") ? request.name : current.name,
+    permissions: fields.has("permissions") ? request.permissions : current.permissions,
+    models: fields.has("models") && request.models ? modelsFrom(request.models) : current.models,
+    startMs: fields.has("start_time") ? msFrom(request.startTime) : current.startMs,
+    expireMs: fields.has("expire_time") ? msFrom(request.expireTime) : current.expireMs,
+    labels: fields.has("labels") ? request.labels : current.labels,
+  };
+}
+
+/** What the contract's own rules can't say. */
+function checkSpec(spec: KeySpec, known: ReadonlySet<string> | undefined): void {
+  if (spec.name === "") throw invalid("name", "is empty", "string_below_min_length");
+  checkText("name", spec.name);
+  for (const [label, value] of Object.entries(spec.labels)) checkText("labels", label + value);
+  if (spec.startMs !== undefined && spec.expireMs !== undefined && spec.startMs >= spec.expireMs) {
+    throw invalid("expire_time", "is not after start_time");
+  }
+  const unknown = known && spec.permissions.findIndex((permission) => !known.has(permission));
+  if (unknown !== undefined && unknown >= 0) {
+    throw invalid(`permissions[${unknown}]`, "is no permission that any method asks for");
+  }
+}
+
+function checkGrant(grant: Grant, grantor: Grantor): void {
+  const permission = excessOf(grant, grantor);
+  if (permission !== undefined) throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission });
+}
+
+/** A key that reaches further than the caller's is not the caller's to change. */
+function checkReach(key: StoredKey, grantor: Grantor): void {
+  const permission = excessReach(key.reach, grantor);
+  if (permission !== undefined) throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission });
+}
+
+function foundOr(key: StoredKey | undefined, keyId: string): StoredKey {
+  if (!key) throw notFound("key", keyId);
+  return key;
+}
+
+function modelsFrom({ all, names }: KeyModels): KeyModelsSpec {
+  return { all, names };
+}
+
+function msFrom(time: Timestamp | undefined): number | undefined {
+  return time && timestampMs(time);
+}
+
+/** 2^63 has 19 digits. */
+const revisionShape = /^\d{1,18}$/;
+
+function revisionFrom(token: string): bigint | undefined {
+  const text = keyFromToken(token);
+  if (text === "") return undefined;
+  if (!revisionShape.test(text)) throw invalid("page_token", "is no next_page_token of this list");
+  return BigInt(text);
+}

@@ -1,0 +1,173 @@
+import { type Selectable, sql } from "kysely";
+import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import type { KeySpec, KeyStore, NewKey, ProjectScope, StoredKey } from "./store.ts";
+import type { AuthDatabase, AuthTables, AuthTransaction } from "./store-postgres-tables.ts";
+import { answered, nextRevision, repeated, write } from "./store-postgres-write.ts";
+
+type KeyRow = Selectable<AuthTables["auth.keys"]> & { org_id: string };
+
+export function keyStore(db: AuthDatabase): KeyStore {
+  return {
+    create: (project, key) => write(db, (trx) => createKey(trx, project, key)),
+    get: (project, keyId) => answered(find(db, project, keyId)),
+    list: (project, page) =>
+      answered(
+        keysOf(db, project)
+          .$if(page.before !== undefined, (q) => q.where("k.create_revision", "<", String(page.before)))
+          .$if(!page.revoked, (q) => q.where("k.revoke_time", "is", null))
+          .orderBy("k.create_revision", "desc")
+          .limit(page.limit)
+          .execute()
+          .then((rows) => rows.map(keyFromRow)),
+      ),
+    update: (project, keyId, change) => write(db, (trx) => updateKey(trx, project, keyId, change)),
+    revoke: (project, keyId, check) => write(db, (trx) => revokeKey(trx, project, keyId, check)),
+  };
+}
+
+/** Keys with their organisation, as far as the scope goes. */
+function keysOf(db: AuthDatabase | AuthTransaction, project: ProjectScope) {
+  return db
+    .selectFrom("auth.keys as k")
+    .innerJoin("auth.projects as p", "p.id", "k.project_id")
+    .selectAll("k")
+    .select("p.org_id")
+    .where("k.project_id", "=", project.projectId)
+    .$if(project.orgId !== undefined, (q) => q.where("p.org_id", "=", project.orgId ?? ""));
+}
+
+async function find(
+  db: AuthDatabase | AuthTransaction,
+  project: ProjectScope,
+  keyId: string,
+): Promise<StoredKey | undefined> {
+  const row = await keysOf(db, project).where("k.id", "=", keyId).executeTakeFirst();
+  return row && keyFromRow(row);
+}
+
+async function createKey(trx: AuthTransaction, project: ProjectScope, key: NewKey): ReturnType<KeyStore["create"]> {
+  const parent = await trx
+    .selectFrom("auth.projects as p")
+    .select("p.org_id")
+    .select((eb) => eb.exists(revokedKey(trx, key.creatorKeyId)).as("creator_revoked"))
+    .where("p.id", "=", project.projectId)
+    .$if(project.orgId !== undefined, (q) => q.where("p.org_id", "=", project.orgId ?? ""))
+    .executeTakeFirst();
+  if (!parent) return { kind: "no_parent" };
+  if (parent.creator_revoked) return { kind: "creator_revoked" };
+  const before = await keysOf(trx, project).where("k.request_id", "=", key.request.id).executeTakeFirst();
+  if (before) return repeated(key.request, before.request_fingerprint, keyFromRow(before));
+  const row = await insertKey(trx, project.projectId, key);
+  return row ? { kind: "created", resource: keyFromRow({ ...row, org_id: parent.org_id }) } : { kind: "id_taken" };
+}
+
+function revokedKey(trx: AuthTransaction, keyId: string) {
+  return trx.selectFrom("auth.keys").select("id").where("id", "=", keyId).where("revoke_time", "is not", null);
+}
+
+/** Keeps a new key; undefined if its id is taken. */
+export async function insertKey(trx: AuthTransaction, projectId: string, key: NewKey) {
+  const revision = await nextRevision(trx);
+  return trx
+    .insertInto("auth.keys")
+    .values({
+      ...columnsOf(key),
+      id: key.id,
+      project_id: projectId,
+      reach: nameOfReach(key.reach),
+      creator_key_id: key.creatorKeyId,
+      mac: Buffer.from(key.mac),
+      pepper_version: key.pepperVersion,
+      request_id: key.request.id,
+      request_fingerprint: key.request.fingerprint,
+      create_revision: revision,
+      revision,
+    })
+    .onConflict((conflict) => conflict.column("id").doNothing())
+    .returningAll()
+    .executeTakeFirst();
+}
+
+async function updateKey(
+  trx: AuthTransaction,
+  project: ProjectScope,
+  keyId: string,
+  change: (key: StoredKey) => KeySpec,
+): Promise<StoredKey | undefined> {
+  const key = await find(trx, project, keyId);
+  if (!key) return undefined;
+  const spec = change(key);
+  const revision = await nextRevision(trx);
+  await trx
+    .updateTable("auth.keys")
+    .set({ ...columnsOf(spec), revision, update_time: sql<Date>`now()` })
+    .where("id", "=", keyId)
+    .execute();
+  return find(trx, project, keyId);
+}
+
+async function revokeKey(
+  trx: AuthTransaction,
+  project: ProjectScope,
+  keyId: string,
+  check: (key: StoredKey) => void,
+): Promise<StoredKey | undefined> {
+  const key = await find(trx, project, keyId);
+  if (!key) return undefined;
+  check(key);
+  if (key.revokeMs !== undefined) return key;
+  const revision = await nextRevision(trx);
+  await trx
+    .updateTable("auth.keys")
+    .set({ revoke_time: sql<Date>`now()`, update_time: sql<Date>`now()`, revision })
+    .where("id", "=", keyId)
+    .execute();
+  return find(trx, project, keyId);
+}
+
+function columnsOf(spec: KeySpec) {
+  return {
+    name: spec.name,
+    permissions: [...spec.permissions],
+    models_all: spec.models.all,
+    model_names: [...spec.models.names],
+    start_time: timeFromMs(spec.startMs),
+    expire_time: timeFromMs(spec.expireMs),
+    labels: JSON.stringify(spec.labels),
+  };
+}
+
+/** A row as the key that it keeps. */
+export function keyFromRow(row: KeyRow): StoredKey {
+  return {
+    id: row.id,
+    orgId: row.org_id,
+    projectId: row.project_id,
+    name: row.name,
+    reach: reachOfName(row.reach),
+    permissions: row.permissions,
+    models: { all: row.models_all, names: row.model_names },
+    startMs: row.start_time?.getTime(),
+    expireMs: row.expire_time?.getTime(),
+    labels: row.labels,
+    creatorKeyId: row.creator_key_id,
+    createMs: row.create_time.getTime(),
+    updateMs: row.update_time.getTime(),
+    revokeMs: row.revoke_time?.getTime(),
+    createRevision: BigInt(row.create_revision),
+  };
+}
+
+function timeFromMs(ms: number | undefined): Date | null {
+  return ms === undefined ? null : new Date(ms);
+}
+
+function nameOfReach(reach: Reach): string {
+  if (reach === Reach.INSTALLATION) return "installation";
+  return reach === Reach.ORG ? "org" : "project";
+}
+
+function reachOfName(name: string): Reach {
+  if (name === "installation") return Reach.INSTALLATION;
+  return name === "org" ? Reach.ORG : Reach.PROJECT;
+}

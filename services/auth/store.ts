@@ -1,0 +1,178 @@
+import type { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+
+/*
+ * What every method of these interfaces promises: it fails with STORE_UNAVAILABLE when the store cannot answer, and
+ * with INTERNAL when it answers with nonsense; no other error leaves, except one that a callback threw. Times are
+ * milliseconds since the epoch, told by the store's clock. A write takes the store's one lock and a new revision, so
+ * that a reader who has seen a revision has seen every write up to it.
+ */
+
+/** Whose projects a caller may touch: this one, and only if it belongs to the organisation, where one is named. */
+export interface ProjectScope {
+  readonly projectId: string;
+  readonly orgId: string | undefined;
+}
+
+/** The caller's name of a create, unique within the resource's parent, and what it asked for. */
+export interface CreateRequest {
+  readonly id: string;
+  /** Equal for equal requests only. */
+  readonly fingerprint: string;
+}
+
+/** How a create ended. */
+export type Created<T> =
+  | { readonly kind: "created"; readonly resource: T }
+  /** The same request made it before. */
+  | { readonly kind: "repeated"; readonly resource: T }
+  /** The request id stands for another request. */
+  | { readonly kind: "request_used" }
+  | { readonly kind: "id_taken" }
+  | { readonly kind: "no_parent" };
+
+/** Which models a key may call. */
+export interface KeyModelsSpec {
+  readonly all: boolean;
+  readonly names: readonly string[];
+}
+
+/** What a key's owner sets. */
+export interface KeySpec {
+  readonly name: string;
+  readonly permissions: readonly string[];
+  readonly models: KeyModelsSpec;
+  readonly startMs: number | undefined;
+  readonly expireMs: number | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A key as it is kept, without what proves it. */
+export interface StoredKey extends KeySpec {
+  readonly id: string;
+  readonly orgId: string;
+  readonly projectId: string;
+  readonly reach: Reach;
+  readonly creatorKeyId: string;
+  readonly createMs: number;
+  readonly updateMs: number;
+  readonly revokeMs: number | undefined;
+  /** Orders keys by their creation. */
+  readonly createRevision: bigint;
+}
+
+/** What a presented key is held against. */
+export interface KeyProof {
+  /** HMAC-SHA-256 of the whole key: 32 bytes. */
+  readonly mac: Uint8Array;
+  readonly pepperVersion: number;
+}
+
+/** A key to keep. */
+export interface NewKey extends KeySpec, KeyProof {
+  readonly id: string;
+  readonly reach: Reach;
+  /** The key that makes it; empty: the process itself. A key that was revoked makes none. */
+  readonly creatorKeyId: string;
+  readonly request: CreateRequest;
+}
+
+/** Keys as their owners see them. */
+export interface KeyStore {
+  /** `creator_revoked`: the key that would make it may no longer. */
+  create(project: ProjectScope, key: NewKey): Promise<Created<StoredKey> | { readonly kind: "creator_revoked" }>;
+  get(project: ProjectScope, keyId: string): Promise<StoredKey | undefined>;
+  /** Newest first. `before`: only keys that were created before that revision. */
+  list(
+    project: ProjectScope,
+    page: { readonly limit: number; readonly before: bigint | undefined; readonly revoked: boolean },
+  ): Promise<readonly StoredKey[]>;
+  /** Replaces what the owner sets by what `change` makes of it under the lock. What that throws leaves all as it was. */
+  update(project: ProjectScope, keyId: string, change: (key: StoredKey) => KeySpec): Promise<StoredKey | undefined>;
+  /** Revokes for good; `check` may throw. A revoked key stays as it is. */
+  revoke(project: ProjectScope, keyId: string, check: (key: StoredKey) => void): Promise<StoredKey | undefined>;
+}
+
+/** What was read at which moment of the store. */
+export interface Moment {
+  readonly revision: bigint;
+  readonly nowMs: number;
+}
+
+/** A key that changed after it was made. */
+export interface KeyChanged {
+  readonly keyId: string;
+  readonly revoked: boolean;
+  readonly revision: bigint;
+}
+
+/** What the data path asks. */
+export interface CredentialStore {
+  /** The key and what proves it, if there is such a key. */
+  find(keyId: string): Promise<Moment & { readonly found: { key: StoredKey; proof: KeyProof } | undefined }>;
+  /**
+   * Keys by the revision of their last change, those above `after`, at most `limit` of them. With fewer than `limit`
+   * there is no other up to the moment's revision.
+   */
+  changesAfter(after: bigint, limit: number): Promise<Moment & { readonly changes: readonly KeyChanged[] }>;
+}
+
+/** An organisation or project as it is kept. */
+export interface StoredOrg {
+  readonly id: string;
+  readonly name: string;
+  readonly createMs: number;
+  readonly updateMs: number;
+}
+
+export interface StoredProject extends StoredOrg {
+  readonly orgId: string;
+}
+
+/** A page by id: those after `after`. */
+export interface IdPage {
+  readonly limit: number;
+  readonly after: string;
+}
+
+/** Organisations and projects. */
+export interface TenantStore {
+  createOrg(org: { id: string; name: string; request: CreateRequest }): Promise<Created<StoredOrg>>;
+  getOrg(orgId: string): Promise<StoredOrg | undefined>;
+  listOrgs(page: IdPage): Promise<readonly StoredOrg[]>;
+  renameOrg(orgId: string, name: string): Promise<StoredOrg | undefined>;
+  createProject(project: {
+    id: string;
+    orgId: string;
+    name: string;
+    request: CreateRequest;
+  }): Promise<Created<StoredProject>>;
+  getProject(project: ProjectScope): Promise<StoredProject | undefined>;
+  listProjects(orgId: string, page: IdPage): Promise<readonly StoredProject[]>;
+  renameProject(project: ProjectScope, name: string): Promise<StoredProject | undefined>;
+}
+
+/** What is settled once an installation. */
+export interface InstallationStore {
+  /**
+   * Makes the organisation and project `default` where they are missing, and the key in the project unless a first key
+   * was made before. Returns the first key's id and whether this call made it.
+   *
+   * @param replace makes the key also then; it becomes the first key. The former one stays as it is.
+   */
+  keepFirstKey(
+    key: Omit<NewKey, "request" | "creatorKeyId">,
+    replace: boolean,
+  ): Promise<{ keyId: string; made: boolean }>;
+  /** The first key's id, if one was made. */
+  firstKeyId(): Promise<string | undefined>;
+  /** Keeps the fingerprints that are new, by version, and returns all that are kept. */
+  keepPeppers(fingerprints: ReadonlyMap<number, string>): Promise<ReadonlyMap<number, string>>;
+}
+
+/** All of it; see each part. */
+export interface AuthStore {
+  readonly keys: KeyStore;
+  readonly credentials: CredentialStore;
+  readonly tenants: TenantStore;
+  readonly installation: InstallationStore;
+}
