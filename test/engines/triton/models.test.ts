@@ -102,7 +102,8 @@ describe.skipIf(gate.skip)(gate.title("the models of the Triton server"), () => 
       ] as const) {
         const { errors, finals } = await collect(model, inputs);
         expect(errors).toEqual([expect.stringContaining("the model failed on request")]);
-        expect(finals).toEqual([false, false, true]);
+        // How many tokens come before it is the ensemble's luck: an error overtakes those still in postprocessing.
+        expect(finals.indexOf(true)).toBe(finals.length - 1);
       }
     });
 
