@@ -107,8 +107,9 @@ test("a session that forgets its transaction is ended", async () => {
       .kysely()
       .transaction()
       .execute(async (trx) => {
-        await sql`select 1`.execute(trx);
-        await new Promise((resolve) => setTimeout(resolve, 400));
+        const pid = await backend(trx);
+        const left = () => sql`select from pg_stat_activity where pid = ${pid}`.execute(database.kysely());
+        await expect.poll(async () => (await left()).rows.length, { timeout: 10_000 }).toBe(0);
         await sql`select 1`.execute(trx);
       }),
   );

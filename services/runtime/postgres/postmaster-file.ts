@@ -1,8 +1,6 @@
 /** What a running postmaster writes to `postmaster.pid` in its cluster. */
 export interface PostmasterFile {
   readonly pid: number;
-  /** The folder of its unix socket; empty when it has none or has not opened it yet. */
-  readonly socketFolder: string;
   /** True once it accepts connections. */
   readonly ready: boolean;
 }
@@ -13,5 +11,5 @@ export function parsePostmasterFile(text: string): PostmasterFile | undefined {
   const lines = text.split("\n").map((line) => line.trim());
   const pid = Number(lines[0]);
   if (!Number.isSafeInteger(pid) || pid <= 0) return undefined;
-  return { pid, socketFolder: lines[4] ?? "", ready: lines[7] === "ready" };
+  return { pid, ready: lines[7] === "ready" };
 }
