@@ -1,0 +1,356 @@
+import { sql } from "kysely";
+import { pino } from "pino";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { migrations } from "../../services/auth/migrations/migrations.ts";
+import type { AuthStore, Created, NewKey } from "../../services/auth/store.ts";
+import { type AuthTables, postgresAuthStore } from "../../services/auth/store-postgres.ts";
+import { fail, WeirError } from "../../services/runtime/errors/fail.ts";
+import { openPool } from "../../services/runtime/postgres/pool.ts";
+import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
+
+let database: TestDatabase;
+let store: AuthStore;
+
+beforeAll(async () => {
+  database = await createTestDatabase({ migrations: { auth: migrations } });
+  store = postgresAuthStore(database.kysely<AuthTables>());
+});
+
+afterAll(() => database[Symbol.asyncDispose]());
+
+beforeEach(async () => {
+  const db = database.kysely<AuthTables>();
+  await sql`truncate auth.keys, auth.projects, auth.orgs, auth.peppers`.execute(db);
+  await sql`update auth.state set first_key_id = null`.execute(db);
+  await store.installation.keepPeppers(new Map([[1, "one"]]));
+});
+
+let made = 0;
+
+function newKey(over: Partial<NewKey> = {}): NewKey {
+  made += 1;
+  return {
+    id: `key${made}`,
+    name: "a key",
+    reach: Reach.PROJECT,
+    permissions: ["models.invoke"],
+    models: { all: false, names: ["m", "qwen-*"] },
+    startMs: undefined,
+    expireMs: undefined,
+    labels: {},
+    creatorKeyId: "",
+    mac: Uint8Array.from({ length: 32 }, (_, place) => place),
+    pepperVersion: 1,
+    request: { id: `request${made}`, fingerprint: "same" },
+    ...over,
+  };
+}
+
+function resourceOf<T>(outcome: Created<T> | { kind: "creator_revoked" }): T {
+  if (outcome.kind !== "created" && outcome.kind !== "repeated") throw new Error(outcome.kind);
+  return outcome.resource;
+}
+
+async function tenants(): Promise<void> {
+  for (const org of ["acme", "umbrella"]) {
+    await store.tenants.createOrg({ id: org, name: org, request: { id: org, fingerprint: "" } });
+    for (const project of ["one", "two"]) {
+      const id = `${org}-${project}`;
+      await store.tenants.createProject({ id, orgId: org, name: id, request: { id: project, fingerprint: "" } });
+    }
+  }
+}
+
+const acme = { projectId: "acme-one", orgId: undefined };
+const createIn = async (projectId: string, over: Partial<NewKey> = {}) =>
+  resourceOf(await store.keys.create({ projectId, orgId: undefined }, newKey(over)));
+
+async function reasonOf(work: Promise<unknown>): Promise<ErrorReason | undefined> {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    if (error instanceof WeirError) return error.reason;
+    throw error;
+  }
+}
+
+test("a key is kept whole", async () => {
+  await tenants();
+  const startMs = Date.UTC(2026, 0, 1, 0, 0, 0, 123);
+  const expireMs = Date.UTC(2036, 11, 31, 23, 59, 59, 999);
+  const labels = { team: "a'b\"c;--", __proto__: "no", "%": "$1" };
+  const key = newKey({ startMs, expireMs, labels, reach: Reach.ORG, name: "' OR 1=1--", creatorKeyId: "maker" });
+  const kept = resourceOf(await store.keys.create(acme, key));
+  expect(kept).toMatchObject({
+    id: key.id,
+    orgId: "acme",
+    projectId: "acme-one",
+    name: "' OR 1=1--",
+    reach: Reach.ORG,
+    permissions: ["models.invoke"],
+    models: { all: false, names: ["m", "qwen-*"] },
+    startMs,
+    expireMs,
+    labels: { team: "a'b\"c;--", "%": "$1" },
+    creatorKeyId: "maker",
+    revokeMs: undefined,
+  });
+  expect(await store.keys.get(acme, key.id)).toEqual(kept);
+  const { found } = await store.credentials.find(key.id);
+  expect(found?.key).toEqual(kept);
+  expect(found?.proof.pepperVersion).toBe(1);
+  expect([...(found?.proof.mac ?? [])]).toEqual([...key.mac]);
+});
+
+test("a create is made once, however often it is asked for", async () => {
+  await tenants();
+  const key = newKey();
+  const outcomes = await Promise.all(
+    Array.from({ length: 10 }, (_, n) => store.keys.create(acme, { ...key, id: `${key.id}x${n}` })),
+  );
+  expect(outcomes.map(({ kind }) => kind).sort()).toEqual(["created", ...Array.from({ length: 9 }, () => "repeated")]);
+  expect(new Set(outcomes.map((outcome) => resourceOf(outcome).id)).size).toBe(1);
+  const other = { ...newKey(), request: { ...key.request, fingerprint: "other" } };
+  expect((await store.keys.create(acme, other)).kind).toBe("request_used");
+  expect((await store.keys.create({ ...acme, projectId: "acme-two" }, other)).kind).toBe("created");
+  expect((await store.keys.create(acme, newKey({ id: other.id }))).kind).toBe("id_taken");
+});
+
+test("tenants are made once too, under ids of their own", async () => {
+  const org = { id: "acme", name: "Acme", request: { id: "r", fingerprint: "f" } };
+  expect((await store.tenants.createOrg(org)).kind).toBe("created");
+  expect((await store.tenants.createOrg(org)).kind).toBe("repeated");
+  expect((await store.tenants.createOrg({ ...org, request: { id: "r", fingerprint: "g" } })).kind).toBe("request_used");
+  expect((await store.tenants.createOrg({ ...org, request: { id: "s", fingerprint: "f" } })).kind).toBe("id_taken");
+  const project = { ...org, id: "p", orgId: "acme" };
+  expect((await store.tenants.createProject(project)).kind).toBe("created");
+  expect((await store.tenants.createProject(project)).kind).toBe("repeated");
+  expect((await store.tenants.createProject({ ...project, request: { id: "r", fingerprint: "g" } })).kind).toBe(
+    "request_used",
+  );
+  expect((await store.tenants.createProject({ ...project, request: { id: "s", fingerprint: "f" } })).kind).toBe(
+    "id_taken",
+  );
+  expect((await store.tenants.createProject({ ...project, orgId: "nobody" })).kind).toBe("no_parent");
+});
+
+test("whoever is bound to an organisation sees and changes nothing of another's", async () => {
+  await tenants();
+  const theirs = await createIn("umbrella-one");
+  const reach = { projectId: "umbrella-one", orgId: "acme" };
+  expect(await store.keys.get(reach, theirs.id)).toBeUndefined();
+  expect(await store.keys.list(reach, { limit: 10, before: undefined, revoked: true })).toEqual([]);
+  expect(await store.keys.update(reach, theirs.id, () => ({ ...theirs, name: "mine" }))).toBeUndefined();
+  expect(await store.keys.revoke(reach, theirs.id, () => {})).toBeUndefined();
+  expect((await store.keys.create(reach, newKey())).kind).toBe("no_parent");
+  expect(await store.tenants.getProject(reach)).toBeUndefined();
+  expect(await store.tenants.renameProject(reach, "mine")).toBeUndefined();
+  // Nor of another project, by the key's id.
+  expect(await store.keys.get(acme, theirs.id)).toBeUndefined();
+  expect(await store.keys.revoke(acme, theirs.id, () => {})).toBeUndefined();
+  expect(await store.keys.get({ ...reach, orgId: "umbrella" }, theirs.id)).toEqual(theirs);
+});
+
+test("keys are listed newest first, in pages, with the revoked ones if asked", async () => {
+  await tenants();
+  const ids: string[] = [];
+  for (let n = 0; n < 5; n++) ids.unshift((await createIn("acme-one")).id);
+  await createIn("acme-two");
+  const revokedId = ids[2] ?? "";
+  await store.keys.revoke(acme, revokedId, () => {});
+  const page = async (before: bigint | undefined, revoked: boolean) =>
+    store.keys.list(acme, { limit: 2, before, revoked });
+  const first = await page(undefined, true);
+  const second = await page(first.at(-1)?.createRevision, true);
+  const third = await page(second.at(-1)?.createRevision, true);
+  expect([...first, ...second, ...third].map(({ id }) => id)).toEqual(ids);
+  const live = await store.keys.list(acme, { limit: 10, before: undefined, revoked: false });
+  expect(live.map(({ id }) => id)).toEqual(ids.filter((id) => id !== revokedId));
+});
+
+test("tenants are listed by id, in pages", async () => {
+  await tenants();
+  expect((await store.tenants.listOrgs({ limit: 1, after: "" })).map(({ id }) => id)).toEqual(["acme"]);
+  expect((await store.tenants.listOrgs({ limit: 5, after: "acme" })).map(({ id }) => id)).toEqual(["umbrella"]);
+  const projects = await store.tenants.listProjects("acme", { limit: 5, after: "acme-one" });
+  expect(projects.map(({ id }) => id)).toEqual(["acme-two"]);
+  // Patterns are text.
+  expect(await store.tenants.listProjects("%", { limit: 5, after: "" })).toEqual([]);
+});
+
+test("an update changes what its callback says, and nothing when that throws", async () => {
+  await tenants();
+  const key = await createIn("acme-one");
+  const before = await store.credentials.changesAfter(1n, 1_000);
+  const refused = store.keys.update(acme, key.id, () => {
+    throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission: "x" });
+  });
+  expect(await reasonOf(refused)).toBe(ErrorReason.GRANT_EXCEEDS_GRANTOR);
+  expect(await store.keys.get(acme, key.id)).toEqual(key);
+  expect((await store.credentials.changesAfter(1n, 1_000)).revision).toBe(before.revision);
+  const changed = await store.keys.update(acme, key.id, (current) => ({ ...current, name: "new", expireMs: 1_000 }));
+  expect(changed).toMatchObject({ ...key, name: "new", expireMs: 1_000, updateMs: expect.any(Number) });
+});
+
+test("a key is revoked once and for good", async () => {
+  await tenants();
+  const key = await createIn("acme-one");
+  const first = await store.keys.revoke(acme, key.id, () => {});
+  expect(first?.revokeMs).toBeTypeOf("number");
+  const { revision } = await store.credentials.find(key.id);
+  expect(await store.keys.revoke(acme, key.id, () => {})).toEqual(first);
+  expect((await store.credentials.find(key.id)).revision).toBe(revision);
+});
+
+test("a revoked key makes no other, also in the time in which it is still cached somewhere", async () => {
+  await tenants();
+  const maker = await createIn("acme-one");
+  expect((await store.keys.create(acme, newKey({ creatorKeyId: maker.id }))).kind).toBe("created");
+  await store.keys.revoke(acme, maker.id, () => {});
+  expect((await store.keys.create(acme, newKey({ creatorKeyId: maker.id }))).kind).toBe("creator_revoked");
+});
+
+test("changes are told by revision, without the keys that were only made", async () => {
+  await tenants();
+  const [a, b, c] = [await createIn("acme-one"), await createIn("acme-one"), await createIn("acme-two")];
+  const { revision: start } = await store.credentials.changesAfter(0n, 10);
+  await store.keys.update(acme, a.id, (key) => ({ ...key, name: "x" }));
+  await store.keys.revoke(acme, b.id, () => {});
+  await store.keys.update(acme, a.id, (key) => ({ ...key, name: "y" }));
+  const all = await store.credentials.changesAfter(start, 10);
+  expect(all.changes).toEqual([
+    { keyId: b.id, revoked: true, revision: start + 2n },
+    { keyId: a.id, revoked: false, revision: start + 3n },
+  ]);
+  expect(all.revision).toBe(start + 3n);
+  expect((await store.credentials.changesAfter(start, 1)).changes.map(({ keyId }) => keyId)).toEqual([b.id]);
+  expect((await store.credentials.changesAfter(start + 3n, 10)).changes).toEqual([]);
+  expect((await store.credentials.find(c.id)).found?.key.id).toBe(c.id);
+  expect((await store.credentials.find("nobody")).found).toBeUndefined();
+});
+
+test("whoever has seen a revision has seen every change up to it, with many writers at once", async () => {
+  await tenants();
+  const keys = [];
+  for (let n = 0; n < 8; n++) keys.push(await createIn(n % 2 ? "acme-one" : "acme-two"));
+  const { revision: start } = await store.credentials.changesAfter(0n, 10);
+  const seen = new Map<string, number>();
+  let after = start;
+  let writing = true;
+  const watching = (async () => {
+    for (let last = false; !last; ) {
+      last = !writing;
+      const read = await store.credentials.changesAfter(after, 3);
+      for (const { keyId, revision } of read.changes) {
+        expect(revision).toBeGreaterThan(after);
+        after = revision;
+        seen.set(keyId, (seen.get(keyId) ?? 0) + 1);
+      }
+      if (read.changes.length < 3) after = read.revision;
+      else last = false;
+    }
+  })();
+  const rounds = 12;
+  await Promise.all(
+    keys.map(async (key) => {
+      const project = { projectId: key.projectId, orgId: undefined };
+      for (let n = 1; n <= rounds; n++) {
+        await store.keys.update(project, key.id, (current) => ({ ...current, name: String(n) }));
+      }
+    }),
+  );
+  writing = false;
+  await watching;
+  // The counter took one step a write, and the last change of every key was seen.
+  expect(after).toBe(start + BigInt(rounds * keys.length));
+  expect([...seen.keys()].sort()).toEqual(keys.map(({ id }) => id).sort());
+});
+
+test("a writer that waits holds back the revisions after it", async () => {
+  await tenants();
+  const [a, b] = [await createIn("acme-one"), await createIn("acme-one")];
+  const { revision: start } = await store.credentials.changesAfter(0n, 10);
+  const db = database.kysely<AuthTables>();
+  const gate = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
+  // A write by hand that has taken its revision and is slow to commit.
+  const slow = db.transaction().execute(async (trx) => {
+    await sql`select pg_advisory_xact_lock(${0x7765697261757468n})`.execute(trx);
+    await sql`update auth.state set revision = revision + 1`.execute(trx);
+    await sql`update auth.keys set revision = ${start + 1n} where id = ${a.id}`.execute(trx);
+    started.resolve();
+    await gate.promise;
+  });
+  await started.promise;
+  const fast = store.keys.revoke(acme, b.id, () => {});
+  expect(await store.credentials.changesAfter(start, 10)).toMatchObject({ revision: start, changes: [] });
+  gate.resolve();
+  await Promise.all([slow, fast]);
+  const { changes } = await store.credentials.changesAfter(start, 10);
+  expect(changes.map(({ keyId }) => keyId)).toEqual([a.id, b.id]);
+});
+
+test("the first key is made once, by whoever comes first, and replaced when that is asked for", async () => {
+  const first = Array.from({ length: 5 }, () => newKey());
+  const results = await Promise.all(first.map((key) => store.installation.keepFirstKey(key, false)));
+  expect(results.filter(({ made: wasMade }) => wasMade)).toHaveLength(1);
+  expect(new Set(results.map(({ keyId }) => keyId)).size).toBe(1);
+  const keyId = results[0]?.keyId ?? "";
+  expect(await store.installation.firstKeyId()).toBe(keyId);
+  expect(await store.keys.get({ projectId: "default", orgId: "default" }, keyId)).toMatchObject({ creatorKeyId: "" });
+  const next = newKey();
+  expect(await store.installation.keepFirstKey(next, true)).toEqual({ keyId: next.id, made: true });
+  expect(await store.installation.firstKeyId()).toBe(next.id);
+  expect((await store.credentials.find(keyId)).found?.key.revokeMs).toBeUndefined();
+  expect(await store.tenants.getOrg("default")).toMatchObject({ name: "Default" });
+});
+
+test("a pepper's fingerprint is kept as it was first told", async () => {
+  await store.installation.keepPeppers(new Map([[2, "two"]]));
+  const kept = await store.installation.keepPeppers(
+    new Map([
+      [1, "another"],
+      [3, "three"],
+    ]),
+  );
+  expect([...kept].sort()).toEqual([
+    [1, "one"],
+    [2, "two"],
+    [3, "three"],
+  ]);
+});
+
+test("times are the database's", async () => {
+  const { nowMs } = await store.credentials.find("nobody");
+  expect(Math.abs(nowMs - Date.now())).toBeLessThan(60_000);
+});
+
+test("a database that is away is said to be away, and what it said stays inside", async () => {
+  await using away = openPool("postgresql://weir@127.0.0.1:1/weir", { log: pino({ level: "silent" }) });
+  const lost = postgresAuthStore(away.kysely<AuthTables>());
+  const works = [
+    lost.credentials.find("x"),
+    lost.credentials.changesAfter(1n, 1),
+    lost.keys.get(acme, "x"),
+    lost.keys.create(acme, newKey()),
+    lost.keys.revoke(acme, "x", () => {}),
+    lost.tenants.getOrg("x"),
+    lost.installation.firstKeyId(),
+  ];
+  for (const work of works) {
+    const error: unknown = await work.catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(WeirError);
+    expect(error).toMatchObject({ reason: ErrorReason.STORE_UNAVAILABLE, retryAfterMs: 1_000 });
+    expect(String(error)).not.toMatch(/127\.0\.0\.1|ECONN/);
+  }
+});
+
+test("a statement that the database refuses is a defect, and what it said stays inside", async () => {
+  await tenants();
+  const error: unknown = await store.keys.create(acme, newKey({ name: "a\0b" })).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ reason: ErrorReason.INTERNAL });
+  expect(String(error)).not.toMatch(/UTF8|byte sequence|auth\.keys/);
+});
