@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { HttpRequest, HttpResponse } from "./app.ts";
 import type { Listener } from "./public.ts";
 import { listen } from "./public.ts";
 
@@ -11,6 +12,8 @@ export interface AdminServerOptions {
   readonly metrics: () => Promise<string>;
   /** What is not ready, by name; empty when everything is. */
   readonly notReady: () => Readonly<Record<string, string>>;
+  /** Serves the RPCs of the admin audience. */
+  readonly rpc: (request: HttpRequest, response: HttpResponse) => void;
 }
 
 /** Opens health and metrics: /livez, /readyz, /metrics. Never on the public port. */
@@ -33,7 +36,7 @@ export async function openAdminServer(options: AdminServerOptions): Promise<List
 async function answer(options: AdminServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path] = (request.url ?? "").split("?");
   if (request.method !== "GET" && request.method !== "HEAD") {
-    send(response, 405, "text/plain", "GET only\n", { allow: "GET, HEAD" });
+    options.rpc(request, response);
   } else if (path === "/livez") {
     send(response, 200, "text/plain", "ok\n");
   } else if (path === "/readyz") {
@@ -54,6 +57,6 @@ function send(
   body: string,
   headers: Record<string, string> = {},
 ): void {
-  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body), ...headers });
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body) });
   response.end(body);
 }

@@ -1,11 +1,12 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import type { connectNodeAdapter } from "@connectrpc/connect-node";
+
+type NodeHandler = ReturnType<typeof connectNodeAdapter>;
 
 /** A request as HTTP/1.1 or HTTP/2 brings it. */
-export type HttpRequest = IncomingMessage | Http2ServerRequest;
+export type HttpRequest = Parameters<NodeHandler>[0];
 
-/** The answer to it. */
-export type HttpResponse = ServerResponse | Http2ServerResponse;
+/** The answer to it, with the methods that both versions have in the same form. */
+export type HttpResponse = Parameters<NodeHandler>[1];
 
 /** Plain HTTP endpoints of a role on the public port. Its requests have passed the framing rules. */
 export interface HttpApp {

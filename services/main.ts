@@ -1,0 +1,88 @@
+import { readFileSync } from "node:fs";
+import { pino } from "pino";
+import { banner } from "./banner.ts";
+import { openDemo } from "./demo.ts";
+import { modelIds } from "./model-ids.ts";
+import { DataDirError } from "./runtime/assemble.ts";
+import { systemClock } from "./runtime/clock.ts";
+import { parseFlags, usage } from "./runtime/config/flags.ts";
+import { type Loaded, loadSettings } from "./runtime/config/load.ts";
+import { ConfigError, formatProblem } from "./runtime/config/problem.ts";
+import { createLog } from "./runtime/telemetry/log.ts";
+import { onStopSignal } from "./stop-signal.ts";
+import { startWeir } from "./weir.ts";
+
+/** EX_USAGE and EX_CONFIG of sysexits.h, which service managers do not restart on. */
+const exitUsage = 64;
+const exitConfig = 78;
+/** How long running requests may take to end after SIGTERM. */
+const drainMs = 30_000;
+
+const started = performance.now();
+
+function quit(code: number, text: string): never {
+  process.stderr.write(`${text}\n`);
+  process.exit(code);
+}
+
+function load(): Loaded {
+  const parsed = parseFlags(process.argv.slice(2));
+  if ("problems" in parsed) return quit(exitUsage, `${parsed.problems.join("\n")}\n\n${usage}`);
+  if (parsed.flags.command === "help") {
+    process.stdout.write(`${usage}\n`);
+    process.exit(0);
+  }
+  try {
+    const loaded = loadSettings(parsed.flags);
+    for (const warning of loaded.warnings) process.stderr.write(`warning: ${formatProblem(loaded.file, warning)}\n`);
+    if (parsed.flags.command === "check") {
+      process.stdout.write(`${loaded.file || "the command line"}: good\n`);
+      process.exit(0);
+    }
+    return loaded;
+  } catch (error) {
+    if (error instanceof ConfigError) return quit(exitConfig, error.message);
+    throw error;
+  }
+}
+
+async function main(): Promise<void> {
+  const loaded = load();
+  const stopping = onStopSignal();
+  const log = createLog(loaded.settings.log.level, pino.destination({ dest: 2, sync: true }));
+  await using demo = await openDemo(loaded, systemClock);
+  const { settings } = demo;
+  const weir = await startWeir({ settings, clock: systemClock, log });
+  try {
+    const { api, admin, assembled } = weir;
+    const models = api ? await modelIds(assembled, systemClock) : [];
+    const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+    process.stdout.write(
+      banner({
+        version,
+        readyMs: performance.now() - started,
+        apiUrl: api && `http://${api.host}:${api.port}`,
+        adminUrl: `http://${admin.host}:${admin.port}`,
+        adminKeyFile: assembled.adminKey?.file,
+        adminKey: assembled.adminKey?.key,
+        models,
+        demo: demo.simulated,
+      }),
+    );
+    const signal = await stopping;
+    log.info({ signal }, "stopping: running requests may end");
+  } finally {
+    await weir.stop(drainMs);
+  }
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    // What the operator can mend is said in a line; a defect shows where it is.
+    const known =
+      error instanceof DataDirError || (error instanceof Error && "code" in error && error.code === "EADDRINUSE");
+    const text = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
+    quit(1, text);
+  },
+);
