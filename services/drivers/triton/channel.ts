@@ -36,7 +36,8 @@ const writeRequest = serializer(ModelInferRequestSchema);
 
 /** Opens the channel of a target. It connects with its first call, and again after each loss. */
 export function openChannel(target: Target): Channel {
-  const client = new Client(new URL(target.url).host, credentials.createInsecure(), {
+  const { hostname, port } = new URL(target.url);
+  const client = new Client(`${hostname}:${port || 80}`, credentials.createInsecure(), {
     "grpc.max_receive_message_length": target.receiveBytesMax,
     "grpc.max_send_message_length": -1,
     // The router decides about another try; a silent one here would be a second generation.

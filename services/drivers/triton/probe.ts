@@ -17,14 +17,15 @@ import { coreCandidates, featuresOf, interfaceOf, takesStop } from "./flavour.ts
 const { serverMetadata, repositoryIndex, modelMetadata, modelConfig, modelReady, serverLive } =
   GRPCInferenceService.method;
 
-/** Whether something at the channel's end speaks KServe v2. */
+/** Whether the server at the channel's end speaks KServe v2. Rejects with ENGINE_UNAVAILABLE if nothing answers. */
 export async function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean> {
   try {
     await channel.ask(serverLive, {}, signal);
     return true;
   } catch (thrown) {
     const error = probeError(thrown);
-    // It understood the call, or is guarded: somebody else would not have.
+    if (error.reason === ErrorReason.ENGINE_UNAVAILABLE) throw error;
+    // It is guarded: somebody who does not know the call would not mind who makes it.
     return error.reason === ErrorReason.ENGINE_CREDENTIAL;
   }
 }

@@ -1,0 +1,72 @@
+import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
+import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
+import { Answer } from "../answer.ts";
+import { missingCapability, unsupported } from "../capabilities.ts";
+import type { Attempt, Driver, DriverKind, Target } from "../driver.ts";
+import { ChunkReader } from "./chunk.ts";
+import { type Connection, connectionTo } from "./connection.ts";
+import { Exchange } from "./exchange.ts";
+import { flavourNamed } from "./flavours.ts";
+import { isOpenAi, probeOpenAi } from "./probe.ts";
+import { buildRequest } from "./request.ts";
+
+/** vLLM, SGLang, llama.cpp, Ollama, and what else serves OpenAI's HTTP paths. */
+export const openaiDriver: DriverKind = {
+  dialect: Dialect.OPENAI,
+  async detect(target, signal) {
+    if (!/^https?:/.test(target.url)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+    await using connection = connectionTo(target);
+    return await isOpenAi(connection, signal);
+  },
+  open: openOpenAi,
+};
+
+function openOpenAi(target: Target): Driver {
+  const connection = connectionTo(target);
+  return {
+    dialect: Dialect.OPENAI,
+    generate(attempt, sink) {
+      try {
+        return startExchange(connection, target, attempt, sink);
+      } catch (thrown) {
+        sink.fail(weirErrorFrom(thrown));
+        return () => undefined;
+      }
+    },
+    probe: (signal) => probeOpenAi(connection, signal),
+    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+  };
+}
+
+function startExchange(connection: Connection, target: Target, attempt: Attempt, sink: Sink<GenerateResponse>): Cancel {
+  const flavour = flavourNamed(attempt.model.flavour);
+  const missing = missingCapability(attempt);
+  if (missing) throw missing;
+  const built = buildRequest(attempt, flavour);
+  if (built.kind === "unsupported") throw unsupported(attempt, built.param);
+
+  const exchange = new Exchange(target, (engine) => {
+    const answer = new Answer({ attempt, target, sink, engine, streams: built.stream });
+    const { usageCountsChoices, continuousUsage } = flavour;
+    const usageIsOfChunk = continuousUsage || !built.stream;
+    return { answer, reader: new ChunkReader(answer, { usageCountsChoices, usageIsOfChunk }) };
+  });
+  connection.pool.dispatch(
+    {
+      method: "POST",
+      path: connection.apiPath + built.path,
+      headers: {
+        ...connection.headers,
+        "content-type": "application/json",
+        accept: built.stream ? "text/event-stream" : "application/json",
+        "x-request-id": attempt.id,
+      },
+      body: JSON.stringify(built.body),
+    },
+    exchange,
+  );
+  return () => exchange.answer.cancel();
+}

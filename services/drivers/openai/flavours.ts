@@ -1,0 +1,200 @@
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { isObject, type JsonObject } from "./json.ts";
+
+/** What a server says of itself when it is asked the flavour's question. */
+export interface Identity {
+  readonly version: string;
+  /** 0: it does not say. */
+  readonly contextLength: number;
+  /** Features that this server lacks, though its flavour has them. */
+  readonly lacks: readonly Feature[];
+}
+
+/** How servers that speak OpenAI's HTTP differ. One row a server; a difference is a column. */
+export interface Flavour {
+  readonly name: string;
+  /** What the server calls itself. */
+  readonly engine: string;
+  /** `owned_by` of its models. */
+  readonly ownedBy: readonly string[];
+  /** A path that only this server answers, and what the answer tells; undefined if it is somebody else's answer. */
+  readonly question: { readonly path: string; identify(answer: JsonObject): Identity | undefined } | undefined;
+  /** Asked for readiness; empty: the list of models is enough. */
+  readonly healthPath: string;
+  /** Gauges of /metrics, if it has them. */
+  readonly gauges: { readonly running: string; readonly waiting: string; readonly kvUsed: string } | undefined;
+  readonly features: readonly Feature[];
+  /** It does not notice that a caller of a plain answer left: it is always asked to stream. */
+  readonly alwaysStream: boolean;
+  /** Its usage counts all choices. */
+  readonly usageCountsChoices: boolean;
+  /** It puts usage on every chunk when asked. */
+  readonly continuousUsage: boolean;
+  /** It separates prefix caches by `cache_salt`. */
+  readonly cacheSalt: boolean;
+  /** The body's member for our id; empty: the header x-request-id only. */
+  readonly requestIdMember: string;
+  /** Its templates know the role "developer". */
+  readonly developerRole: boolean;
+  /** Members of an assistant's message that take its reasoning. */
+  readonly reasoningMembers: readonly string[];
+  /** What it calls members of our sampling; empty: it has none such. Others keep their names. */
+  readonly members: Readonly<Record<string, string>>;
+  /** What switches top_k off; undefined: leave it out. */
+  readonly topKOff: number | undefined;
+  /** Members that are sent when the caller gave none, because its own defaults are not OpenAI's. */
+  readonly defaults: Readonly<Record<string, unknown>>;
+}
+
+const everything: readonly Feature[] = [
+  Feature.CONVERSATION,
+  Feature.PROMPT,
+  Feature.TOKEN_IDS,
+  Feature.STREAM,
+  Feature.TOOLS,
+  Feature.JSON_SCHEMA,
+  Feature.JSON_OBJECT,
+  Feature.LOGPROBS,
+  Feature.CHOICES,
+  Feature.ECHO,
+  Feature.IMAGES,
+  Feature.AUDIO,
+  Feature.LOGIT_BIAS,
+  Feature.CANCEL,
+];
+
+/** A server that no row knows: it is taken at OpenAI's word. */
+export const plain: Flavour = {
+  name: "openai",
+  engine: "",
+  ownedBy: [],
+  question: undefined,
+  healthPath: "",
+  gauges: undefined,
+  features: [...everything, Feature.SUFFIX, Feature.BEST_OF],
+  alwaysStream: false,
+  usageCountsChoices: true,
+  continuousUsage: false,
+  cacheSalt: false,
+  requestIdMember: "",
+  developerRole: true,
+  reasoningMembers: [],
+  members: {},
+  topKOff: undefined,
+  defaults: {},
+};
+
+const vllm: Flavour = {
+  ...plain,
+  name: "vllm",
+  engine: "vllm",
+  ownedBy: ["vllm"],
+  question: { path: "/version", identify: (answer) => versionOf(answer) },
+  healthPath: "/health",
+  gauges: {
+    running: "vllm:num_requests_running",
+    waiting: "vllm:num_requests_waiting",
+    kvUsed: "vllm:kv_cache_usage_perc",
+  },
+  features: everything,
+  continuousUsage: true,
+  cacheSalt: true,
+  developerRole: false,
+  // The member was renamed; each version ignores the other's.
+  reasoningMembers: ["reasoning", "reasoning_content"],
+  topKOff: 0,
+};
+
+const llamacpp: Flavour = {
+  ...plain,
+  name: "llamacpp",
+  engine: "llama.cpp",
+  ownedBy: ["llamacpp"],
+  question: { path: "/props", identify: identifyLlamaCpp },
+  healthPath: "/health",
+  gauges: { running: "llamacpp:requests_processing", waiting: "llamacpp:requests_deferred", kvUsed: "" },
+  features: everything.filter((feature) => feature !== Feature.ECHO),
+  alwaysStream: true,
+  usageCountsChoices: false,
+  developerRole: false,
+  reasoningMembers: ["reasoning_content"],
+  members: { repetition_penalty: "repeat_penalty", min_tokens: "", stop_token_ids: "" },
+  topKOff: 0,
+  defaults: { temperature: 1, top_p: 1, top_k: 0, min_p: 0 },
+};
+
+const sglang: Flavour = {
+  ...plain,
+  name: "sglang",
+  engine: "sglang",
+  ownedBy: ["sglang"],
+  question: {
+    path: "/get_model_info",
+    identify: (answer) =>
+      typeof answer["model_path"] === "string" ? { version: "", contextLength: 0, lacks: [] } : undefined,
+  },
+  healthPath: "/health",
+  gauges: {
+    running: "sglang:num_running_reqs",
+    waiting: "sglang:num_queue_reqs",
+    kvUsed: "sglang:token_usage",
+  },
+  features: everything,
+  requestIdMember: "rid",
+  developerRole: false,
+  reasoningMembers: ["reasoning_content"],
+  topKOff: -1,
+};
+
+const ollama: Flavour = {
+  ...plain,
+  name: "ollama",
+  engine: "ollama",
+  ownedBy: ["library", "ollama"],
+  question: { path: "/api/version", identify: (answer) => versionOf(answer) },
+  features: [
+    Feature.CONVERSATION,
+    Feature.PROMPT,
+    Feature.STREAM,
+    Feature.TOOLS,
+    Feature.JSON_SCHEMA,
+    Feature.JSON_OBJECT,
+    Feature.SUFFIX,
+    Feature.IMAGES,
+    Feature.CANCEL,
+  ],
+  developerRole: false,
+  members: { top_k: "", min_p: "", repetition_penalty: "", min_tokens: "", stop_token_ids: "", ignore_eos: "" },
+};
+
+/** In the order in which they are asked. */
+export const flavours: readonly Flavour[] = [vllm, llamacpp, sglang, ollama];
+
+/** The row of a name that a probe found. */
+export function flavourNamed(name: string): Flavour {
+  return flavours.find((flavour) => flavour.name === name) ?? plain;
+}
+
+function versionOf(answer: JsonObject): Identity | undefined {
+  const version = answer["version"];
+  return typeof version === "string" ? { version, contextLength: 0, lacks: [] } : undefined;
+}
+
+function identifyLlamaCpp(answer: JsonObject): Identity | undefined {
+  const settings = answer["default_generation_settings"];
+  if (!isObject(settings)) return undefined;
+  const build = answer["build_info"];
+  const context = settings["n_ctx"];
+  // Without them in the template it ignores tools, even "required" ones, and says nothing.
+  const caps = answer["chat_template_caps"];
+  const takesTools = !isObject(caps) || caps["supports_tools"] !== false;
+  const modalities = answer["modalities"];
+  const lacks: Feature[] = takesTools ? [] : [Feature.TOOLS];
+  if (isObject(modalities) && modalities["vision"] !== true) lacks.push(Feature.IMAGES);
+  if (isObject(modalities) && modalities["audio"] !== true) lacks.push(Feature.AUDIO);
+  return {
+    version: typeof build === "string" ? build : "",
+    contextLength: typeof context === "number" && context > 0 ? context : 0,
+    lacks,
+  };
+}

@@ -1,0 +1,38 @@
+import { create } from "@bufbuild/protobuf";
+import { type ReplicaLoad, ReplicaLoadSchema } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { Flavour } from "./flavours.ts";
+
+/** Reads a server's load from its metrics. Of several engines in one server requests add up, and the fullest cache counts. */
+export function loadFrom(metrics: string, gauges: NonNullable<Flavour["gauges"]>): ReplicaLoad {
+  const running = samples(metrics, gauges.running);
+  const waiting = samples(metrics, gauges.waiting);
+  const kvUsed = gauges.kvUsed === "" ? [] : samples(metrics, gauges.kvUsed);
+  return create(ReplicaLoadSchema, {
+    running: total(running),
+    waiting: total(waiting),
+    kvUsed: kvUsed.length === 0 ? -1 : Math.min(1, Math.max(...kvUsed)),
+  });
+}
+
+function samples(metrics: string, name: string): number[] {
+  const values: number[] = [];
+  for (let at = metrics.indexOf(name); at >= 0; at = metrics.indexOf(name, at + name.length)) {
+    const after = metrics[at + name.length];
+    if ((at > 0 && metrics[at - 1] !== "\n") || (after !== " " && after !== "{")) continue;
+    const end = metrics.indexOf("\n", at);
+    const line = metrics.slice(at, end < 0 ? undefined : end);
+    const value = Number(
+      line
+        .slice(line.lastIndexOf("}") + 1)
+        .replace(name, "")
+        .trim()
+        .split(" ")[0],
+    );
+    if (Number.isFinite(value) && value >= 0) values.push(value);
+  }
+  return values;
+}
+
+function total(values: readonly number[]): number {
+  return values.length === 0 ? -1 : Math.round(values.reduce((sum, value) => sum + value, 0));
+}

@@ -1,0 +1,136 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  type ReplicaLoad,
+  ReplicaLoadSchema,
+  type ReplicaModel,
+  ReplicaModelSchema,
+} from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail } from "../../runtime/errors/fail.ts";
+import type { ProbeResult } from "../driver.ts";
+import { questionTimeoutMs } from "../reach.ts";
+import type { Connection } from "./connection.ts";
+import { type Flavour, flavours, type Identity, plain } from "./flavours.ts";
+import { loadFrom } from "./gauges.ts";
+import { isObject, type JsonObject, parsed } from "./json.ts";
+
+/** Longer answers are cut off: a hosted API lists some hundred models, vLLM's metrics are below 1 MiB. */
+const answerBytesMax = 8 * 1024 * 1024;
+const modelsMax = 10_000;
+
+const nobody: Identity = { version: "", contextLength: 0, lacks: [] };
+
+/** Whether the server lists models as OpenAI does, or would if it accepted our key. Rejects if nothing listens there. */
+export async function isOpenAi(connection: Connection, signal: AbortSignal): Promise<boolean> {
+  const { status, text } = await ask(connection, `${connection.apiPath}/models`, signal);
+  if (status === 401 || status === 403) return true;
+  return status === 200 && modelList(text) !== undefined;
+}
+
+/** Asks what the server is, which models it has and how busy it is. */
+export async function probeOpenAi(connection: Connection, signal: AbortSignal): Promise<ProbeResult> {
+  const { status, text } = await ask(connection, `${connection.apiPath}/models`, signal);
+  if (status === 401 || status === 403) throw fail(ErrorReason.ENGINE_CREDENTIAL);
+  if (status >= 500 || status === 429) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+  const list = modelList(text);
+  if (status !== 200 || !list) throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not list its models" });
+
+  const { flavour, identity } = await identify(connection, list, signal);
+  const ready = await isReady(connection, flavour, signal);
+  const load = await loadOf(connection, flavour, signal);
+  const models = list.slice(0, modelsMax).flatMap((card) => modelFrom(card, flavour, identity, ready));
+  return { engine: `${flavour.engine} ${identity.version}`.trim(), models, load };
+}
+
+interface Found {
+  readonly flavour: Flavour;
+  readonly identity: Identity;
+}
+
+/** By the owner of its models, then by the path that only one kind of server answers. */
+async function identify(connection: Connection, list: readonly JsonObject[], signal: AbortSignal): Promise<Found> {
+  const owners = new Set(list.map((card) => card["owned_by"]));
+  const named = flavours.find((flavour) => flavour.ownedBy.some((owner) => owners.has(owner)));
+  const asked = named ? [named] : flavours;
+  const identities = await Promise.all(asked.map((flavour) => question(connection, flavour, signal)));
+  const at = identities.findIndex((identity) => identity !== undefined);
+  return { flavour: named ?? asked[at] ?? plain, identity: identities[at] ?? nobody };
+}
+
+async function question(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<Identity | undefined> {
+  if (!flavour.question) return undefined;
+  const { status, text } = await askFreely(connection, flavour.question.path, signal);
+  const answer = status === 200 ? parsed(text) : undefined;
+  return isObject(answer) ? flavour.question.identify(answer) : undefined;
+}
+
+async function isReady(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<boolean> {
+  if (flavour.healthPath === "") return true;
+  const { status } = await askFreely(connection, flavour.healthPath, signal);
+  return status > 0 && status < 500;
+}
+
+async function loadOf(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<ReplicaLoad> {
+  const unknown = create(ReplicaLoadSchema, { running: -1, waiting: -1, kvUsed: -1 });
+  if (!flavour.gauges) return unknown;
+  const { status, text } = await askFreely(connection, "/metrics", signal);
+  return status === 200 ? loadFrom(text, flavour.gauges) : unknown;
+}
+
+function modelList(text: string): JsonObject[] | undefined {
+  const answer = parsed(text);
+  if (!isObject(answer) || !Array.isArray(answer["data"])) return undefined;
+  return answer["data"].filter(isObject);
+}
+
+function modelFrom(card: JsonObject, flavour: Flavour, identity: Identity, ready: boolean): ReplicaModel[] {
+  const id = card["id"];
+  if (typeof id !== "string" || id === "") return [];
+  const told = card["max_model_len"];
+  const contextLength = typeof told === "number" && told > 0 ? Math.trunc(told) : identity.contextLength;
+  const features = flavour.features.filter((feature) => !identity.lacks.includes(feature));
+  return [
+    create(ReplicaModelSchema, {
+      engineModel: id,
+      contextLength: BigInt(contextLength),
+      ready,
+      features,
+      flavour: flavour.name,
+    }),
+  ];
+}
+
+interface Reply {
+  /** 0: there was none. */
+  readonly status: number;
+  readonly text: string;
+}
+
+/** Asks something that a server need not answer: a proxy may let only the OpenAI paths through. */
+async function askFreely(connection: Connection, path: string, signal: AbortSignal): Promise<Reply> {
+  try {
+    return await ask(connection, connection.rootPath + path, signal);
+  } catch {
+    // No answer is an answer here.
+    return { status: 0, text: "" };
+  }
+}
+
+async function ask({ pool, headers }: Connection, path: string, signal: AbortSignal): Promise<Reply> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
+  try {
+    const { statusCode, body } = await pool.request({ path, method: "GET", headers, signal: limited });
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > answerBytesMax) throw new Error(`${path} is longer than ${answerBytesMax} bytes`);
+      chunks.push(chunk);
+    }
+    return { status: statusCode, text: Buffer.concat(chunks).toString("utf8") };
+  } catch (cause) {
+    if (cause instanceof Error && cause.name === "HTTPParserError")
+      throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not speak HTTP" }, { cause });
+    throw fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause });
+  }
+}

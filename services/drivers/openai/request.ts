@@ -1,0 +1,160 @@
+import type { Sampling } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
+import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { type Tool, type ToolChoice, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
+import type { Attempt } from "../driver.ts";
+import type { Flavour } from "./flavours.ts";
+import { jsonObjectMember } from "./json.ts";
+import { openaiMessage } from "./messages.ts";
+
+/** A request as the server wants it, or the first member that the server has nothing for. */
+export type BuiltRequest =
+  | {
+      readonly kind: "request";
+      readonly path: string;
+      readonly body: Record<string, unknown>;
+      readonly stream: boolean;
+    }
+  | { readonly kind: "unsupported"; readonly param: string };
+
+/** Builds the request; throws INVALID_ARGUMENT for JSON in it that is none. */
+export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
+  const { request } = attempt;
+  const isChat = request.input.case === "conversation";
+  const stream = request.stream || flavour.alwaysStream;
+  const body: Record<string, unknown> = { model: attempt.model.engineModel, stream };
+  if (stream) body["stream_options"] = streamOptions(request, flavour);
+  addInput(body, request, flavour);
+  const unsupported = addSampling(body, request.sampling, flavour);
+  if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
+
+  const maxTokens = attempt.maxTokens || request.sampling?.maxTokens;
+  if (maxTokens) body["max_tokens"] = maxTokens;
+  if (request.choices > 1) body["n"] = request.choices;
+  if (isChat) addChatMembers(body, request);
+  else addCompletionMembers(body, request);
+  if (request.responseFormat) body["response_format"] = responseFormat(request);
+  if (flavour.cacheSalt && attempt.cacheSalt !== "") body["cache_salt"] = attempt.cacheSalt;
+  if (flavour.requestIdMember !== "") body[flavour.requestIdMember] = attempt.id;
+
+  // The caller's own members come last and replace none of ours; only then the defaults.
+  for (const members of [attempt.extras, flavour.defaults])
+    for (const [name, value] of Object.entries(members)) if (!(name in body)) body[name] = value;
+  return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream };
+}
+
+function streamOptions(request: GenerateRequest, flavour: Flavour): Record<string, boolean> {
+  // Usage on each chunk counts one choice: with several it says nothing of the whole.
+  return flavour.continuousUsage && request.choices <= 1
+    ? { include_usage: true, continuous_usage_stats: true }
+    : { include_usage: true };
+}
+
+function addInput(body: Record<string, unknown>, { input }: GenerateRequest, flavour: Flavour): void {
+  if (input.case === "conversation")
+    body["messages"] = input.value.messages.map((message) => openaiMessage(message, flavour));
+  else if (input.case === "tokenIds") body["prompt"] = input.value.ids;
+  else body["prompt"] = input.value ?? "";
+}
+
+const neutral: Readonly<Record<string, unknown>> = {
+  min_p: 0,
+  repetition_penalty: 1,
+  min_tokens: 0,
+  ignore_eos: false,
+};
+
+/** The first member that has an effect and no place. */
+function addSampling(
+  body: Record<string, unknown>,
+  sampling: Sampling | undefined,
+  flavour: Flavour,
+): string | undefined {
+  if (!sampling) return undefined;
+  for (const [param, value] of samplingMembers(sampling, flavour)) {
+    if (value === undefined) continue;
+    const member = flavour.members[param] ?? param;
+    if (member !== "") body[member] = value;
+    else if (neutral[param] !== value) return param;
+  }
+  return undefined;
+}
+
+function samplingMembers(sampling: Sampling, flavour: Flavour): [string, unknown][] {
+  const { topK, seed, stop, stopTokenIds, logitBias } = sampling;
+  return [
+    ["temperature", sampling.temperature],
+    ["top_p", sampling.topP],
+    ["top_k", topK === undefined || topK > 0 ? topK : flavour.topKOff],
+    ["min_p", sampling.minP],
+    // JSON numbers are exact to 53 bits; the same seed stays the same.
+    ["seed", seed === undefined ? undefined : Number(BigInt.asIntN(53, seed))],
+    ["frequency_penalty", sampling.frequencyPenalty],
+    ["presence_penalty", sampling.presencePenalty],
+    ["repetition_penalty", sampling.repetitionPenalty],
+    ["min_tokens", sampling.minTokens],
+    ["stop", stop.length > 0 ? stop : undefined],
+    ["stop_token_ids", stopTokenIds.length > 0 ? stopTokenIds : undefined],
+    ["ignore_eos", sampling.ignoreEos || undefined],
+    ["logit_bias", Object.keys(logitBias).length > 0 ? logitBias : undefined],
+  ];
+}
+
+function addChatMembers(body: Record<string, unknown>, request: GenerateRequest): void {
+  if (request.logprobs) {
+    body["logprobs"] = true;
+    body["top_logprobs"] = request.logprobs.top;
+  }
+  if (request.reasoningEffort !== "") body["reasoning_effort"] = request.reasoningEffort;
+  const tools = allowedTools(request.tools, request.toolChoice);
+  if (tools.length === 0) return;
+  body["tools"] = tools.map(openaiTool);
+  // Said always: the server's own default is not the same everywhere.
+  body["tool_choice"] = toolChoice(request.toolChoice);
+  if (request.parallelToolCalls !== undefined) body["parallel_tool_calls"] = request.parallelToolCalls;
+}
+
+function addCompletionMembers(body: Record<string, unknown>, request: GenerateRequest): void {
+  if (request.logprobs) body["logprobs"] = request.logprobs.top;
+  if (request.echo) body["echo"] = true;
+  if (request.suffix !== "") body["suffix"] = request.suffix;
+  if (request.bestOf > 1) body["best_of"] = request.bestOf;
+}
+
+/** Servers know no list of allowed functions: the others are left out instead. */
+function allowedTools(tools: readonly Tool[], choice: ToolChoice | undefined): readonly Tool[] {
+  const restricts = choice?.mode === ToolChoiceMode.AUTO || choice?.mode === ToolChoiceMode.REQUIRED;
+  if (!restricts || choice.names.length === 0) return tools;
+  return tools.filter((tool) => choice.names.includes(tool.name));
+}
+
+function openaiTool(tool: Tool): unknown {
+  const written: Record<string, unknown> = { name: tool.name };
+  if (tool.description !== "") written["description"] = tool.description;
+  if (tool.parametersJson !== "") written["parameters"] = jsonObjectMember(tool.parametersJson, "tools");
+  if (tool.strict !== undefined) written["strict"] = tool.strict;
+  return { type: "function", function: written };
+}
+
+function toolChoice(choice: ToolChoice | undefined): unknown {
+  switch (choice?.mode) {
+    case ToolChoiceMode.NONE:
+      return "none";
+    case ToolChoiceMode.REQUIRED:
+      return "required";
+    case ToolChoiceMode.FUNCTION:
+      return { type: "function", function: { name: choice.names[0] ?? "" } };
+    default:
+      return "auto";
+  }
+}
+
+function responseFormat({ responseFormat: format }: GenerateRequest): unknown {
+  if (format?.form.case === "jsonObject") return { type: "json_object" };
+  if (format?.form.case !== "jsonSchema") return { type: "text" };
+  const { name, description, schemaJson, strict } = format.form.value;
+  const schema: Record<string, unknown> = { name };
+  if (description !== "") schema["description"] = description;
+  if (schemaJson !== "") schema["schema"] = jsonObjectMember(schemaJson, "response_format");
+  if (strict !== undefined) schema["strict"] = strict;
+  return { type: "json_schema", json_schema: schema };
+}

@@ -1,0 +1,119 @@
+const LF = 10;
+const CR = 13;
+const COLON = 58;
+const SPACE = 32;
+
+/** An event stream that is longer than what is borne. */
+export class EventTooLong extends Error {}
+
+/** Where events go: their data, and their type, which is empty for ordinary ones. */
+export type OnEvent = (data: string, type: string) => void;
+
+/**
+ * Reads server-sent events from bytes as they come, cut anywhere.
+ *
+ * A line ends with LF, CRLF or CR; an event with an empty line, or with the stream. Comments are skipped. The field
+ * `error`, which older llama.cpp servers use in place of `data`, is an event of type "error". A line that has no field
+ * of an event is junk: see {@link junk}.
+ */
+export class SseParser {
+  readonly #onEvent: OnEvent;
+  readonly #bytesMax: number;
+  /** The beginning of a line whose end is still to come. */
+  #partial: Buffer[] = [];
+  #partialBytes = 0;
+  #data: string | undefined;
+  #dataBytes = 0;
+  #type = "";
+  /** The last chunk ended with CR: a LF at the beginning of the next one belongs to it. */
+  #afterCr = false;
+  /** Whether there were lines that belong to no event stream: a page of HTML, say. */
+  junk = false;
+
+  /** `bytesMax` is the longest line, and the longest event. */
+  constructor(onEvent: OnEvent, bytesMax: number) {
+    this.#onEvent = onEvent;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** The next bytes. Throws {@link EventTooLong}. */
+  push(chunk: Buffer): void {
+    let start = 0;
+    if (this.#afterCr && chunk.length > 0) {
+      this.#afterCr = false;
+      if (chunk[0] === LF) start = 1;
+    }
+    // JSON escapes CR: a stream has none unless it ends its lines with it.
+    let cr = chunk.indexOf(CR, start);
+    while (start < chunk.length) {
+      const lf = chunk.indexOf(LF, start);
+      const end = cr >= 0 && (lf < 0 || cr < lf) ? cr : lf;
+      if (end < 0) break;
+      this.#line(chunk, start, end);
+      start = end + 1;
+      if (end !== cr) continue;
+      if (start === chunk.length) this.#afterCr = true;
+      else if (chunk[start] === LF) start += 1;
+      cr = chunk.indexOf(CR, start);
+    }
+    if (start < chunk.length) this.#keep(chunk.subarray(start));
+  }
+
+  /** The stream has ended: what it holds is the last event. */
+  end(): void {
+    if (this.#partialBytes > 0) this.#line(Buffer.alloc(0), 0, 0);
+    this.#dispatch();
+  }
+
+  #keep(piece: Buffer): void {
+    this.#partialBytes += piece.length;
+    if (this.#partialBytes > this.#bytesMax) throw new EventTooLong();
+    // A copy: the piece is a window on a larger buffer, which it would keep alive.
+    this.#partial.push(Buffer.from(piece));
+  }
+
+  #line(chunk: Buffer, start: number, end: number): void {
+    if (this.#partialBytes === 0) return this.#field(chunk, start, end);
+    const line = Buffer.concat([...this.#partial, chunk.subarray(start, end)]);
+    this.#partial = [];
+    this.#partialBytes = 0;
+    this.#field(line, 0, line.length);
+  }
+
+  #field(bytes: Buffer, start: number, end: number): void {
+    if (start === end) return this.#dispatch();
+    if (bytes[start] === COLON) return;
+    // "data:" is nearly every line.
+    if (bytes[start] === 100 && bytes[start + 2] === 116 && bytes[start + 4] === COLON) {
+      return this.#addData(bytes, valueStart(bytes, start + 5, end), end);
+    }
+    const colon = bytes.indexOf(COLON, start);
+    const name =
+      colon < 0 || colon >= end ? bytes.toString("latin1", start, end) : bytes.toString("latin1", start, colon);
+    if (name === "event") this.#type = bytes.toString("utf8", valueStart(bytes, colon + 1, end), end);
+    else if (name === "error") {
+      this.#type = "error";
+      this.#addData(bytes, valueStart(bytes, colon + 1, end), end);
+    } else if (name !== "id" && name !== "retry" && name !== "data") this.junk = true;
+  }
+
+  #addData(bytes: Buffer, start: number, end: number): void {
+    this.#dataBytes += end - start;
+    if (this.#dataBytes > this.#bytesMax) throw new EventTooLong();
+    const text = bytes.toString("utf8", start, end);
+    this.#data = this.#data === undefined ? text : `${this.#data}\n${text}`;
+  }
+
+  #dispatch(): void {
+    const data = this.#data;
+    const type = this.#type;
+    this.#data = undefined;
+    this.#dataBytes = 0;
+    this.#type = "";
+    if (data !== undefined) this.#onEvent(data, type);
+  }
+}
+
+function valueStart(bytes: Buffer, at: number, end: number): number {
+  return at < end && bytes[at] === SPACE ? at + 1 : at;
+}

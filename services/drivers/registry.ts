@@ -1,0 +1,33 @@
+import type { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail } from "../runtime/errors/fail.ts";
+import type { Driver, DriverKind, Target } from "./driver.ts";
+import { openaiDriver } from "./openai/driver.ts";
+import { tritonDriver } from "./triton/driver.ts";
+
+/** Every dialect that engines are spoken to in. */
+export const driverKinds: readonly DriverKind[] = [tritonDriver, openaiDriver];
+
+/**
+ * Opens the driver of a dialect. It connects when it is used.
+ * @throws a RangeError for a dialect that has no driver.
+ */
+export function openDriver(dialect: Dialect, target: Target): Driver {
+  const kind = driverKinds.find((candidate) => candidate.dialect === dialect);
+  if (!kind) throw new RangeError(`no driver for dialect ${dialect}`);
+  return kind.open(target);
+}
+
+/**
+ * Finds out which dialect the server at the target speaks, by asking in all of them at once.
+ * Rejects with ENGINE_UNAVAILABLE if nothing answers there, with ENGINE_PROTOCOL if what answers speaks none of them.
+ */
+export async function detectDialect(target: Target, signal: AbortSignal): Promise<Dialect> {
+  const answers = await Promise.allSettled(driverKinds.map((kind) => kind.detect(target, signal)));
+  const at = answers.findIndex((answer) => answer.status === "fulfilled" && answer.value);
+  const found = driverKinds[at];
+  if (found) return found.dialect;
+  const silent = answers.filter((answer) => answer.status === "rejected");
+  if (silent.length === answers.length) throw fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: silent[0]?.reason });
+  throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither Triton's gRPC nor OpenAI's HTTP" });
+}
