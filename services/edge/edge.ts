@@ -1,0 +1,31 @@
+import type { Logger } from "pino";
+import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { CallableModel } from "../../gen/ts/weir/router/v1/model_pb.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { HttpSettings } from "../runtime/config/settings.ts";
+import type { Identity } from "../runtime/identity/identity.ts";
+import type { IdSource } from "../runtime/ids.ts";
+import type { CallOptions } from "../runtime/mesh/context.ts";
+import type { Cancel, Sink } from "../runtime/mesh/push.ts";
+import type { ClientAddress } from "../runtime/server/client-address.ts";
+
+/** What the endpoints stand on. */
+export interface Edge {
+  readonly http: HttpSettings;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly log: Logger;
+  readonly identity: Pick<Identity, "authenticate">;
+  readonly clientAddress: ClientAddress;
+  readonly inference: Inference;
+}
+
+/** The router, as the edge calls it. */
+export interface Inference {
+  /** Starts a generation and returns how to cancel it. It never throws. */
+  generate(request: GenerateRequest, options: CallOptions, sink: Sink<GenerateResponse>): Cancel;
+  /** Every model that the principal may call. */
+  listModels(options: CallOptions): Promise<readonly CallableModel[]>;
+  /** Rejects with MODEL_NOT_FOUND. */
+  getModel(id: string, options: CallOptions): Promise<CallableModel>;
+}

@@ -1,0 +1,150 @@
+import { ErrorReason, Retry } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { fail, type WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
+import { openaiErrorBody } from "../runtime/errors/http-body.ts";
+import { errorRow } from "../runtime/errors/table.ts";
+import type { HttpRequest, HttpResponse } from "../runtime/server/app.ts";
+import type { Edge } from "./edge.ts";
+import { drainThen } from "./linger.ts";
+import { type Refusal, refusalBody } from "./refusal.ts";
+import { clientRequestId } from "./request-headers.ts";
+
+type Headers = Record<string, string | number>;
+
+/** A response of either protocol: their declarations do not unite. */
+export interface HttpWriter {
+  readonly headersSent: boolean;
+  readonly writableEnded: boolean;
+  readonly writableLength: number;
+  writeHead(status: number, headers: Headers): unknown;
+  /** False when the reader is behind. */
+  write(text: string): boolean;
+  end(text: string): unknown;
+  destroy(): unknown;
+  on(event: "close" | "drain" | "error", listener: () => void): unknown;
+  once(event: "close", listener: () => void): unknown;
+}
+
+/** A wait that a caller can bear, where a failure is to be tried again and says not when. */
+const retryAfterDefaultMs = 1_000;
+/** More names than that help nobody. */
+const ignoredLengthMax = 1_024;
+
+/** One HTTP request and its answer, which is sent once. */
+export class Exchange {
+  readonly request: HttpRequest;
+  readonly response: HttpWriter;
+  /** Ours; a UUIDv7. */
+  readonly requestId: string;
+  readonly #edge: Edge;
+  readonly #startMs: number;
+  #gone = false;
+  /** Members of the request that have no effect. */
+  readonly #ignored = new Set<string>();
+
+  constructor(edge: Edge, request: HttpRequest, response: HttpResponse) {
+    this.#edge = edge;
+    this.request = request;
+    this.response = response;
+    this.requestId = edge.ids.uuidv7();
+    this.#startMs = edge.clock.monotonicMs();
+    // An error of the connection is followed by its close, which is what endpoints listen to.
+    request.on("error", () => undefined);
+    this.response.on("error", () => undefined);
+    this.response.on("close", () => {
+      this.#gone = true;
+    });
+  }
+
+  get clock(): Clock {
+    return this.#edge.clock;
+  }
+
+  /** The answer has begun, or nobody waits for it. */
+  get over(): boolean {
+    return this.response.headersSent || this.response.writableEnded || this.#gone;
+  }
+
+  /** Adds names to the header that tells what had no effect. */
+  ignore(members: Iterable<string>): void {
+    for (const member of members) this.#ignored.add(member);
+  }
+
+  /** Headers of every answer. */
+  headers(): Headers {
+    const headers: Headers = {
+      "x-request-id": this.requestId,
+      "openai-processing-ms": Math.round(this.#edge.clock.monotonicMs() - this.#startMs),
+    };
+    const theirs = clientRequestId(this.request);
+    if (theirs !== undefined) headers["x-client-request-id"] = theirs;
+    if (this.#ignored.size > 0) headers["x-weir-ignored"] = headerFromNames(this.#ignored);
+    return headers;
+  }
+
+  json(status: number, body: string, extra?: Headers): void {
+    if (this.over) return;
+    const headers: Headers = { ...this.headers(), "content-type": "application/json", ...extra };
+    headers["content-length"] = Buffer.byteLength(body);
+    if (this.request.method === "HEAD") body = "";
+    drainThen(this.#edge.clock, this.request, this.response, (closing) => {
+      if (closing) headers["connection"] = "close";
+      this.response.writeHead(status, headers);
+      return body;
+    });
+  }
+
+  refuse(refusal: Refusal): void {
+    this.json(refusal.status, refusalBody(refusal), refusal.headers);
+  }
+
+  fail(error: WeirError): void {
+    const told = this.#told(error);
+    const row = errorRow(told.reason);
+    this.json(row.http, JSON.stringify(openaiErrorBody(told)), failureHeaders(told));
+  }
+
+  /** Runs a step, and answers with what it throws. */
+  attempt(step: () => void): void {
+    try {
+      step();
+    } catch (thrown) {
+      this.fail(weirErrorFrom(thrown));
+    }
+  }
+
+  /** A defect is logged with its cause, and told with the id to quote. */
+  #told(error: WeirError): WeirError {
+    if (error.reason !== ErrorReason.INTERNAL || error.facts["request_id"] !== undefined) return error;
+    this.#edge.log.error({ request_id: this.requestId, err: error.cause ?? error }, "the edge failed");
+    return fail(ErrorReason.INTERNAL, { request_id: this.requestId }, { cause: error });
+  }
+}
+
+function failureHeaders(error: WeirError): Headers {
+  const { http, retry } = errorRow(error.reason);
+  const headers: Headers = {};
+  if (http === 401) headers["www-authenticate"] = 'Bearer realm="weir"';
+  const retried = http === 409 || http === 429 || http >= 500;
+  if (!retried) return headers;
+  if (retry === Retry.NO) {
+    // Clients try these statuses again unless they are told not to.
+    headers["x-should-retry"] = "false";
+  } else if (retry === Retry.AFTER || http === 429 || http === 503) {
+    const afterMs = Math.max(1, Math.ceil(error.retryAfterMs ?? retryAfterDefaultMs));
+    headers["retry-after-ms"] = afterMs;
+    headers["retry-after"] = Math.ceil(afterMs / 1000);
+  }
+  return headers;
+}
+
+/** Names come from the request's body: only what is plain in a header goes into one. */
+function headerFromNames(names: ReadonlySet<string>): string {
+  let list = "";
+  for (const name of names) {
+    if (!/^[\w.[\]-]{1,64}$/.test(name)) continue;
+    if (list.length + name.length > ignoredLengthMax) return `${list}, ...`;
+    list += list === "" ? name : `, ${name}`;
+  }
+  return list;
+}

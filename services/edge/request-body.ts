@@ -1,0 +1,96 @@
+import { promisify } from "node:util";
+import { brotliDecompress, gunzip, inflate } from "node:zlib";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail } from "../runtime/errors/fail.ts";
+import type { HttpSettings } from "../runtime/config/settings.ts";
+import type { Exchange } from "./exchange.ts";
+import { type JsonObject, parseJsonObject } from "./json/parse.ts";
+import { requestTimeout, unsupportedEncoding, unsupportedMediaType } from "./refusal.ts";
+import { headerOf } from "./request-headers.ts";
+
+/**
+ * Reads the JSON object that is a request's body, and hands it to `next`. What is wrong with it is answered here. A
+ * caller who leaves meanwhile gets no answer, and `next` is not called.
+ */
+export function readJsonBody(exchange: Exchange, http: HttpSettings, next: (body: JsonObject) => void): void {
+  const { request } = exchange;
+  if (!isJson(headerOf(request, "content-type"))) return exchange.refuse(unsupportedMediaType);
+  const encoding = headerOf(request, "content-encoding")?.trim().toLowerCase() ?? "identity";
+  const inflater = inflaters.get(encoding);
+  if (inflater === undefined) return exchange.refuse(unsupportedEncoding);
+  readBytes(exchange, http, (bytes) =>
+    inflater(bytes, exchange, http.bodyBytesMax, (plain) => parse(exchange, plain, next)),
+  );
+}
+
+function parse(exchange: Exchange, bytes: Buffer, next: (body: JsonObject) => void): void {
+  exchange.attempt(() => {
+    const parsed = parseJsonObject(bytes);
+    if ("value" in parsed) next(parsed.value);
+    else throw fail(ErrorReason.INVALID_ARGUMENT, { ...parsed });
+  });
+}
+
+/** Missing is JSON: nothing else is taken here. */
+function isJson(contentType: string | undefined): boolean {
+  if (contentType === undefined || contentType === "application/json") return true;
+  const [type = "", ...parameters] = contentType
+    .toLowerCase()
+    .split(";")
+    .map((part) => part.trim());
+  if (type !== "application/json" && !/^application\/[\w.-]+\+json$/.test(type)) return false;
+  const charset = parameters.find((parameter) => parameter.startsWith("charset="));
+  return charset === undefined || /^charset="?(?:utf-?8|us-ascii)"?$/.test(charset);
+}
+
+/** A longer body is refused as soon as that is known, from its stated length or while it comes. */
+function readBytes(exchange: Exchange, http: HttpSettings, next: (bytes: Buffer) => void): void {
+  const { request } = exchange;
+  const tooLarge = fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(http.bodyBytesMax) });
+  if (Number(headerOf(request, "content-length") ?? 0) > http.bodyBytesMax) return exchange.fail(tooLarge);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // HTTP/1 requests are timed by the server.
+  const timer =
+    request.httpVersionMajor === 1
+      ? undefined
+      : exchange.clock.setTimer(http.requestTimeoutMs, () => stop(() => exchange.refuse(requestTimeout)));
+  const stop = (then: () => void) => {
+    timer?.cancel();
+    request.off("data", onData).off("end", onEnd).off("close", onClose);
+    then();
+  };
+  const onData = (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > http.bodyBytesMax) stop(() => exchange.fail(tooLarge));
+    else chunks.push(chunk);
+  };
+  const onEnd = () => stop(() => next(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+  const onClose = () => stop(() => undefined);
+  request.on("data", onData).on("end", onEnd).on("close", onClose);
+}
+
+type Inflate = (bytes: Buffer, exchange: Exchange, bytesMax: number, next: (plain: Buffer) => void) => void;
+type Unpack = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
+
+/** One layer: two in one header name no encoding of ours. */
+const inflaters: ReadonlyMap<string, Inflate> = new Map<string, Inflate>([
+  ["identity", (bytes, _exchange, _max, next) => next(bytes)],
+  ["gzip", inflateBy(promisify(gunzip))],
+  ["x-gzip", inflateBy(promisify(gunzip))],
+  ["deflate", inflateBy(promisify(inflate))],
+  ["br", inflateBy(promisify(brotliDecompress))],
+]);
+
+function inflateBy(unpack: Unpack): Inflate {
+  return (bytes, exchange, bytesMax, next) => {
+    unpack(bytes, { maxOutputLength: bytesMax }).then(next, (error: unknown) => {
+      if (isTooLarge(error)) exchange.fail(fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(bytesMax) }));
+      else exchange.refuse(unsupportedEncoding);
+    });
+  };
+}
+
+function isTooLarge(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
+}
