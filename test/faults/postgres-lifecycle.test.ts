@@ -206,9 +206,11 @@ describe("deaths", () => {
 
   test("a process id in postmaster.pid that now is another program's does no harm, to either", async () => {
     const dataDir = await copyOfFirst("pid-reused");
-    const stranger = spawn("sleep", ["300"]);
-    await once(stranger, "spawn");
     const cluster = join(dataDir, "postgres", "cluster");
+    // PostgreSQL looks away from other users' processes by itself.
+    const { uid, gid } = await stat(cluster);
+    const stranger = spawn("sleep", ["300"], { uid, gid });
+    await once(stranger, "spawn");
     const pidFile = [stranger.pid, cluster, "1700000000", "5432", "/nowhere", "", "1 1", "ready"].join("\n");
     await writeFile(join(cluster, "postmaster.pid"), pidFile);
     const { owner, ready } = await startReady(dataDir);
