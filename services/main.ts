@@ -55,7 +55,7 @@ async function main(): Promise<void> {
   const weir = await startWeir({ settings, clock: systemClock, log });
   try {
     const { api, admin, assembled } = weir;
-    const models = api ? await modelIds(assembled, systemClock) : [];
+    const models = settings.roles.has("edge") ? await modelIds(assembled, systemClock) : [];
     const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
     process.stdout.write(
       banner({

@@ -34,6 +34,7 @@ export async function startWeir(options: WeirOptions): Promise<Weir> {
   await using opened = new AsyncDisposableStack();
   const assembled = opened.use(await assemble(options));
   for (const role of await rolesOf(options.settings)) opened.use(await role.start(assembled.runtime));
+  assembled.watchKeys();
   let draining = false;
   assembled.runtime.readiness("drain", () => (draining ? "the process is stopping" : undefined));
   const listeners = await openListeners(options, assembled, opened);

@@ -23,6 +23,8 @@ export interface Assembled extends AsyncDisposable {
   readonly gate: Gate;
   readonly apps: readonly HttpApp[];
   readonly meshToken: string;
+  /** Begins to know callers: once, when the roles of this process are there, of which one may be asked. */
+  watchKeys(): void;
   /** What is not ready, by name. */
   notReady(): Readonly<Record<string, string>>;
   /** The file of the first admin key, and the key if this start made it. */
@@ -58,15 +60,8 @@ export async function assemble({ settings, clock, log }: AssembleOptions): Promi
   };
   const gate = createGate({ clock, log, metrics, identity });
   const mesh = opened.use(createMesh({ registry, gate, clock, peers: settings.mesh.peers, token: meshToken }));
-  const start = () =>
-    createIdentity({
-      auth: mesh.client(AuthService),
-      clock,
-      log,
-      staleMaxMs: settings.auth.staleMaxMs,
-      badKeysPerMinuteMax: settings.http.badKeysPerMinuteMax,
-    });
-  known.identity = opened.use(start());
+  const { staleMaxMs } = settings.auth;
+  const { badKeysPerMinuteMax } = settings.http;
 
   const runtime: Runtime = {
     settings,
@@ -91,6 +86,11 @@ export async function assemble({ settings, clock, log }: AssembleOptions): Promi
     gate,
     apps,
     meshToken,
+    watchKeys() {
+      known.identity = running.use(
+        createIdentity({ auth: mesh.client(AuthService), clock, log, staleMaxMs, badKeysPerMinuteMax }),
+      );
+    },
     notReady() {
       const waiting = [...checks].flatMap(([name, check]) => {
         const why = check();
