@@ -62,3 +62,6 @@ export function createIdSource(options: IdSourceOptions): IdSource {
 
 /** Ids from the machine's clock and its cryptographic random numbers. */
 export const systemIds: IdSource = createIdSource({ clock: systemClock, randomBytes });
+
+/** Chance, from 0 up to but not including 1: for spreading load, never for secrets. */
+export const systemChance: () => number = Math.random;

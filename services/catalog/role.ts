@@ -1,0 +1,54 @@
+import { CatalogService } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
+import type { Replica } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { PoolService } from "../../gen/ts/weir/catalog/v1/pool_service_pb.ts";
+import { detectDialect, openDriver } from "../drivers/registry.ts";
+import { targetFrom } from "../drivers/target.ts";
+import { systemChance } from "../runtime/ids.ts";
+import type { Role, Runtime } from "../runtime/role.ts";
+import { createCatalog } from "./catalog.ts";
+import { type Desired, desiredFrom } from "./desired.ts";
+import { createProbedReplica, type DriverDoor, type ProbedReplica } from "./probed-replica.ts";
+import { startProber } from "./prober.ts";
+import { catalogService, poolService } from "./service.ts";
+import { createMemoryStore } from "./store.ts";
+
+const drivers: DriverDoor = { open: openDriver, detect: detectDialect };
+
+/** What exists: models, aliases, pools and replicas, with what the prober found. */
+export const role: Role = {
+  name: "catalog",
+  async start(runtime) {
+    const { clock, settings } = runtime;
+    const log = runtime.log.child({ role: "catalog" });
+    const store = createMemoryStore();
+    const desired = desiredFrom(settings, clock.nowMs());
+    const catalog = createCatalog({
+      desired,
+      store,
+      nowMs: () => clock.nowMs(),
+      warn: ({ poolId, engineModel, problem }) =>
+        log.warn({ pool: poolId, engine_model: engineModel, problem }, "an engine's model is not served"),
+    });
+    const prober = startProber({
+      ...settings.probe,
+      replicas: probedReplicas(desired, runtime),
+      clock,
+      random: systemChance,
+      report(outcome) {
+        catalog.observe(outcome);
+      },
+      askedAll: () => store.settle(),
+    });
+    runtime.services.add(CatalogService, catalogService(store, clock));
+    runtime.services.add(PoolService, poolService(store));
+    runtime.readiness("catalog", () => (store.settled ? undefined : "replicas are being asked for the first time"));
+    return prober;
+  },
+};
+
+function probedReplicas(desired: Desired, { clock }: Runtime): readonly ProbedReplica[] {
+  return desired.replicas.flatMap((replica: Replica) => {
+    const pool = desired.pools.get(replica.poolId);
+    return pool ? [createProbedReplica(replica, targetFrom(replica.url, pool, clock), drivers)] : [];
+  });
+}

@@ -1,0 +1,131 @@
+import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { GenerateRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { Attempt } from "../drivers/driver.ts";
+import { fail, WeirError } from "../runtime/errors/fail.ts";
+import type { Seat } from "./fleet/seat.ts";
+import { type PromptSize, resolveMaxTokens, sizeOfText } from "./max-tokens.ts";
+import { createMeter, type Meter, type PromptBytes } from "./metering/meter.ts";
+import type { TokenEstimate } from "./metering/token-estimate.ts";
+import { contextOf } from "./models.ts";
+import type { Plan } from "./plan.ts";
+import type { PromptRenderer } from "./prompt/chat-template.ts";
+import { promptBytes } from "./prompt/prompt-bytes.ts";
+import { takesConversation } from "./requirement.ts";
+
+/** What attempts are built with. */
+export interface AttemptDeps {
+  readonly renderer: PromptRenderer;
+  readonly estimate: TokenEstimate;
+  /** What separates a project in engines' prefix caches. */
+  readonly cacheSalt: (projectId: string) => string;
+}
+
+/** A try that is ready to go. */
+export interface ReadyAttempt {
+  readonly attempt: Attempt;
+  readonly meter: Meter;
+}
+
+/** Builds the tries of one request. What is costly, the prompt's size and text, is found out once. */
+export class AttemptBuilder {
+  readonly #deps: AttemptDeps;
+  readonly #request: GenerateRequest;
+  readonly #projectId: string;
+  #bytes: PromptBytes | undefined;
+  #rendered: { readonly plan: Plan; readonly text: string } | undefined;
+
+  constructor(deps: AttemptDeps, request: GenerateRequest, projectId: string) {
+    this.#deps = deps;
+    this.#request = request;
+    this.#projectId = projectId;
+  }
+
+  /** What is wrong with the request wherever the model is served; undefined: nothing. */
+  problemOf(plan: Plan): WeirError | undefined {
+    const most = this.#mostTokens(plan, contextOf(plan.entry), false);
+    return most instanceof WeirError ? most : undefined;
+  }
+
+  /**
+   * The try at one replica.
+   *
+   * @param id ours, of this try.
+   */
+  build(plan: Plan, seat: Seat, id: string): ReadyAttempt | WeirError {
+    const { pool, model } = plan.entry;
+    const { request } = plan;
+    const context = Number(seat.model.contextLength) || Number(model.contextLength);
+    const maxTokens = this.#mostTokens(plan, context, mustBeTold(seat));
+    if (maxTokens instanceof WeirError) return maxTokens;
+    const prompt = this.#promptFor(plan, seat);
+    if (prompt instanceof WeirError) return prompt;
+    const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
+    return {
+      attempt: { id, request, model: seat.model, prompt, maxTokens, extras: plan.extras, cacheSalt },
+      meter: createMeter({
+        prompt: this.#size(),
+        bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
+        promptMax: context,
+        completionMax: maxTokens && (maxTokens + endTokens) * Math.max(1, request.choices, request.bestOf),
+      }),
+    };
+  }
+
+  /** An engine counted the prompt. */
+  learn(modelId: string, tokens: number): void {
+    this.#deps.estimate.learn(modelId, this.#size().bytes, tokens);
+  }
+
+  /** No other try will follow: long prompts need not stay in memory while the answer streams. */
+  forget(): void {
+    this.#rendered = undefined;
+  }
+
+  #size(): PromptBytes {
+    this.#bytes ??= promptBytes(this.#request);
+    return this.#bytes;
+  }
+
+  #mostTokens(plan: Plan, context: number, told: boolean): number | WeirError {
+    const { model } = plan.entry;
+    return resolveMaxTokens({
+      requested: this.#request.sampling?.maxTokens ?? 0,
+      context,
+      outputMax: Number(model.maxOutputTokens),
+      mustBeTold: told,
+      prompt: this.#promptSize(model.id),
+      param: this.#request.input.case === "conversation" ? "messages" : "prompt",
+    });
+  }
+
+  #promptSize(modelId: string): PromptSize {
+    const { bytes, tokens } = this.#size();
+    if (tokens !== undefined) return { least: tokens, likely: tokens };
+    return sizeOfText(bytes, this.#deps.estimate.bytesPerToken(modelId));
+  }
+
+  /** The conversation as text, for engines that take no other. */
+  #promptFor(plan: Plan, seat: Seat): string | undefined | WeirError {
+    if (this.#request.input.case !== "conversation" || takesConversation(seat.features)) return undefined;
+    if (this.#rendered?.plan === plan) return this.#rendered.text;
+    const { chatTemplate } = plan.entry.model;
+    if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: this.#request.model });
+    const settings = plan.extras["chat_template_kwargs"];
+    const text = this.#deps.renderer.render(chatTemplate, this.#request, isSettings(settings) ? settings : {});
+    if (typeof text === "string") this.#rendered = { plan, text };
+    return text;
+  }
+}
+
+/** Engines count the token that ended a choice, or not. */
+const endTokens = 8;
+
+/** Triton's engines have no sensible default of their own. */
+function mustBeTold(seat: Seat): boolean {
+  return seat.replica.dialect === Dialect.TRITON;
+}
+
+function isSettings(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}

@@ -1,0 +1,40 @@
+import { ErrorReason, ErrorSource, Retry } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { WeirError } from "../runtime/errors/fail.ts";
+import { errorRow } from "../runtime/errors/table.ts";
+
+/** Where a request stands when a try of it fails. */
+export interface Standing {
+  /** Tries so far, this one among them. */
+  readonly attempts: number;
+  readonly attemptsMax: number;
+  /** The caller has seen a piece of the answer: another replica would begin anew. */
+  readonly committed: boolean;
+  /** Tries whose engine had taken the request and then went away. */
+  readonly crashes: number;
+}
+
+/** One request may take down at most this many replicas before it is suspected itself. */
+const crashesMax = 2;
+
+/** Whether another replica shall try: nothing was seen of the first, the fault is the engine's, and others may do better. */
+export function mayTryAnother(error: WeirError, standing: Standing): boolean {
+  const { source, retry } = errorRow(error.reason);
+  return (
+    !standing.committed &&
+    standing.attempts < standing.attemptsMax &&
+    standing.crashes < crashesMax &&
+    source === ErrorSource.ENGINE &&
+    (retry === Retry.OTHER_REPLICA || retry === Retry.SAME)
+  );
+}
+
+/** Whether the failure speaks against the replica, and not against the request. */
+export function blamesReplica(error: WeirError): boolean {
+  return errorRow(error.reason).source === ErrorSource.ENGINE && error.reason !== ErrorReason.ENGINE_REFUSED;
+}
+
+/** Whether the engine went away with the request. */
+export function looksLikeCrash(error: WeirError, accepted: boolean): boolean {
+  const { ENGINE_UNAVAILABLE, ENGINE_TRUNCATED } = ErrorReason;
+  return accepted && (error.reason === ENGINE_UNAVAILABLE || error.reason === ENGINE_TRUNCATED);
+}

@@ -1,0 +1,198 @@
+import { toJsonString } from "@bufbuild/protobuf";
+import type { WatchResponse, WatchResponse_Change } from "../../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
+import type { Model } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { type Pool, PoolSchema } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
+import { Dialect, type Replica } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { Driver, Target } from "../../drivers/driver.ts";
+import { targetFrom } from "../../drivers/target.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { CatalogView } from "./catalog-view.ts";
+import { Member } from "./member.ts";
+import { Seat } from "./seat.ts";
+
+/** A model that can be asked for, with the replicas that are known to have it. Replaced, never changed. */
+export interface ModelEntry {
+  readonly model: Model;
+  readonly pool: Pool;
+  /** The pool's replicas, also those that have not told of the model. */
+  readonly members: readonly Member[];
+  readonly seats: readonly Seat[];
+}
+
+export interface FleetOptions {
+  readonly clock: Clock;
+  /** Undefined: this process does not speak the dialect. */
+  readonly openDriver: (dialect: Dialect, target: Target) => Driver | undefined;
+  /** Something of a pool changed: who waits for it should look again. */
+  readonly changed: (poolId: string) => void;
+  /** A driver that was to be closed did not close well. */
+  readonly closeFailed: (replicaId: string, error: unknown) => void;
+}
+
+/** Requests at one replica at a time where neither the pool nor the engine says: more than engines batch. */
+const placesDefault = 256;
+
+/**
+ * The replicas as this router uses them. It follows the catalogue: a replica that comes gets a driver; one that goes,
+ * or whose address or bounds change, takes no more requests and loses its driver when its last request has ended.
+ */
+export class Fleet implements AsyncDisposable {
+  readonly #options: FleetOptions;
+  readonly #view = new CatalogView();
+  readonly #entries = new Map<string, ModelEntry>();
+  readonly #members = new Map<string, { readonly member: Member; readonly bounds: string }>();
+  readonly #leaving = new Set<Member>();
+  readonly #closing = new Set<Promise<void>>();
+  /** While a snapshot comes in: the pools that it has changed so far. */
+  #pending: Set<string> | undefined;
+  #synced = false;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the catalogue was seen whole, once. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  /** The model of a name or alias; undefined: there is none, or its pool is not known. */
+  resolve(name: string): ModelEntry | undefined {
+    return this.#entries.get(name) ?? this.#entries.get(this.#view.aliases.get(name)?.modelId ?? "");
+  }
+
+  /** The names of all models and aliases, in no order. */
+  *names(): Iterable<string> {
+    yield* this.#entries.keys();
+    for (const id of this.#view.aliases.keys()) if (!this.#entries.has(id)) yield id;
+  }
+
+  /** The ids of all models. */
+  models(): Iterable<string> {
+    return this.#entries.keys();
+  }
+
+  /** A new watch begins: its snapshot comes. */
+  begin(): void {
+    this.#view.begin();
+    this.#pending ??= new Set();
+  }
+
+  /** Takes one step of the watch. Until a snapshot is complete, what was known before it stays in use. */
+  apply({ event }: WatchResponse): void {
+    if (event.case === "change") {
+      const touched = this.#view.apply(event.value);
+      if (this.#pending) for (const poolId of touched) this.#pending.add(poolId);
+      else if (!this.#tookState(event.value)) for (const poolId of touched) this.#rebuild(poolId);
+    } else if (event.case === "snapshotEnd") {
+      const pools = new Set([...(this.#pending ?? []), ...this.#view.end()]);
+      this.#pending = undefined;
+      this.#synced = true;
+      for (const poolId of pools) this.#rebuild(poolId);
+    }
+  }
+
+  /** A request leaves the replica. */
+  leave(member: Member): void {
+    member.inFlight -= 1;
+    if (member.inFlight === 0 && this.#leaving.delete(member)) this.#close(member);
+  }
+
+  /**
+   * Most changes are a probe's: the replica and its models are the same, and only its state is new.
+   *
+   * @returns whether that was all.
+   */
+  #tookState({ resource, deleted }: WatchResponse_Change): boolean {
+    if (resource.case !== "replica" || deleted) return false;
+    const { value } = resource;
+    const known = this.#members.get(value.id);
+    const pool = this.#view.pools.get(value.poolId);
+    if (!known || !pool || known.bounds !== boundsOf(value, pool)) return false;
+    const wasUp = known.member.up;
+    if (known.member.update(value)) return false;
+    if (known.member.up !== wasUp) this.#options.changed(value.poolId);
+    return true;
+  }
+
+  /** Makes the pool's replicas and models anew from the catalogue. */
+  #rebuild(poolId: string): void {
+    const pool = this.#view.pools.get(poolId);
+    const members: Member[] = [];
+    for (const replica of this.#view.replicas.values()) {
+      if (pool && replica.poolId === poolId) members.push(this.#member(replica, pool));
+    }
+    for (const [id, { member, bounds }] of this.#members) {
+      if (poolOf(bounds) === poolId && !members.includes(member)) this.#retire(id, member);
+    }
+    for (const [id, entry] of this.#entries) if (entry.pool.id === poolId) this.#entries.delete(id);
+    if (pool) {
+      for (const model of this.#view.models.values()) {
+        if (model.poolId === poolId) this.#entries.set(model.id, this.#entry(model, pool, members));
+      }
+    }
+    this.#options.changed(poolId);
+  }
+
+  #entry(model: Model, pool: Pool, members: readonly Member[]): ModelEntry {
+    const seats = members.flatMap((member) =>
+      member.models
+        .filter(({ modelId }) => modelId === model.id)
+        .map((served) => new Seat(served, member, pool.id, model.chatTemplate !== undefined, this.#options.clock)),
+    );
+    return { model, pool, members, seats };
+  }
+
+  #member(replica: Replica, pool: Pool): Member {
+    const { clock, openDriver } = this.#options;
+    const bounds = boundsOf(replica, pool);
+    const known = this.#members.get(replica.id);
+    if (known?.bounds === bounds) {
+      known.member.update(replica);
+      return known.member;
+    }
+    if (known) this.#retire(replica.id, known.member);
+    const driver =
+      replica.dialect === Dialect.UNSPECIFIED
+        ? undefined
+        : openDriver(replica.dialect, targetFrom(replica.url, pool, clock));
+    const member = new Member(replica, driver, pool.concurrencyMax || placesDefault);
+    this.#members.set(replica.id, { member, bounds });
+    return member;
+  }
+
+  #retire(id: string, member: Member): void {
+    this.#members.delete(id);
+    if (member.inFlight > 0) this.#leaving.add(member);
+    else this.#close(member);
+  }
+
+  #close({ id, driver }: Member): void {
+    if (!driver) return;
+    const closing = close(driver).catch((error: unknown) => this.#options.closeFailed(id, error));
+    this.#closing.add(closing);
+    void closing.finally(() => this.#closing.delete(closing));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { member } of this.#members.values()) this.#close(member);
+    for (const member of this.#leaving) this.#close(member);
+    this.#members.clear();
+    this.#leaving.clear();
+    this.#entries.clear();
+    await Promise.all(this.#closing);
+  }
+}
+
+async function close(driver: Driver): Promise<void> {
+  await driver[Symbol.asyncDispose]();
+}
+
+/** What a driver is opened with: when it changes, a new one is opened. Begins with the pool's id. */
+function boundsOf({ url, dialect, poolId }: Replica, pool: Pool): string {
+  return `${poolId} ${dialect} ${url} ${toJsonString(PoolSchema, pool)}`;
+}
+
+function poolOf(bounds: string): string {
+  return bounds.slice(0, bounds.indexOf(" "));
+}

@@ -1,0 +1,48 @@
+import type { ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { type FeatureSet, featureSet } from "../requirement.ts";
+import { isEjected } from "./ejection.ts";
+import type { Member } from "./member.ts";
+import type { Candidate } from "./picker.ts";
+
+/** A model at a replica: what the picker chooses from. */
+export class Seat implements Candidate {
+  readonly features: FeatureSet;
+  readonly model: ReplicaModel;
+  readonly replica: Member;
+  readonly poolId: string;
+  readonly #clock: Clock;
+
+  constructor(model: ReplicaModel, replica: Member, poolId: string, hasChatTemplate: boolean, clock: Clock) {
+    this.poolId = poolId;
+    this.features = featureSet(model.features, hasChatTemplate);
+    this.model = model;
+    this.replica = replica;
+    this.#clock = clock;
+  }
+
+  get ready(): boolean {
+    return this.model.ready && this.replica.up;
+  }
+
+  get ejected(): boolean {
+    const { health } = this.replica;
+    return health.ejectedUntilMs !== 0 && isEjected(health, this.#clock.monotonicMs());
+  }
+
+  get inFlight(): number {
+    return this.replica.inFlight;
+  }
+
+  get places(): number {
+    return this.replica.places;
+  }
+
+  get score(): number {
+    return this.replica.score;
+  }
+
+  get hash(): number {
+    return this.replica.hash;
+  }
+}

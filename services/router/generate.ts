@@ -1,0 +1,35 @@
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { fail } from "../runtime/errors/fail.ts";
+import type { PushHandler } from "../runtime/mesh/push.ts";
+import { Generation, type GenerationDeps } from "./generation.ts";
+
+/** Runs generations, and can end those that run. */
+export interface Generations {
+  readonly push: PushHandler<GenerateRequest, GenerateResponse>;
+  /** Tells every running one that the gateway stops. */
+  stopAll(): void;
+}
+
+/** Builds the handler of `Generate`: one {@link Generation} a call, which runs without a promise. */
+export function createGenerations(deps: GenerationDeps): Generations {
+  const running = new Set<Generation>();
+  const onEnd = (generation: Generation) => void running.delete(generation);
+  return {
+    push(request, context, sink) {
+      const { principal } = context;
+      if (!principal) {
+        sink.fail(fail(ErrorReason.CREDENTIAL_MISSING));
+        return () => {};
+      }
+      const generation = new Generation(deps, request, context, principal, sink, onEnd);
+      running.add(generation);
+      generation.start();
+      return (reason) => generation.cancel(reason);
+    },
+    stopAll() {
+      const reason = fail(ErrorReason.DRAINING, { retry_after_ms: "1000" }, { retryAfterMs: 1_000 });
+      for (const generation of running) generation.stop(reason);
+    },
+  };
+}

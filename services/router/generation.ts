@@ -1,0 +1,385 @@
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { type Counts, usageEvent } from "../drivers/events.ts";
+import { fail, WeirError } from "../runtime/errors/fail.ts";
+import { reasonName } from "../runtime/errors/reason-name.ts";
+import type { CallContext } from "../runtime/mesh/context.ts";
+import type { Sink } from "../runtime/mesh/push.ts";
+import type { Metrics } from "../runtime/telemetry/metrics.ts";
+import type { Admission } from "./admission/admission.ts";
+import type { Applicant } from "./admission/applicant.ts";
+import type { Ticket } from "./admission/line.ts";
+import { AttemptBuilder, type AttemptDeps } from "./attempt.ts";
+import type { RequestLog, TryRecord } from "./attempt-log.ts";
+import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
+import { afterFailure, afterSuccess, isEjected } from "./fleet/ejection.ts";
+import type { Fleet } from "./fleet/fleet.ts";
+import { hash32 } from "./fleet/rendezvous.ts";
+import type { Seat } from "./fleet/seat.ts";
+import { findCallable } from "./models.ts";
+import { type Plan, planFor } from "./plan.ts";
+import { failedEvent, startedEvent } from "./response.ts";
+import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
+import { Try, type TryListener } from "./try.ts";
+
+/** What generations stand on. */
+export interface GenerationDeps extends AttemptDeps {
+  readonly clock: Clock;
+  readonly fleet: Pick<Fleet, "resolve" | "synced">;
+  readonly admission: Pick<Admission, "take" | "wait" | "leave">;
+  /** Tries of one request, the first among them. */
+  readonly attemptsMax: number;
+  readonly metrics: Pick<Metrics, "inFlight">;
+  readonly log: RequestLog;
+  /** A replica gets no requests for a while. */
+  readonly ejected: (replicaId: string, error: WeirError) => void;
+}
+
+/**
+ * One request for a generation, from its arrival to its end. It is always in one of these phases:
+ *
+ * - **admitting**: the model is looked up, the request held against the key's and the pool's rules. All at once; what
+ *   is wrong with it is told by `sink.fail`, and no engine hears of it. If a place at a replica is free it is taken
+ *   and the request goes on to *trying*, else to *waiting*.
+ * - **waiting**: it stands in a bounded line. A place comes free: *trying*. None comes in time: *ended*.
+ * - **trying**: it holds a place, and one replica works on it. `started` goes out when the engine has taken it. The
+ *   first piece with content: *streaming*. A failure that is the engine's own: the place is given back, and another
+ *   replica (then one of a fallback model) tries, while tries are left; through *waiting* again if all are busy.
+ * - **streaming**: pieces are passed on as they come. There is no way back: a failure is now told as one `failed`.
+ * - **ended**: the place is given back and the line in the log is written, both exactly once. Before `started` a failure
+ *   is the call's own; after it, it is an event with what was counted.
+ *
+ * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
+ * it returns, and nothing more is said.
+ */
+export class Generation implements Applicant, TryListener {
+  readonly #deps: GenerationDeps;
+  readonly #request: GenerateRequest;
+  readonly #context: CallContext;
+  readonly #sink: Sink<GenerateResponse>;
+  readonly #principal: Principal;
+  readonly #builder: AttemptBuilder;
+  readonly #onEnd: (generation: Generation) => void;
+  readonly #startMs: number;
+  readonly #createTime: Timestamp;
+  readonly needed: FeatureSet;
+  readonly affinity: number;
+  readonly tried: Seat["replica"][] = [];
+  #phase: "admitting" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
+  #plan: Plan | undefined;
+  #fallbacks: readonly string[] = [];
+  #ticket: Ticket | undefined;
+  #seat: Seat | undefined;
+  #try: Try | undefined;
+  #tryStartMs = 0;
+  #waitStartMs = 0;
+  #queuedMs = 0;
+  #firstTokenMs: number | undefined;
+  #maxTokens = 0;
+  #crashes = 0;
+  /** The caller has left: nothing more is said to it. */
+  #silenced = false;
+  /** `started` was passed on. */
+  #accepted = false;
+  #lastError: WeirError | undefined;
+  #notInFlight: (() => void) | undefined;
+  readonly #tries: TryRecord[] = [];
+
+  constructor(
+    deps: GenerationDeps,
+    request: GenerateRequest,
+    context: CallContext,
+    principal: Principal,
+    sink: Sink<GenerateResponse>,
+    onEnd: (generation: Generation) => void,
+  ) {
+    this.#deps = deps;
+    this.#request = request;
+    this.#context = context;
+    this.#principal = principal;
+    this.#sink = sink;
+    this.#builder = new AttemptBuilder(deps, request, principal.projectId);
+    this.#onEnd = onEnd;
+    this.#startMs = deps.clock.monotonicMs();
+    this.#createTime = timestampFromMs(deps.clock.nowMs());
+    this.needed = neededBy(request);
+    // With the project, so that a hint of one tenant says nothing of another's.
+    this.affinity = request.affinityHint ? hash32(`${principal.projectId} ${request.affinityHint}`) || 1 : 0;
+  }
+
+  /** The model that is to serve it now. */
+  get modelId(): string {
+    return this.#plan?.entry.model.id ?? "";
+  }
+
+  get modelName(): string {
+    return this.#request.model;
+  }
+
+  /** Begins. */
+  start(): void {
+    const plan = this.#admit();
+    if (plan instanceof WeirError) return this.#giveUp(plan);
+    this.#plan = plan;
+    this.#fallbacks = plan.entry.model.fallbackModelIds;
+    this.#notInFlight = this.#deps.metrics.inFlight(plan.entry.model.id);
+    this.#seek();
+  }
+
+  /** Ends it without a word to its sink. */
+  cancel(reason: WeirError): void {
+    this.#silenced = true;
+    if (this.#phase === "ended") return;
+    this.#ticket?.leave();
+    this.#stopTry(reason);
+    this.#end(reason, true);
+  }
+
+  /** Ends it from the gateway's side, and says so. */
+  stop(reason: WeirError): void {
+    if (this.#phase === "ended") return;
+    this.#ticket?.leave();
+    this.#stopTry(reason);
+    this.#giveUp(reason);
+  }
+
+  #admit(): Plan | WeirError {
+    const { fleet } = this.#deps;
+    if (!fleet.synced) {
+      return fail(
+        ErrorReason.SERVICE_UNAVAILABLE,
+        { service: "catalog", retry_after_ms: "1000" },
+        { retryAfterMs: 1_000 },
+      );
+    }
+    const entry = findCallable(fleet, this.#principal, this.#request.model);
+    if (!entry) return fail(ErrorReason.MODEL_NOT_FOUND, { model: this.#request.model });
+    const plan = planFor(this.#request, entry);
+    if (plan instanceof WeirError) return plan;
+    return this.#builder.problemOf(plan) ?? plan;
+  }
+
+  /** Takes a place at a replica of the model, or of a fallback while none of the model's is open, or waits for one. */
+  #seek(): void {
+    const found = this.#deps.admission.take(this);
+    if (typeof found !== "string") return this.#attempt(found);
+    if (found === "busy") return this.#wait();
+    if (found === "unsupported") return this.#giveUp(this.#unsupported());
+    const fallback = this.#seekFallback();
+    if (fallback === "busy") return this.#wait();
+    if (fallback !== "closed") return this.#attempt(fallback);
+    if (this.#lastError) return this.#giveUp(this.#lastError);
+    this.#wait();
+  }
+
+  /** Moves on to the first fallback with a free place, else to the first that is open at all. */
+  #seekFallback(): Seat | "busy" | "closed" {
+    const primary = this.#plan;
+    let busy: Plan | undefined;
+    for (const id of this.#fallbacks) {
+      // By the key's own right to that model.
+      const entry = findCallable(this.#deps.fleet, this.#principal, id);
+      const plan = entry && planFor(this.#request, entry);
+      if (!plan || plan instanceof WeirError || this.#builder.problemOf(plan)) continue;
+      this.#plan = plan;
+      const found = this.#deps.admission.take(this);
+      if (typeof found !== "string") return found;
+      if (found === "busy") busy ??= plan;
+    }
+    this.#plan = busy ?? primary;
+    return busy ? "busy" : "closed";
+  }
+
+  #unsupported(): WeirError {
+    const sets = this.#plan?.entry.seats.map((seat) => seat.features) ?? [];
+    return unsupported(this.#request, this.needed, sets, this.#request.model);
+  }
+
+  #wait(): void {
+    this.#phase = "waiting";
+    this.#waitStartMs = this.#deps.clock.monotonicMs();
+    const ticket = this.#deps.admission.wait(this, this.#tries.length > 0);
+    if (ticket instanceof WeirError) this.#giveUp(ticket);
+    else this.#ticket = ticket;
+  }
+
+  granted(seat: Seat): void {
+    this.#waited();
+    this.#attempt(seat);
+  }
+
+  refused(error: WeirError): void {
+    this.#waited();
+    // What broke the last try says more than that no other came.
+    this.#giveUp(this.#lastError ?? error);
+  }
+
+  #waited(): void {
+    this.#ticket = undefined;
+    this.#queuedMs += this.#deps.clock.monotonicMs() - this.#waitStartMs;
+  }
+
+  #attempt(seat: Seat): void {
+    const plan = this.#plan;
+    const { driver } = seat.replica;
+    this.#seat = seat;
+    this.#phase = "trying";
+    if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
+    const ready = this.#builder.build(plan, seat, `${this.#context.requestId}-${this.tried.length + 1}`);
+    if (ready instanceof WeirError) return this.#giveUp(ready);
+    const { attempt, meter } = ready;
+    this.#maxTokens = attempt.maxTokens;
+    this.tried.push(seat.replica);
+    this.#tryStartMs = this.#deps.clock.monotonicMs();
+    const facts = { model: this.#request.model, replica: seat.replica.id };
+    const one = new Try(Math.max(1, this.#request.choices), meter, facts, this);
+    this.#try = one;
+    one.start(driver, attempt);
+  }
+
+  accepted(_from: Try, ignored: readonly string[]): void {
+    this.#accepted = true;
+    this.#sink.event(
+      startedEvent({
+        requestId: this.#context.requestId,
+        model: this.#request.model,
+        createTime: this.#createTime,
+        attempt: this.tried.length,
+        maxTokens: this.#maxTokens,
+        ignored: [...(this.#plan?.ignored ?? []), ...ignored],
+      }),
+    );
+  }
+
+  passed(message: GenerateResponse): void {
+    if (this.#phase === "trying") {
+      this.#phase = "streaming";
+      this.#firstTokenMs = this.#deps.clock.monotonicMs() - this.#startMs;
+      this.#builder.forget();
+    }
+    this.#sink.event(message);
+  }
+
+  turn(): void {
+    this.#sink.turn();
+  }
+
+  full(): boolean {
+    return this.#sink.full();
+  }
+
+  resumeWith(resume: (() => void) | undefined): void {
+    this.#sink.resume = resume;
+  }
+
+  ended({ meter }: Try): void {
+    const counts = meter.counts();
+    const seat = this.#seat;
+    if (seat) seat.replica.health = afterSuccess(seat.replica.health);
+    if (meter.promptFromEngine) this.#builder.learn(this.modelId, counts.promptTokens);
+    this.#recordTry("ok");
+    this.#end(undefined, false);
+    this.#say(usageEvent(counts));
+    this.#sayEnd();
+  }
+
+  failed({ accepted }: Try, error: WeirError): void {
+    this.#judge(error);
+    this.#recordTry(reasonName(error.reason));
+    if (looksLikeCrash(error, accepted)) this.#crashes += 1;
+    this.#lastError = error;
+    const another = mayTryAnother(error, {
+      attempts: this.tried.length,
+      attemptsMax: this.#deps.attemptsMax,
+      committed: this.#phase === "streaming",
+      crashes: this.#crashes,
+    });
+    if (!another) return this.#giveUp(error);
+    this.#sink.resume = undefined;
+    this.#try = undefined;
+    this.#leave();
+    // Whoever got the place may have made this caller leave.
+    if (this.#phase !== "ended") this.#seek();
+  }
+
+  /** What the failure says of the replica. */
+  #judge(error: WeirError): void {
+    const replica = this.#seat?.replica;
+    if (!replica) return;
+    const nowMs = this.#deps.clock.monotonicMs();
+    const before = replica.health;
+    replica.health = blamesReplica(error) ? afterFailure(before, nowMs) : afterSuccess(before);
+    if (isEjected(replica.health, nowMs) && !isEjected(before, nowMs)) this.#deps.ejected(replica.id, error);
+  }
+
+  #stopTry(reason: WeirError): void {
+    if (!this.#try) return;
+    this.#try.cancel(reason);
+    this.#recordTry(reasonName(reason.reason));
+  }
+
+  #recordTry(outcome: string): void {
+    const seat = this.#seat;
+    if (!seat) return;
+    const ms = Math.round(this.#deps.clock.monotonicMs() - this.#tryStartMs);
+    this.#tries.push({ replica: seat.replica.id, model: seat.model.modelId, outcome, ms });
+  }
+
+  /** Ends it with a failure, told as its phase wants it. */
+  #giveUp(error: WeirError): void {
+    const counts = this.#counts();
+    this.#end(error, false);
+    if (!this.#accepted) {
+      if (!this.#silenced) this.#sink.fail(error);
+      return;
+    }
+    this.#say(failedEvent(error, counts));
+    this.#sayEnd();
+  }
+
+  #say(message: GenerateResponse): void {
+    if (!this.#silenced) this.#sink.event(message);
+  }
+
+  #sayEnd(): void {
+    if (!this.#silenced) this.#sink.end();
+  }
+
+  /** What was received in the try that counts; undefined: no engine has taken the request. */
+  #counts(): Counts | undefined {
+    return this.#try?.accepted ? this.#try.meter.counts() : undefined;
+  }
+
+  /** The way into *ended*, taken once. */
+  #end(error: WeirError | undefined, cancelled: boolean): void {
+    const counts = this.#counts();
+    this.#phase = "ended";
+    this.#sink.resume = undefined;
+    this.#leave();
+    this.#notInFlight?.();
+    this.#deps.log({
+      context: this.#context,
+      asked: this.#request.model,
+      model: this.#plan?.entry.model.id,
+      tries: this.#tries,
+      reason: error?.reason,
+      cancelled,
+      durationMs: this.#deps.clock.monotonicMs() - this.#startMs,
+      queuedMs: this.#queuedMs,
+      firstTokenMs: this.#firstTokenMs,
+      counts,
+    });
+    this.#onEnd(this);
+  }
+
+  /** Gives the place back, once. */
+  #leave(): void {
+    const seat = this.#seat;
+    if (!seat) return;
+    this.#seat = undefined;
+    this.#deps.admission.leave(seat);
+  }
+}

@@ -1,0 +1,86 @@
+import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import {
+  type Message,
+  Role,
+  type Tool,
+  type ToolCall,
+  ToolChoiceMode,
+} from "../../../gen/ts/weir/router/v1/message_pb.ts";
+
+/** A conversation as chat templates expect it: the shape that the templates of published models are written for. */
+export interface TemplateInput {
+  readonly messages: readonly Record<string, unknown>[];
+  /** Undefined where there are none: templates ask `if tools`. */
+  readonly tools: readonly Record<string, unknown>[] | undefined;
+}
+
+/** Converts the request's conversation. Parts other than text do not come here. */
+export function templateInput(request: GenerateRequest, knowsDeveloper: boolean): TemplateInput {
+  const messages = request.input.case === "conversation" ? request.input.value.messages : [];
+  const offersTools = request.tools.length > 0 && request.toolChoice?.mode !== ToolChoiceMode.NONE;
+  return {
+    messages: messages.map((message) => templateMessage(message, knowsDeveloper)),
+    tools: offersTools ? request.tools.map(templateTool) : undefined,
+  };
+}
+
+function templateMessage(message: Message, knowsDeveloper: boolean): Record<string, unknown> {
+  const calls = message.toolCalls.length > 0;
+  return {
+    role: roleName(message.role, knowsDeveloper),
+    content: message.parts.length === 0 && calls ? null : textOf(message),
+    ...(message.name ? { name: message.name } : {}),
+    ...(calls ? { tool_calls: message.toolCalls.map(templateToolCall) } : {}),
+    ...(message.toolCallId ? { tool_call_id: message.toolCallId } : {}),
+    // Models disagree on the name.
+    ...(message.reasoning ? { reasoning_content: message.reasoning, reasoning: message.reasoning } : {}),
+  };
+}
+
+function roleName(role: Role, knowsDeveloper: boolean): string {
+  switch (role) {
+    case Role.SYSTEM:
+      return "system";
+    case Role.DEVELOPER:
+      return knowsDeveloper ? "developer" : "system";
+    case Role.ASSISTANT:
+      return "assistant";
+    case Role.TOOL:
+      return "tool";
+    default:
+      return "user";
+  }
+}
+
+function textOf({ parts }: Message): string {
+  const texts: string[] = [];
+  for (const { part } of parts) if (part.case === "text" || part.case === "refusal") texts.push(part.value);
+  return texts.join("\n");
+}
+
+function templateTool(tool: Tool): Record<string, unknown> {
+  return {
+    type: "function",
+    function: {
+      name: tool.name,
+      description: tool.description,
+      parameters: parsed(tool.parametersJson) ?? { type: "object", properties: {} },
+    },
+  };
+}
+
+function templateToolCall(call: ToolCall): Record<string, unknown> {
+  // Templates print the arguments as JSON themselves: a text would come out quoted twice.
+  const value = parsed(call.arguments) ?? call.arguments;
+  return { id: call.id, type: "function", function: { name: call.name, arguments: value } };
+}
+
+function parsed(json: string): unknown {
+  if (json === "") return undefined;
+  try {
+    return JSON.parse(json);
+  } catch {
+    // A model wrote it, and models err: the template gets it as the text that it is.
+    return undefined;
+  }
+}

@@ -1,0 +1,143 @@
+import { Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { GenerateRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { type Part, ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
+
+/** A set of features: bit n stands for the `Feature` with the number n. A replica serves a request whose set it covers. */
+export type FeatureSet = number;
+
+/**
+ * One more than the contract's: a conversation that is text can be served, by the engine itself or through the model's
+ * chat template.
+ */
+const converses: FeatureSet = 1 << 30;
+
+const bit = (feature: Feature): FeatureSet => 1 << feature;
+
+/** What a model at a replica can do. */
+export function featureSet(features: readonly Feature[], hasChatTemplate: boolean): FeatureSet {
+  let set = 0;
+  for (const feature of features) set |= bit(feature);
+  const rendered = hasChatTemplate && (set & bit(Feature.PROMPT)) !== 0;
+  return rendered || (set & bit(Feature.CONVERSATION)) !== 0 ? set | converses : set;
+}
+
+/** Whether the set covers what is needed. */
+export function covers(set: FeatureSet, needed: FeatureSet): boolean {
+  return (needed & ~set) === 0;
+}
+
+/** Whether the engine takes the conversation itself. */
+export function takesConversation(set: FeatureSet): boolean {
+  return (set & bit(Feature.CONVERSATION)) !== 0;
+}
+
+/** What a request needs. */
+export function neededBy(request: GenerateRequest): FeatureSet {
+  const { input, sampling, toolChoice } = request;
+  let needed = 0;
+  if (input.case === "prompt") needed |= bit(Feature.PROMPT);
+  else if (input.case === "tokenIds") needed |= bit(Feature.TOKEN_IDS);
+  else if (input.case === "conversation") {
+    needed |= converses;
+    for (const message of input.value.messages) for (const part of message.parts) needed |= neededByPart(part);
+  }
+  if (request.tools.length > 0 && toolChoice?.mode !== ToolChoiceMode.NONE) needed |= bit(Feature.TOOLS);
+  const form = request.responseFormat?.form.case;
+  if (form === "jsonSchema") needed |= bit(Feature.JSON_SCHEMA);
+  else if (form === "jsonObject") needed |= bit(Feature.JSON_OBJECT);
+  if (request.logprobs) needed |= bit(Feature.LOGPROBS);
+  if (request.choices > 1) needed |= bit(Feature.CHOICES);
+  if (request.bestOf > Math.max(1, request.choices)) needed |= bit(Feature.BEST_OF);
+  if (request.echo) needed |= bit(Feature.ECHO);
+  if (request.suffix) needed |= bit(Feature.SUFFIX);
+  if (sampling && hasAny(sampling.logitBias)) needed |= bit(Feature.LOGIT_BIAS);
+  return needed;
+}
+
+/** What a template cannot render has to reach the engine as it is. */
+function neededByPart(part: Part): FeatureSet {
+  switch (part.part.case) {
+    case "image":
+      return bit(Feature.IMAGES) | bit(Feature.CONVERSATION);
+    case "audio":
+      return bit(Feature.AUDIO) | bit(Feature.CONVERSATION);
+    case "file":
+    case "unknownJson":
+      return bit(Feature.CONVERSATION);
+    default:
+      return 0;
+  }
+}
+
+function hasAny(object: object): boolean {
+  for (const _ in object) return true;
+  return false;
+}
+
+/** In which order a caller is told of what is missing, with the member of the request that asks for it. */
+const params: readonly (readonly [Feature, string])[] = [
+  [Feature.PROMPT, "prompt"],
+  [Feature.TOKEN_IDS, "prompt"],
+  [Feature.IMAGES, "messages"],
+  [Feature.AUDIO, "messages"],
+  [Feature.CONVERSATION, "messages"],
+  [Feature.TOOLS, "tools"],
+  [Feature.JSON_SCHEMA, "response_format"],
+  [Feature.JSON_OBJECT, "response_format"],
+  [Feature.LOGPROBS, "logprobs"],
+  [Feature.CHOICES, "n"],
+  [Feature.BEST_OF, "best_of"],
+  [Feature.ECHO, "echo"],
+  [Feature.SUFFIX, "suffix"],
+  [Feature.LOGIT_BIAS, "logit_bias"],
+];
+
+const words: Partial<Record<Feature, string>> = {
+  [Feature.PROMPT]: "plain prompts",
+  [Feature.TOKEN_IDS]: "token ids",
+  [Feature.IMAGES]: "pictures",
+  [Feature.AUDIO]: "sound",
+  [Feature.CONVERSATION]: "parts other than text",
+};
+
+/** Why none of the replicas, as far as they are known, can ever serve the request. `sets` has at least one. */
+export function unsupported(
+  request: GenerateRequest,
+  needed: FeatureSet,
+  sets: readonly FeatureSet[],
+  model: string,
+): WeirError {
+  const lacking = needed & ~sets.reduce((all, set) => all | set, 0);
+  if ((lacking & converses) !== 0) {
+    const takesPrompt = sets.some((set) => (set & bit(Feature.PROMPT)) !== 0);
+    if (takesPrompt) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model });
+    return fail(ErrorReason.UNSUPPORTED, { param: "messages", feature: "conversations", model });
+  }
+  // Each feature alone may be there, and no replica has all of them: name the first that the first replica lacks.
+  const named = lacking || needed & ~(sets[0] ?? 0);
+  const [feature, param] = params.find(([one]) => (named & bit(one)) !== 0) ?? [Feature.UNSPECIFIED, "messages"];
+  return fail(ErrorReason.UNSUPPORTED, {
+    param: pathOf(feature, request) ?? param,
+    feature: words[feature] ?? "",
+    model,
+  });
+}
+
+/** Where in a conversation the first part of the kind stands. */
+function pathOf(feature: Feature, request: GenerateRequest): string | undefined {
+  if (request.input.case !== "conversation") return undefined;
+  const kinds: Partial<Record<Feature, readonly (string | undefined)[]>> = {
+    [Feature.IMAGES]: ["image"],
+    [Feature.AUDIO]: ["audio"],
+    [Feature.CONVERSATION]: ["file", "unknownJson"],
+  };
+  const wanted = kinds[feature];
+  if (!wanted) return undefined;
+  for (const [m, message] of request.input.value.messages.entries()) {
+    const p = message.parts.findIndex((part) => wanted.includes(part.part.case));
+    if (p >= 0) return `messages[${m}].content[${p}]`;
+  }
+  return undefined;
+}

@@ -1,0 +1,94 @@
+import { create } from "@bufbuild/protobuf";
+import type { Logger } from "pino";
+import { CatalogService, WatchRequestSchema } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
+import type { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { InferenceService } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { Driver, Target } from "../drivers/driver.ts";
+import { openDriver } from "../drivers/registry.ts";
+import { reasonName } from "../runtime/errors/reason-name.ts";
+import { systemChance } from "../runtime/ids.ts";
+import { callContext } from "../runtime/mesh/caller-context.ts";
+import type { Role, Runtime } from "../runtime/role.ts";
+import { Admission } from "./admission/admission.ts";
+import { createRequestLog } from "./attempt-log.ts";
+import { createCacheSalts } from "./cache-salt.ts";
+import { Fleet } from "./fleet/fleet.ts";
+import { followCatalog } from "./fleet/follow.ts";
+import { createGenerations } from "./generate.ts";
+import { createTokenEstimate } from "./metering/token-estimate.ts";
+import { createPromptRenderer } from "./prompt/chat-template.ts";
+import { inferenceService } from "./service.ts";
+
+/** The data plane: admit, pick, drive, meter. */
+export const role: Role = {
+  name: "router",
+  async start(runtime) {
+    const { clock, metrics, settings } = runtime;
+    const log = runtime.log.child({ role: "router" });
+    const stack = new AsyncDisposableStack();
+    const fleet: Fleet = stack.use(
+      new Fleet({
+        clock,
+        openDriver: (dialect, target) => opened(dialect, target, log),
+        changed(poolId) {
+          metrics.models(fleet.models());
+          admission.changed(poolId);
+        },
+        closeFailed: (replica, err) => log.warn({ replica, err }, "a driver did not close well"),
+      }),
+    );
+    const admission: Admission = new Admission({
+      ...settings.router,
+      clock,
+      chance: systemChance,
+      fleet,
+      queued: (model) => metrics.queued(model),
+    });
+    const generations = createGenerations({
+      clock,
+      fleet,
+      admission,
+      renderer: createPromptRenderer(),
+      estimate: createTokenEstimate(),
+      attemptsMax: Math.max(1, settings.router.attemptsMax),
+      cacheSalt: createCacheSalts(runtime.derivedSecret("cache-salt")),
+      metrics,
+      log: createRequestLog(log, metrics),
+      ejected: (replica, { reason }) =>
+        log.warn(
+          { replica, reason: reasonName(reason) },
+          "a replica fails again and again: it gets no requests for a while",
+        ),
+    });
+    stack.defer(() => generations.stopAll());
+    stack.defer(follow(runtime, fleet, log));
+    runtime.services.add(InferenceService, inferenceService(fleet, generations));
+    runtime.readiness("router", () => (fleet.synced ? undefined : "the catalogue has not been read so far"));
+    return stack;
+  },
+};
+
+function follow({ clock, mesh }: Runtime, fleet: Fleet, log: Logger): () => void {
+  const { watch } = CatalogService.method;
+  return followCatalog({
+    clock,
+    open: (sink) => mesh.push(watch)(create(WatchRequestSchema), callContext(watch, { trusted: true }), sink),
+    begin: () => fleet.begin(),
+    event: (message) => fleet.apply(message),
+    lost(error) {
+      // Before the first snapshot the catalogue may just be starting.
+      if (fleet.synced)
+        log.warn({ reason: error && reasonName(error.reason) }, "the catalogue's watch broke; it is opened again");
+    },
+  });
+}
+
+/** A catalogue of a newer version may know dialects that this process does not. */
+function opened(dialect: Dialect, target: Target, log: Logger): Driver | undefined {
+  try {
+    return openDriver(dialect, target);
+  } catch (err) {
+    log.error({ err, dialect }, "a replica cannot be used: no driver of this process speaks its dialect");
+    return undefined;
+  }
+}

@@ -1,0 +1,136 @@
+import type { Delta } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { Attempt, Driver } from "../drivers/driver.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import type { Cancel, Sink } from "../runtime/mesh/push.ts";
+import type { Meter } from "./metering/meter.ts";
+import { createStreamCheck, hasContent, type StreamCheck } from "./stream-check.ts";
+
+/** Who hears how a try goes. */
+export interface TryListener {
+  /** The engine has taken the request. */
+  accepted(from: Try, ignored: readonly string[]): void;
+  /** A piece, or the end of a choice. */
+  passed(message: GenerateResponse): void;
+  turn(): void;
+  full(): boolean;
+  /** How the producer is woken; undefined: it needs not be. */
+  resumeWith(resume: (() => void) | undefined): void;
+  ended(from: Try): void;
+  failed(from: Try, error: WeirError): void;
+}
+
+/**
+ * One try of a request at one replica. It is **open** until the driver ends or fails it, the engine breaks the
+ * contract, or it is cancelled; then it is **closed**, and what the driver still says is not heard. It counts what
+ * comes, and keeps back empty pieces until the first that a caller can tell came.
+ */
+export class Try implements Sink<GenerateResponse> {
+  readonly meter: Meter;
+  /** The engine has taken the request. */
+  accepted = false;
+  /** Something was passed on that a caller can tell came. */
+  spoke = false;
+  readonly #listener: TryListener;
+  readonly #check: StreamCheck;
+  readonly #facts: Readonly<Record<string, string>>;
+  #open = true;
+  #cancel: Cancel | undefined;
+  #cancelledBy: WeirError | undefined;
+
+  constructor(choices: number, meter: Meter, facts: Readonly<Record<string, string>>, listener: TryListener) {
+    this.meter = meter;
+    this.#check = createStreamCheck(choices);
+    this.#facts = facts;
+    this.#listener = listener;
+  }
+
+  /** Sends the request. The driver may answer, and the caller may leave, before this returns. */
+  start(driver: Driver, attempt: Attempt): void {
+    const cancel = driver.generate(attempt, this);
+    if (this.#cancelledBy) cancel(this.#cancelledBy);
+    else if (this.#open) this.#cancel = cancel;
+  }
+
+  /** Stops the engine; nothing more is heard. */
+  cancel(reason: WeirError): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#cancelledBy = reason;
+    this.#cancel?.(reason);
+  }
+
+  event(message: GenerateResponse): void {
+    if (!this.#open) return;
+    const problem = this.#check.problemOf(message);
+    if (problem !== undefined) return this.#breach(problem);
+    const { event } = message;
+    switch (event.case) {
+      case "started":
+        return this.#accept(event.value.ignored);
+      case "delta":
+        return this.#delta(message, event.value);
+      case "finished":
+        return this.#pass(message);
+      case "usage":
+        return this.meter.engineSays(event.value);
+      default:
+        return this.#breach("an event that drivers do not send");
+    }
+  }
+
+  turn(): void {
+    if (this.#open) this.#listener.turn();
+  }
+
+  end(): void {
+    if (!this.#open) return;
+    if (!this.#check.complete) return this.fail(fail(ErrorReason.ENGINE_TRUNCATED, this.#facts));
+    this.#open = false;
+    this.#listener.ended(this);
+  }
+
+  fail(error: WeirError): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#listener.failed(this, error);
+  }
+
+  full(): boolean {
+    return this.#open && this.#listener.full();
+  }
+
+  get resume(): (() => void) | undefined {
+    return undefined;
+  }
+
+  set resume(resume: (() => void) | undefined) {
+    if (this.#open || resume === undefined) this.#listener.resumeWith(resume);
+  }
+
+  #accept(ignored: readonly string[]): void {
+    if (this.accepted) return;
+    this.accepted = true;
+    this.#listener.accepted(this, ignored);
+  }
+
+  #delta(message: GenerateResponse, delta: Delta): void {
+    this.meter.add(delta);
+    if (this.spoke || hasContent(delta)) this.#pass(message);
+  }
+
+  #pass(message: GenerateResponse): void {
+    if (!this.accepted) this.#accept([]);
+    // Whoever heard of the acceptance may have left upon it.
+    if (!this.#open) return;
+    this.spoke = true;
+    this.#listener.passed(message);
+  }
+
+  #breach(problem: string): void {
+    const error = fail(ErrorReason.ENGINE_PROTOCOL, { ...this.#facts, problem });
+    this.cancel(error);
+    this.#listener.failed(this, error);
+  }
+}
