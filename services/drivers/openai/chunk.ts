@@ -154,7 +154,7 @@ function textOf(value: unknown): string {
 }
 
 function tokenIdsOf(value: unknown): number[] {
-  return Array.isArray(value) ? value.filter((id) => Number.isInteger(id)) : [];
+  return Array.isArray(value) ? value.filter((id): id is number => Number.isInteger(id)) : [];
 }
 
 /** Counts that cannot be are no counts: an engine's lie about them must not reach a bill. */

@@ -63,6 +63,7 @@ export function openChannel(target: Target): Channel {
       client.makeUnaryRequest(`${service}/ModelInfer`, writeRequest, decodeResponse, request, metadata, done),
     ask: (method, request, signal) =>
       new Promise((resolve, reject) => {
+        const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
         const onAbort = () => call.cancel();
         const call = client.makeUnaryRequest(
           `${service}/${method.name}`,
@@ -70,15 +71,14 @@ export function openChannel(target: Target): Channel {
           deserializer(method.output),
           request,
           metadata,
-          { deadline: Date.now() + questionTimeoutMs },
           (error, response) => {
-            signal.removeEventListener("abort", onAbort);
+            limited.removeEventListener("abort", onAbort);
             if (error) reject(error);
             else if (response) resolve(response);
           },
         );
-        if (signal.aborted) call.cancel();
-        else signal.addEventListener("abort", onAbort, { once: true });
+        if (limited.aborted) call.cancel();
+        else limited.addEventListener("abort", onAbort, { once: true });
       }),
     [Symbol.dispose]: () => client.close(),
   };

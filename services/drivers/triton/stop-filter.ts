@@ -38,11 +38,13 @@ export class StopFilter {
     return rest;
   }
 
+  /** The stop text that is complete first, so that it does not depend on how the text was cut. */
   #earliest(text: string): { at: number; stop: string } | undefined {
-    let best: { at: number; stop: string } | undefined;
+    let best: { at: number; stop: string; end: number } | undefined;
     for (const stop of this.#stops) {
       const at = text.indexOf(stop);
-      if (at >= 0 && (best === undefined || at < best.at)) best = { at, stop };
+      const end = at + stop.length;
+      if (at >= 0 && (!best || end < best.end || (end === best.end && at < best.at))) best = { at, stop, end };
     }
     return best;
   }
