@@ -35,7 +35,8 @@ skip() {
 }
 
 generated_is_current() {
-  node scripts/generate.ts "$generated" && diff -r gen "$generated/gen" && return
+  node scripts/generate.ts "$generated" && diff -r gen "$generated/gen" &&
+    diff -r test/rpc/gen "$generated/test/rpc/gen" && return
   echo "gen/ is not what proto/ says: run npm run generate" && return 1
 }
 

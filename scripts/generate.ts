@@ -4,6 +4,7 @@
  */
 import { resolve } from "node:path";
 import { buf, root, writeValidateProto } from "./buf.ts";
+import { generateAcceptance } from "./generate-acceptance.ts";
 
 const out = resolve(process.argv[2] ?? root);
 
@@ -11,3 +12,4 @@ writeValidateProto(root);
 for (const template of ["buf.gen.yaml", "buf.gen.go.yaml"]) {
   buf(root, "generate", "--template", template, "--output", out);
 }
+generateAcceptance(out);

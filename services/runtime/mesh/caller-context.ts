@@ -3,6 +3,7 @@ import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { Audience, ScopeKind } from "../../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { systemIds } from "../ids.ts";
 import type { CallContext, CallOptions, ResolvedScope } from "./context.ts";
+import { handlerHeaders } from "./mesh-headers.ts";
 import type { CallOrigin } from "./running-call.ts";
 
 const unresolved: ResolvedScope = Object.freeze({ kind: ScopeKind.UNSPECIFIED, id: "" });
@@ -53,7 +54,7 @@ export class CallerContext implements CallContext, CallOrigin {
   }
 
   sentHeaders(): Headers {
-    return new Headers(this.#headers);
+    return handlerHeaders(this.#headers);
   }
 
   answerHeaders(): Headers {

@@ -1,6 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import type { Clock } from "../clock.ts";
 import { fail, type WeirError } from "../errors/fail.ts";
 import type { Identity } from "../identity/identity.ts";
@@ -55,6 +56,7 @@ export function createGate(options: GateOptions): Gate {
       if (policy === undefined)
         return outcomes.refuse(entry, fail(ErrorReason.METHOD_UNDECLARED, { method: entry.name }));
       const { principal } = origin;
+      if (principal && !Object.isFrozen(principal)) freeze(principal);
       if (policy.permission) {
         if (principal === undefined) return outcomes.refuse(entry, fail(ErrorReason.CREDENTIAL_MISSING));
         if (!permitted(principal, policy.permission)) {
@@ -85,4 +87,12 @@ export function createGate(options: GateOptions): Gate {
       return (reason) => run.leave(reason);
     },
   };
+}
+
+/** A principal is shared by everything that runs on its behalf. */
+function freeze(principal: Principal): void {
+  Object.freeze(principal.permissions);
+  Object.freeze(principal.models?.names);
+  Object.freeze(principal.models);
+  Object.freeze(principal);
 }

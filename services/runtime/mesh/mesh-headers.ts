@@ -36,8 +36,8 @@ export function readMeshHeaders(
   };
 }
 
-/** Headers that are for the runtime and not for handlers: credentials, and what processes tell each other. */
-export const runtimeHeaders: readonly string[] = [
+/** For the runtime and not for handlers: credentials, and what processes tell each other. */
+const runtimeHeaders = [
   tokenHeader,
   principalHeader,
   requestIdHeader,
@@ -47,6 +47,13 @@ export const runtimeHeaders: readonly string[] = [
   "api-key",
   "cookie",
 ];
+
+/** The handler's own copy of what a caller sent. */
+export function handlerHeaders(sent: Headers | Readonly<Record<string, string>> | undefined): Headers {
+  const headers = new Headers(sent);
+  for (const name of runtimeHeaders) headers.delete(name);
+  return headers;
+}
 
 function principalFrom(value: string | null): Principal | undefined {
   return value === null ? undefined : decodeBinaryHeader(value, PrincipalSchema);

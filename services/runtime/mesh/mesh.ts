@@ -63,7 +63,8 @@ export function createMesh(options: MeshOptions): Mesh & Disposable {
   };
 }
 
-/** The role that serves a package: weir.auth.v1 is served by auth. */
+/** The role that serves a package: auth serves weir.auth.v1, and acme an extension's acme.v1. */
 function roleOf(service: DescService): string {
-  return service.file.proto.package.split(".")[1] ?? "";
+  const [first = "", second = ""] = service.file.proto.package.split(".");
+  return first === "weir" ? second : first;
 }

@@ -1,8 +1,6 @@
-import type { ContextValues, Transport } from "@connectrpc/connect";
+import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import { weirErrorFrom } from "../errors/fail.ts";
-import { callOptionsFrom, type SentHeaders } from "./call-options.ts";
-import { writeMeshHeaders } from "./mesh-headers.ts";
+import { withMeshHeaders } from "./mesh-transport.ts";
 
 /** A process of the installation that runs what this one does not. */
 export interface PeerOptions {
@@ -33,8 +31,11 @@ export function createPeerTransport({ baseUrl, token }: PeerOptions): PeerTransp
 
   const open = (): Session => {
     const connection = new Http2SessionManager(baseUrl, { pingIntervalMs: 10_000, pingTimeoutMs: 5_000 });
-    const transport = createConnectTransport({ baseUrl, httpVersion: "2", sessionManager: connection, readMaxBytes });
-    const session = { transport, connection, calls: 0 };
+    // Within an installation, bytes cost less than packing them does.
+    const acceptCompression: [] = [];
+    const options = { baseUrl, sessionManager: connection, readMaxBytes, acceptCompression };
+    const plain = createConnectTransport({ ...options, httpVersion: "2" });
+    const session = { transport: withMeshHeaders(plain, token), connection, calls: 0 };
     sessions.push(session);
     return session;
   };
@@ -46,36 +47,36 @@ export function createPeerTransport({ baseUrl, token }: PeerOptions): PeerTransp
     return least;
   };
 
+  const hold = (): { session: Session; release: () => void } => {
+    const session = pick();
+    session.calls += 1;
+    let held = true;
+    const release = () => {
+      if (held) session.calls -= 1;
+      held = false;
+    };
+    return { session, release };
+  };
+
   return {
     async unary(method, signal, timeoutMs, headers, input, values) {
-      const session = pick();
-      session.calls += 1;
+      const { session, release } = hold();
       try {
-        const sent = sentHeaders(headers, token, values);
-        return await session.transport.unary(method, signal, timeoutMs, sent, input);
-      } catch (thrown) {
-        throw weirErrorFrom(thrown);
+        return await session.transport.unary(method, signal, timeoutMs, headers, input, values);
       } finally {
-        session.calls -= 1;
+        release();
       }
     },
 
     async stream(method, signal, timeoutMs, headers, input, values) {
-      const session = pick();
-      session.calls += 1;
-      let over = false;
-      const done = () => {
-        if (!over) session.calls -= 1;
-        over = true;
-      };
-      signal?.addEventListener("abort", done, { once: true });
+      const { session, release } = hold();
+      signal?.addEventListener("abort", release, { once: true });
       try {
-        const sent = sentHeaders(headers, token, values);
-        const response = await session.transport.stream(method, signal, timeoutMs, sent, input);
-        return { ...response, message: counted(response.message, done) };
+        const response = await session.transport.stream(method, signal, timeoutMs, headers, input, values);
+        return { ...response, message: whenOver(response.message, release) };
       } catch (thrown) {
-        done();
-        throw weirErrorFrom(thrown);
+        release();
+        throw thrown;
       }
     },
 
@@ -85,14 +86,8 @@ export function createPeerTransport({ baseUrl, token }: PeerOptions): PeerTransp
   };
 }
 
-function sentHeaders(headers: SentHeaders, token: string, values: ContextValues | undefined): Headers {
-  const sent = new Headers(headers);
-  writeMeshHeaders(sent, token, callOptionsFrom(values, undefined, undefined, undefined));
-  return sent;
-}
-
-/** Passes messages on and tells when there will be no more. */
-function counted<T>(messages: AsyncIterable<T>, done: () => void): AsyncIterable<T> {
+/** Passes messages on, and tells when there will be no more. */
+function whenOver<T>(messages: AsyncIterable<T>, over: () => void): AsyncIterable<T> {
   return {
     [Symbol.asyncIterator]() {
       const iterator = messages[Symbol.asyncIterator]();
@@ -100,11 +95,11 @@ function counted<T>(messages: AsyncIterable<T>, done: () => void): AsyncIterable
         async next() {
           try {
             const result = await iterator.next();
-            if (result.done) done();
+            if (result.done) over();
             return result;
           } catch (thrown) {
-            done();
-            throw weirErrorFrom(thrown);
+            over();
+            throw thrown;
           }
         },
       };

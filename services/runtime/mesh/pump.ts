@@ -1,38 +1,34 @@
 import { weirErrorFrom } from "../errors/fail.ts";
 import type { Cancel, Sink } from "./push.ts";
 
+/** Messages of one turn: a source that never waits would otherwise keep the event loop from everybody else. */
+const messagesPerTurnMax = 64;
+
 /**
  * Pulls messages and pushes them into a sink: one after the other, none while the sink is full, and none after `stop`.
  *
- * It waits for a message (pulling), or for room (full), or is over: by the source's end, its error, or `stop`. Only
- * `stop` leaves the source unfinished; it is then asked to return, and nobody waits for it.
+ * It waits for a message (pulling), for room (full) or for the next turn of the event loop (it has had its share), or is
+ * over: by the source's end, its error, or `stop`. Only `stop` leaves the source unfinished; it is then asked to return,
+ * and nobody waits for it.
  */
 export function pump<T>(source: AsyncIterator<T>, sink: Sink<T>): () => void {
   let over = false;
-  let turnDue = false;
-
-  const turn = () => {
-    turnDue = false;
-    if (!over) sink.turn();
-  };
+  /** Since the last turn; above 0, a turn is due. */
+  let messages = 0;
 
   const pull = (): void => {
     source.next().then(took, broke);
   };
 
-  const took = (result: IteratorResult<T>): void => {
+  const turn = (): void => {
+    const share = messages;
+    messages = 0;
     if (over) return;
-    if (result.done) {
-      over = true;
-      sink.end();
-      return;
-    }
-    sink.event(result.value);
-    // Messages that arrived together come one microtask apart: they are one turn.
-    if (!turnDue) {
-      turnDue = true;
-      setImmediate(turn);
-    }
+    sink.turn();
+    if (share >= messagesPerTurnMax) pullWhenRoom();
+  };
+
+  const pullWhenRoom = (): void => {
     if (over) return;
     if (!sink.full()) {
       pull();
@@ -42,6 +38,20 @@ export function pump<T>(source: AsyncIterator<T>, sink: Sink<T>): () => void {
       sink.resume = undefined;
       if (!over) pull();
     };
+  };
+
+  const took = (result: IteratorResult<T>): void => {
+    if (over) return;
+    if (result.done) {
+      over = true;
+      sink.end();
+      return;
+    }
+    // Messages that arrived together come one microtask apart: they are one turn.
+    if (messages === 0) setImmediate(turn);
+    messages += 1;
+    sink.event(result.value);
+    if (messages < messagesPerTurnMax) pullWhenRoom();
   };
 
   const broke = (thrown: unknown): void => {

@@ -1,4 +1,5 @@
 import type { DescMethod } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { type Audience, ScopeKind } from "../../../gen/ts/weir/policy/v1/policy_pb.ts";
@@ -141,8 +142,10 @@ export class RunningCall implements CallContext {
   }
 }
 
-/** Why a signal was aborted: the reason if it is one of ours, else that the caller took its request back. */
+/** Why a signal was aborted: the reason if it is one of ours, else that time was up or the caller took it back. */
 export function errorOfAbort(signal: AbortSignal): WeirError {
   const reason: unknown = signal.reason;
-  return reason instanceof WeirError ? reason : fail(ErrorReason.CANCELLED);
+  if (reason instanceof WeirError) return reason;
+  const late = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
+  return fail(late ? ErrorReason.DEADLINE_EXCEEDED : ErrorReason.CANCELLED);
 }

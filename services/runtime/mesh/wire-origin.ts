@@ -7,7 +7,7 @@ import { credentialFrom } from "../identity/credentials.ts";
 import type { Identity } from "../identity/identity.ts";
 import { serves } from "../policy/listener.ts";
 import type { MethodEntry } from "./descriptor.ts";
-import { readMeshHeaders, runtimeHeaders } from "./mesh-headers.ts";
+import { handlerHeaders, readMeshHeaders } from "./mesh-headers.ts";
 import type { CallOrigin } from "./running-call.ts";
 
 /** The caller's network address, which the server sets for every request: bad credentials count against it. */
@@ -55,11 +55,7 @@ function originFrom(
     timeoutMs: context.timeoutMs() ?? Number.POSITIVE_INFINITY,
     callerSignal: context.signal,
     trusted: told.trusted ?? false,
-    sentHeaders() {
-      const headers = new Headers(context.requestHeader);
-      for (const name of runtimeHeaders) headers.delete(name);
-      return headers;
-    },
+    sentHeaders: () => handlerHeaders(context.requestHeader),
     answerHeaders: () => context.responseHeader,
   };
 }
