@@ -1,0 +1,85 @@
+import { randomBytes } from "node:crypto";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { Client } from "@connectrpc/connect";
+import { pino } from "pino";
+import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import { KeyService } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
+import { type Principal, PrincipalSchema, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { TenantService } from "../../gen/ts/weir/auth/v1/tenant_service_pb.ts";
+import { migrations } from "../../services/auth/migrations/migrations.ts";
+import { type Peppers, peppersFrom } from "../../services/auth/pepper.ts";
+import { knownPermissions } from "../../services/auth/permissions.ts";
+import { authService } from "../../services/auth/service-auth.ts";
+import { keyService } from "../../services/auth/service-keys.ts";
+import { tenantService } from "../../services/auth/service-tenants.ts";
+import type { AuthStore } from "../../services/auth/store.ts";
+import { type AuthTables, postgresAuthStore } from "../../services/auth/store-postgres.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
+import type { Identity } from "../../services/runtime/identity/identity.ts";
+import { createGate } from "../../services/runtime/mesh/gate.ts";
+import { createMesh } from "../../services/runtime/mesh/mesh.ts";
+import { createRegistry } from "../../services/runtime/mesh/registry.ts";
+import type { Mesh } from "../../services/runtime/role.ts";
+import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
+import { createTestDatabase } from "../fakes/postgres.ts";
+
+/** The auth services over a database of their own, behind the gate, as a process of the installation reaches them. */
+export interface AuthHarness extends AsyncDisposable {
+  readonly store: AuthStore;
+  readonly peppers: Peppers;
+  readonly mesh: Mesh;
+  readonly auth: Client<typeof AuthService>;
+  readonly keys: Client<typeof KeyService>;
+  readonly tenants: Client<typeof TenantService>;
+}
+
+const log = pino({ level: "silent" });
+const nobody: Identity = { authenticate: () => principal(), onRevoked: () => () => {} };
+
+/** Starts it, with organisations acme and umbrella that have the projects one and two each. */
+export async function startAuth(): Promise<AuthHarness> {
+  const database = await createTestDatabase({ migrations: { auth: migrations } });
+  const store = postgresAuthStore(database.kysely<AuthTables>());
+  const peppers = peppersFrom(randomBytes(32).toString("base64url"));
+  await store.installation.keepPeppers(peppers.fingerprints);
+  const registry = createRegistry();
+  const clock = systemClock;
+  const gate = createGate({ clock, log, metrics: createMetrics(), identity: nobody });
+  const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
+  registry.add(AuthService, authService({ store: store.credentials, peppers, clock }));
+  const permissions = () => knownPermissions([]);
+  registry.add(KeyService, keyService({ store: store.keys, peppers, randomBytes, permissions }));
+  registry.add(TenantService, tenantService(store.tenants));
+  const tenants = mesh.client(TenantService);
+  for (const orgId of ["acme", "umbrella"]) {
+    await store.tenants.createOrg({ id: orgId, name: orgId, request: { id: orgId, fingerprint: "" } });
+    for (const name of ["one", "two"]) {
+      const id = `${orgId}-${name}`;
+      await store.tenants.createProject({ id, orgId, name, request: { id, fingerprint: "" } });
+    }
+  }
+  return {
+    store,
+    peppers,
+    mesh,
+    tenants,
+    auth: mesh.client(AuthService),
+    keys: mesh.client(KeyService),
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+  };
+}
+
+type PrincipalInit = Exclude<MessageInitShape<typeof PrincipalSchema>, Principal>;
+
+/** An administrator of the installation whose own project is acme-one, or less. */
+export function principal(over: PrincipalInit = {}): Principal {
+  const whole: PrincipalInit = {
+    keyId: "caller",
+    orgId: "acme",
+    projectId: "acme-one",
+    reach: Reach.INSTALLATION,
+    permissions: ["*"],
+    models: { all: true },
+  };
+  return create(PrincipalSchema, { ...whole, ...over });
+}
