@@ -19,8 +19,6 @@ export interface KeyLookupOptions {
   readonly auth: Pick<Client<typeof AuthService>, "authenticate">;
   /** Keeps an answer that no change has overtaken. Called before anything else can happen. */
   readonly keep: (name: KeyName, answer: AuthenticateResponse) => Found;
-  /** Keeps that the key was revoked while it was asked about. */
-  readonly keepRevoked: (name: KeyName) => Found;
   /** Any answer, with the monotonic time at which it was asked for. */
   readonly answered: (answer: AuthenticateResponse, sentMs: number) => void;
   readonly monotonicMs: () => number;
@@ -35,7 +33,7 @@ export interface KeyLookup {
    */
   ask(name: KeyName, key: string, timeoutMs: number): Promise<Found>;
   /** The watch told that a key changed at this revision; without an id, that any may have. */
-  changed(revision: bigint, keyId?: string, revoked?: boolean): void;
+  changed(revision: bigint, keyId?: string): void;
 }
 
 /** A question that is on its way. */
@@ -43,7 +41,6 @@ interface Flight {
   readonly name: KeyName;
   /** The highest revision that the watch told for this key meanwhile. An answer read before it is out of date. */
   changedAt: bigint;
-  revoked: boolean;
   found?: Promise<Found>;
 }
 
@@ -61,7 +58,6 @@ export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
         const sentMs = options.monotonicMs();
         const answer = await options.auth.authenticate({ key }, { timeoutMs });
         options.answered(answer, sentMs);
-        if (flight.revoked) return options.keepRevoked(flight.name);
         if (flight.changedAt <= answer.revision) return options.keep(flight.name, answer);
       }
       return { kind: "unavailable", cause: new Error("the key changed during every look-up") };
@@ -79,16 +75,15 @@ export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
       if (flights.size >= flightsMax) {
         return Promise.resolve({ kind: "unavailable", cause: new Error(`${flightsMax} keys are being looked up`) });
       }
-      const flight: Flight = { name, changedAt: 0n, revoked: false };
+      const flight: Flight = { name, changedAt: 0n };
       flights.set(name.digest, flight);
       flight.found = find(flight, key, timeoutMs);
       return flight.found;
     },
-    changed(revision, keyId, revoked = false) {
+    changed(revision, keyId) {
       for (const flight of flights.values()) {
         if (keyId !== undefined && flight.name.keyId !== keyId) continue;
         if (revision > flight.changedAt) flight.changedAt = revision;
-        flight.revoked ||= revoked;
       }
     },
   };

@@ -94,7 +94,6 @@ export function createKeyring(options: {
   const lookup = createKeyLookup({
     auth: options.auth,
     keep,
-    keepRevoked,
     monotonicMs: () => clock.monotonicMs(),
     answered(answer, sentMs) {
       store.observe(answer.storeTime, sentMs);
@@ -111,7 +110,7 @@ export function createKeyring(options: {
       if (times === 3) log.warn({ err: error }, "the revocation watch is broken; known keys are checked one by one");
     },
     changed(keyId, isRevoked, revision) {
-      lookup.changed(revision, keyId, isRevoked);
+      lookup.changed(revision, keyId);
       const digests = cache.drop(keyId);
       if (!isRevoked) return;
       for (const digest of digests) keepRevoked({ digest, keyId });

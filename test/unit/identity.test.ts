@@ -1,0 +1,413 @@
+import { createHmac } from "node:crypto";
+import { pino } from "pino";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { peppersFrom } from "../../services/auth/pepper.ts";
+import { authService } from "../../services/auth/service-auth.ts";
+import { WeirError } from "../../services/runtime/errors/fail.ts";
+import { createIdentity, type Identity } from "../../services/runtime/identity/identity.ts";
+import { formatKey } from "../../services/runtime/identity/key-format.ts";
+import { createGate } from "../../services/runtime/mesh/gate.ts";
+import { createMesh } from "../../services/runtime/mesh/mesh.ts";
+import { createRegistry } from "../../services/runtime/mesh/registry.ts";
+import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
+import { FakeCredentialStore } from "../fakes/credential-store.ts";
+import { SimulatedClock } from "../fakes/simulated-clock.ts";
+
+const pepper = "a-pepper-of-43-characters-0123456789abcdefg";
+const address = "192.0.2.1";
+const staleMaxMs = 600_000;
+
+let clock: SimulatedClock;
+let store: FakeCredentialStore;
+let identity: Identity & AsyncDisposable;
+
+/** A process whose auth service is its own, over the real gate, in simulated time. */
+function start(badKeysPerMinuteMax = 600): void {
+  const log = pino({ level: "silent" });
+  const peppers = peppersFrom(pepper);
+  clock = new SimulatedClock();
+  store = new FakeCredentialStore(clock, peppers);
+  const registry = createRegistry();
+  registry.add(AuthService, authService({ store, peppers, clock }));
+  const nobody: Identity = {
+    authenticate: () => new WeirError(ErrorReason.INTERNAL, {}),
+    onRevoked: () => () => {},
+  };
+  const gate = createGate({ clock, log, metrics: createMetrics(), identity: nobody });
+  const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
+  identity = createIdentity({ auth: mesh.client(AuthService), clock, log, staleMaxMs, badKeysPerMinuteMax });
+}
+
+beforeEach(() => start());
+
+afterEach(async () => {
+  await identity[Symbol.asyncDispose]();
+  // What hangs in the store keeps its call's deadline.
+  if (!store.hangs) expect(clock.pendingTimers).toBe(0);
+});
+
+type Answer = Principal | WeirError;
+
+async function ask(key: string, from = address): Promise<Answer> {
+  return identity.authenticate(key, from);
+}
+
+/** The answer, which has to be there at once. */
+function askWarm(key: string, from = address): Answer {
+  const answer = identity.authenticate(key, from);
+  if (answer instanceof Promise) throw new Error("it asked");
+  return answer;
+}
+
+/** A key's id, or why it was refused. */
+function told(answer: Answer): string | ErrorReason {
+  return answer instanceof WeirError ? answer.reason : answer.keyId;
+}
+
+const idOf = (key: string) => key.slice(5, 17);
+
+test("a key is asked about once and known from then on", async () => {
+  const key = store.add("a");
+  const cold = await ask(key);
+  expect(told(cold)).toBe(idOf(key));
+  for (let n = 0; n < 100; n++) expect(askWarm(key)).toBe(cold);
+  expect(store.finds).toBe(1);
+});
+
+test("a hundred callers with one cold key cost one look-up", async () => {
+  const key = store.add("a");
+  const answers = await Promise.all(Array.from({ length: 100 }, () => ask(key)));
+  expect(new Set(answers).size).toBe(1);
+  expect(store.finds).toBe(1);
+});
+
+test("a principal is nobody's to change", async () => {
+  const principal = await ask(store.add("a"));
+  if (principal instanceof WeirError) throw principal;
+  expect(() => principal.permissions.push("*")).toThrow(TypeError);
+  expect(() => principal.models?.names.push("*")).toThrow(TypeError);
+  expect(() => Object.assign(principal, { projectId: "other" })).toThrow(TypeError);
+});
+
+test("two keys that begin alike are two keys", async () => {
+  const [first, second] = [store.add("aaaaaaaaaaa1"), store.add("aaaaaaaaaaa2")];
+  expect(told(await ask(first))).toBe("aaaaaaaaaaa1");
+  expect(told(await ask(second))).toBe("aaaaaaaaaaa2");
+  // The same id and two more characters, then another secret.
+  const guess = formatKey(idOf(first), first.slice(18, 20).padEnd(30, "x"));
+  expect(guess.slice(0, 20)).toBe(first.slice(0, 20));
+  expect(told(await ask(guess))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  expect(told(askWarm(first))).toBe("aaaaaaaaaaa1");
+});
+
+const sample = formatKey("sample000000", "s".repeat(30));
+const offline: readonly (readonly [what: string, credential: string])[] = [
+  ["a bad checksum", `${sample.slice(0, -1)}${sample.endsWith("0") ? "1" : "0"}`],
+  ["another prefix", sample.replace("weir_", "sk-a_")],
+  ["10 KB", "weir_".padEnd(10_240, "a")],
+  ["a NUL", `${sample.slice(0, 30)}\0${sample.slice(31)}`],
+  ["a homoglyph", sample.replace("weir", "we\u0456r")],
+  ["a SQL condition", "' OR 1=1--"],
+  ["an escaped NUL", "\\x00"],
+  ["a pattern", "%"],
+  ["a parameter", "$1"],
+  ["what the store holds of a key", createHmac("sha256", pepper).update(sample).digest("hex")],
+  ["nothing", ""],
+];
+
+test.each(offline)("%s is refused and nobody is asked", (_what, credential) => {
+  expect(told(askWarm(credential))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  expect(store.finds).toBe(0);
+});
+
+test("an unknown key is asked about once in five seconds", async () => {
+  await clock.advanceAsync(1_000);
+  expect(told(await ask(sample))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  for (let n = 0; n < 10; n++) expect(told(askWarm(sample))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  expect(store.finds).toBe(1);
+  await clock.advanceAsync(5_001);
+  expect(told(await ask(sample))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  expect(store.finds).toBe(2);
+});
+
+test("a flood of invented keys pushes out no good one", async () => {
+  await identity[Symbol.asyncDispose]();
+  start(1_000_000);
+  const key = store.add("good");
+  const known = await ask(key);
+  for (let n = 0; n < 11_000; n++) await ask(formatKey(String(n).padStart(12, "0"), "x".repeat(30)));
+  expect(store.finds).toBe(11_001);
+  expect(askWarm(key)).toBe(known);
+});
+
+test("a key's times are judged at every request, by the store's clock", async () => {
+  const startMs = store.nowMs + 60_000;
+  const key = store.add("a", { startMs, expireMs: startMs + 60_000 });
+  const expectAt = async (ms: number, answer: string | ErrorReason) => {
+    await clock.advanceAsync(startMs + ms - store.nowMs);
+    for (const skewMs of [0, 3_600_000, -3_600_000]) {
+      clock.jumpWallTo(store.nowMs + skewMs);
+      expect(told(askWarm(key))).toBe(answer);
+    }
+  };
+  expect(told(await ask(key))).toBe(ErrorReason.KEY_NOT_YET_VALID);
+  await expectAt(-1, ErrorReason.KEY_NOT_YET_VALID);
+  await expectAt(0, idOf(key));
+  await expectAt(59_999, idOf(key));
+  await expectAt(60_000, ErrorReason.KEY_EXPIRED);
+  expect(askWarm(key)).toMatchObject({
+    facts: { key_id: idOf(key), expire_time: new Date(startMs + 60_000).toISOString() },
+  });
+  expect(store.finds).toBe(1);
+});
+
+test("a revoked key is refused within two seconds, and what runs with it is cut", async () => {
+  const [key, other] = [store.add("a"), store.add("b")];
+  await Promise.all([ask(key), ask(other)]);
+  await clock.advanceAsync(1_000);
+  const cut: WeirError[] = [];
+  const ended: WeirError[] = [];
+  identity.onRevoked(idOf(key), (error) => cut.push(error));
+  identity.onRevoked(idOf(key), (error) => ended.push(error))();
+  identity.onRevoked(idOf(other), (error) => ended.push(error));
+  store.revoke(key);
+  await clock.advanceAsync(2_000);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+  expect(cut.map(({ reason, facts }) => [reason, facts])).toEqual([[ErrorReason.KEY_REVOKED, { key_id: idOf(key) }]]);
+  expect(ended).toEqual([]);
+  expect(told(askWarm(other))).toBe(idOf(other));
+  // Refusing it needs no look-up, also later.
+  await clock.advanceAsync(60_000);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+  expect(store.finds).toBe(2);
+  // Whoever begins to listen just after the news is told as well.
+  const late = await new Promise<WeirError>((resolve) => void identity.onRevoked(idOf(key), resolve));
+  expect(late.reason).toBe(ErrorReason.KEY_REVOKED);
+});
+
+test("a key that was revoked before it was ever seen is refused as such, once asked about", async () => {
+  const key = store.add("a");
+  store.revoke(key);
+  expect(told(await ask(key))).toBe(ErrorReason.KEY_REVOKED);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+  expect(store.finds).toBe(1);
+});
+
+test("a changed key is asked about again", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.change(key, { permissions: ["usage.read"] });
+  await clock.advanceAsync(2_000);
+  expect(await ask(key)).toMatchObject({ permissions: ["usage.read"] });
+  expect(store.finds).toBe(2);
+});
+
+test("a revocation wins over an answer that was read before it and arrives after it", async () => {
+  const key = store.add("a");
+  await clock.advanceAsync(1_000);
+  const late = Promise.withResolvers<void>();
+  store.delay = late.promise;
+  const answer = ask(key);
+  await clock.advanceAsync(1);
+  store.revoke(key);
+  await clock.advanceAsync(600);
+  late.resolve();
+  expect(told(await answer)).toBe(ErrorReason.KEY_REVOKED);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+});
+
+test("an answer that a change overtook is not used: the key is asked about again", async () => {
+  const key = store.add("a");
+  await clock.advanceAsync(1_000);
+  const late = Promise.withResolvers<void>();
+  store.delay = late.promise;
+  const answer = ask(key);
+  await clock.advanceAsync(1);
+  store.change(key, { permissions: ["usage.read"] });
+  await clock.advanceAsync(600);
+  store.delay = undefined;
+  late.resolve();
+  expect(await answer).toMatchObject({ permissions: ["usage.read"] });
+  expect(askWarm(key)).toMatchObject({ permissions: ["usage.read"] });
+  expect(store.finds).toBe(2);
+});
+
+test("what was revoked while the watch was being opened for the first time is told by it", async () => {
+  await identity[Symbol.asyncDispose]();
+  start();
+  const key = store.add("a");
+  const { changesAfter } = store;
+  const slow = Promise.withResolvers<void>();
+  store.changesAfter = async (...args) => {
+    await slow.promise;
+    return changesAfter.call(store, ...args);
+  };
+  await clock.advanceAsync(0);
+  expect(told(await ask(key))).toBe(idOf(key));
+  const cut: WeirError[] = [];
+  identity.onRevoked(idOf(key), (error) => cut.push(error));
+  store.revoke(key);
+  slow.resolve();
+  await clock.advanceAsync(1_000);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+  expect(cut).toHaveLength(1);
+});
+
+test("a store that lost its latest writes makes every key unknown", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.revision -= 1n;
+  // The open stream does not go back; the next one, from a revision that is no more, begins with a reset.
+  store.away = true;
+  await clock.advanceAsync(1_000);
+  store.away = false;
+  await clock.advanceAsync(1_500);
+  const finds = store.finds;
+  expect(told(await ask(key))).toBe(idOf(key));
+  expect(store.finds).toBe(finds + 1);
+});
+
+test("with the store away known keys go on for ten minutes, and unknown ones are 503, not 401", async () => {
+  const key = store.add("a");
+  const unseen = store.add("b");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.away = true;
+  await clock.advanceAsync(1_900);
+  expect(told(askWarm(key))).toBe(idOf(key));
+  const unknown = await ask(unseen);
+  expect(unknown).toMatchObject({ reason: ErrorReason.AUTH_UNAVAILABLE, retryAfterMs: 1_000 });
+  await clock.advanceAsync(10_000);
+  expect(told(await ask(key))).toBe(idOf(key));
+  const finds = store.finds;
+  for (let n = 0; n < 50; n++) expect(told(askWarm(key))).toBe(idOf(key));
+  expect(store.finds).toBe(finds);
+  await clock.advanceAsync(1_001);
+  expect(told(await ask(key))).toBe(idOf(key));
+  expect(store.finds).toBe(finds + 1);
+  await clock.advanceAsync(staleMaxMs);
+  expect(told(await ask(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  expect(told(askWarm(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  store.away = false;
+  await clock.advanceAsync(2_000);
+  expect(told(await ask(key))).toBe(idOf(key));
+  expect(told(await ask(unseen))).toBe(idOf(unseen));
+});
+
+test("a key's end is judged also while it cannot be checked", async () => {
+  const key = store.add("a", { expireMs: store.nowMs + 30_000 });
+  await ask(key);
+  store.away = true;
+  await clock.advanceAsync(29_000);
+  expect(told(await ask(key))).toBe(idOf(key));
+  await clock.advanceAsync(1_000);
+  expect(told(await ask(key))).toBe(ErrorReason.KEY_EXPIRED);
+});
+
+test("what was revoked during an outage is refused within two seconds of its end", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  const cut: WeirError[] = [];
+  identity.onRevoked(idOf(key), (error) => cut.push(error));
+  store.away = true;
+  await clock.advanceAsync(60_000);
+  store.revoke(key);
+  expect(told(await ask(key))).toBe(idOf(key));
+  store.away = false;
+  await clock.advanceAsync(2_000);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+  expect(cut).toHaveLength(1);
+});
+
+test("while the watch alone is silent, a key is checked every two seconds", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  const { changesAfter } = store;
+  store.changesAfter = () => new Promise(() => {});
+  await clock.advanceAsync(10_000);
+  const finds = store.finds;
+  expect(told(await ask(key))).toBe(idOf(key));
+  for (let n = 0; n < 10; n++) expect(told(askWarm(key))).toBe(idOf(key));
+  expect(store.finds).toBe(finds + 1);
+  store.revoke(key);
+  await clock.advanceAsync(2_001);
+  expect(told(await ask(key))).toBe(ErrorReason.KEY_REVOKED);
+  store.changesAfter = changesAfter;
+  store.hangs = true;
+});
+
+test("a store that hangs holds a known key up for 300 ms, once a second", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.hangs = true;
+  await clock.advanceAsync(10_000);
+  let answered: string | ErrorReason | undefined;
+  void ask(key).then((answer) => {
+    answered = told(answer);
+  });
+  await clock.advanceAsync(299);
+  expect(answered).toBeUndefined();
+  await clock.advanceAsync(2);
+  expect(answered).toBe(idOf(key));
+  expect(told(askWarm(key))).toBe(idOf(key));
+});
+
+test("an address that tries too many unknown keys is told to wait, and asks nobody", async () => {
+  await identity[Symbol.asyncDispose]();
+  start(60);
+  const key = store.add("good");
+  await ask(key);
+  const unseen = store.add("unseen");
+  for (let n = 0; n < 30; n++) {
+    expect(told(await ask(formatKey(`bad${n}`.padEnd(12, "0"), "x".repeat(30))))).toBe(ErrorReason.CREDENTIAL_INVALID);
+    expect(told(askWarm("junk"))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  }
+  const finds = store.finds;
+  for (let n = 0; n < 1_000; n++) {
+    const refused = askWarm(formatKey(`worse${n}`.padEnd(12, "0"), "x".repeat(30)));
+    expect(refused).toMatchObject({ reason: ErrorReason.TOO_MANY_BAD_CREDENTIALS, retryAfterMs: 1_000 });
+    expect(told(askWarm("junk"))).toBe(ErrorReason.TOO_MANY_BAD_CREDENTIALS);
+  }
+  expect(store.finds).toBe(finds);
+  // A key that is known works, from this address too; other addresses feel nothing.
+  expect(told(askWarm(key))).toBe(idOf(key));
+  expect(told(askWarm("junk", "192.0.2.2"))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  expect(told(await ask(unseen, "192.0.2.2"))).toBe(idOf(unseen));
+  // One more try a second.
+  await clock.advanceAsync(1_000);
+  expect(told(askWarm("junk"))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  expect(told(askWarm("junk"))).toBe(ErrorReason.TOO_MANY_BAD_CREDENTIALS);
+  await clock.advanceAsync(3_600_000);
+  for (let n = 0; n < 60; n++) expect(told(askWarm("junk"))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  expect(told(askWarm("junk"))).toBe(ErrorReason.TOO_MANY_BAD_CREDENTIALS);
+});
+
+test("good keys and outages cost an address nothing", async () => {
+  await identity[Symbol.asyncDispose]();
+  start(1);
+  const keys = Array.from({ length: 20 }, (_, n) => store.add(`k${n}x`));
+  for (const key of keys) expect(told(await ask(key))).toBe(idOf(key));
+  store.away = true;
+  for (let n = 0; n < 5; n++) {
+    const unknown = formatKey(`u${n}`.padEnd(12, "0"), "x".repeat(30));
+    expect(told(await ask(unknown))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  }
+  expect(told(askWarm("junk"))).toBe(ErrorReason.CREDENTIAL_INVALID);
+});
+
+test("one IPv6 caller is one /64", () => {
+  for (let n = 0; n < 600; n++) askWarm("junk", `2001:db8:0:1::${n.toString(16)}`);
+  expect(told(askWarm("junk", "2001:db8:0:1:ffff::1"))).toBe(ErrorReason.TOO_MANY_BAD_CREDENTIALS);
+  expect(told(askWarm("junk", "2001:db8:0:2::1"))).toBe(ErrorReason.CREDENTIAL_INVALID);
+  // An IPv4 address is the same in both notations.
+  for (let n = 0; n < 600; n++) askWarm("junk", "::ffff:192.0.2.9");
+  expect(told(askWarm("junk", "192.0.2.9"))).toBe(ErrorReason.TOO_MANY_BAD_CREDENTIALS);
+});
