@@ -4,7 +4,7 @@
  */
 import { resolve } from "node:path";
 import { buildDescriptors, root } from "./buf.ts";
-import { contractProblems } from "./contract-rules.ts";
+import { contractProblems, isForeign } from "./contract-rules.ts";
 
 const registry = buildDescriptors(resolve(process.argv[2] ?? root));
 const problems = contractProblems(registry);
@@ -13,6 +13,8 @@ if (problems.length > 0) {
   console.error(`${problems.length} problems in the contracts`);
   process.exitCode = 1;
 } else {
-  const services = [...registry].filter((desc) => desc.kind === "service" && desc.typeName.startsWith("weir."));
-  console.log(`contracts: ${services.length} services of ours, every method and inbound field in order`);
+  const services = [...registry].filter((desc) => desc.kind === "service" && !isForeign(desc.file));
+  console.log(
+    `contracts: ${services.length} services of ours and our examples, every method and inbound field in order`,
+  );
 }

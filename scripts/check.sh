@@ -36,8 +36,13 @@ skip() {
 
 generated_is_current() {
   node scripts/generate.ts "$generated" && diff -r gen "$generated/gen" &&
+    diff -r examples/notes/gen "$generated/examples/notes/gen" &&
     diff -r test/rpc/gen "$generated/test/rpc/gen" && return
   echo "gen/ is not what proto/ says: run npm run generate" && return 1
+}
+
+contracts_are_formatted() {
+  buf format --diff --exit-code proto && buf format --diff --exit-code examples/notes/proto
 }
 
 go_is_formatted() {
@@ -51,7 +56,7 @@ step "lint of code" oxlint --type-aware --deny-warnings .
 step "unused code and dependencies" knip
 # First of the contracts' steps: it also writes third_party/, which buf then wants.
 step "contracts: policy, bounds, shapes" node scripts/check-contracts.ts
-step "contracts: format (npm run format)" buf format --diff --exit-code proto
+step "contracts: format (npm run format)" contracts_are_formatted
 step "contracts: lint" buf lint
 step "contracts: nothing breaks" node scripts/check-breaking.ts
 step "import rules and other rules of the house" node scripts/check-tidy.ts

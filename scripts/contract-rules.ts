@@ -121,6 +121,7 @@ function collectInbound(message: DescMessage, into: Set<DescMessage>): void {
   }
 }
 
-function isForeign(file: DescFile): boolean {
+/** Whether a contract is not ours, so that its rules are not ours either. */
+export function isForeign(file: DescFile): boolean {
   return foreign.test(`${file.name}.proto`);
 }

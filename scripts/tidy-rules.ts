@@ -11,6 +11,7 @@ export type TidyRule = {
 };
 
 const isTypeScript = (path: string): boolean => path.endsWith(".ts");
+const isGenerated = (path: string): boolean => /(^|\/)gen\//.test(path);
 const inServices = (path: string): boolean => path.startsWith("services/") && isTypeScript(path);
 
 export const tidyRules: readonly TidyRule[] = [
@@ -78,13 +79,13 @@ export const tidyRules: readonly TidyRule[] = [
   {
     name: "a file fits the eye",
     advice: "at most 400 lines; a file holds one idea",
-    appliesTo: (path) => !path.startsWith("gen/") && /\.(ts|go|proto|sh|py|sql)$/.test(path),
+    appliesTo: (path) => !isGenerated(path) && /\.(ts|go|proto|sh|py|sql)$/.test(path),
     broken: ({ text }) => (text.trimEnd().split("\n").length > 400 ? [401] : []),
   },
   {
     name: "a file's name says what it holds",
     advice: "no util, helper, common, misc, manager, base, impl, data, info",
-    appliesTo: (path) => !path.startsWith("gen/") && /\.(ts|go|proto)$/.test(path),
+    appliesTo: (path) => !isGenerated(path) && /\.(ts|go|proto)$/.test(path),
     broken: ({ path }) =>
       /(^|[/_.-])(utils?|helpers?|common|misc|managers?|impl|base|data|info)\.(test\.)?(ts|go|proto)$/.test(path)
         ? [1]
@@ -93,7 +94,7 @@ export const tidyRules: readonly TidyRule[] = [
   {
     name: "nothing beside the repository is read",
     advice: "only a test or a bench may look into its neighbour folder, and must do without it",
-    appliesTo: (path) => !path.startsWith("test/") && !path.startsWith("gen/"),
+    appliesTo: (path) => !path.startsWith("test/") && !isGenerated(path),
     broken: ({ text }) => linesWhere(text.split("\n"), /\.\.\/shared\b/),
   },
   {
@@ -105,13 +106,13 @@ export const tidyRules: readonly TidyRule[] = [
   {
     name: "types are not forced",
     advice: "narrow the value, or give it its type where it is made",
-    appliesTo: (path) => isTypeScript(path) && !path.startsWith("gen/"),
+    appliesTo: (path) => isTypeScript(path) && !isGenerated(path),
     broken: matching(/\bas unknown as\b|\bas any\b|\bas never\b/),
   },
   {
     name: "nothing is put off",
     advice: "do it now, or leave it out and say so in the documentation",
-    appliesTo: (path) => !path.startsWith("gen/") && /\.(ts|go|proto|sh|py)$/.test(path),
+    appliesTo: (path) => !isGenerated(path) && /\.(ts|go|proto|sh|py)$/.test(path),
     broken: ({ text }) => linesWhere(text.split("\n"), /\b([T]ODO|[F]IXME|[X]XX|[H]ACK)\b/),
   },
 ];

@@ -10,7 +10,9 @@ let workspace: string;
 beforeEach(() => {
   workspace = mkdtempSync(join(tmpdir(), "weir-contracts-"));
   cpSync(join(root, "buf.yaml"), join(workspace, "buf.yaml"));
-  cpSync(join(root, "proto"), join(workspace, "proto"), { recursive: true });
+  for (const folder of ["proto", "examples/notes/proto"]) {
+    cpSync(join(root, folder), join(workspace, folder), { recursive: true });
+  }
 });
 
 afterEach(() => {
