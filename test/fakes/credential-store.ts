@@ -14,6 +14,8 @@ export class FakeCredentialStore implements CredentialStore {
   hangs = false;
   /** Answers to `find` are read at once and told when this settles. */
   delay: Promise<void> | undefined;
+  /** `changesAfter` reads and answers when this has settled. */
+  watchDelay: Promise<void> | undefined;
   /** How many keys were asked for. */
   finds = 0;
   revision = 1n;
@@ -83,6 +85,7 @@ export class FakeCredentialStore implements CredentialStore {
 
   async changesAfter(after: bigint, limit: number): ReturnType<CredentialStore["changesAfter"]> {
     await this.#answering();
+    await this.watchDelay;
     const changes = [...this.#keys.values()]
       .filter(({ changed }) => changed > after)
       .sort((a, b) => Number(a.changed - b.changed))

@@ -240,12 +240,8 @@ test("what was revoked while the watch was being opened for the first time is to
   await identity[Symbol.asyncDispose]();
   start();
   const key = store.add("a");
-  const { changesAfter } = store;
   const slow = Promise.withResolvers<void>();
-  store.changesAfter = async (...args) => {
-    await slow.promise;
-    return changesAfter.call(store, ...args);
-  };
+  store.watchDelay = slow.promise;
   await clock.advanceAsync(0);
   expect(told(await ask(key))).toBe(idOf(key));
   const cut: WeirError[] = [];
@@ -329,8 +325,7 @@ test("while the watch alone is silent, a key is checked every two seconds", asyn
   const key = store.add("a");
   await ask(key);
   await clock.advanceAsync(1_000);
-  const { changesAfter } = store;
-  store.changesAfter = () => new Promise(() => {});
+  store.watchDelay = new Promise(() => {});
   await clock.advanceAsync(10_000);
   const finds = store.finds;
   expect(told(await ask(key))).toBe(idOf(key));
@@ -339,7 +334,6 @@ test("while the watch alone is silent, a key is checked every two seconds", asyn
   store.revoke(key);
   await clock.advanceAsync(2_001);
   expect(told(await ask(key))).toBe(ErrorReason.KEY_REVOKED);
-  store.changesAfter = changesAfter;
   store.hangs = true;
 });
 
