@@ -73,7 +73,7 @@ describe.each(transports)("%s", (name) => {
 
   test("the principal is nobody's to change", async () => {
     await harness.client.ask({}, withCallOptions(known));
-    expect(() => harness.probe.context?.principal?.permissions.push("*")).toThrow();
+    expect(() => harness.probe.context?.principal?.permissions.push("*")).toThrow(TypeError);
     expect(known.principal.permissions).toEqual(["models.read"]);
   });
 
@@ -206,6 +206,7 @@ describe.each(transports)("%s", (name) => {
     test.each(streams)("break ends %s", async (form) => {
       for await (const { index } of open(form, { count: 1_000_000, bytes: 1_000 })) if (index === 2) break;
       await left();
+      expect(harness.probe.running).toBe(0);
     });
 
     test.each(streams)("return ends %s that was not even read", async (form) => {

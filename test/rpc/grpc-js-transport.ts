@@ -4,6 +4,7 @@ import {
   fromBinary,
   isMessage,
   type Message,
+  type MessageShape,
   toBinary,
   create,
 } from "@bufbuild/protobuf";
@@ -68,12 +69,11 @@ export function createGrpcJsTransport(baseUrl: string): Transport & { close(): v
       });
       const message = {
         [Symbol.asyncIterator]: () => ({
-          async next() {
-            const result = await messages.next().catch((thrown: ServiceError) => {
-              throw errorFrom(thrown);
-            });
-            if (result.done && failure) throw errorFrom(failure);
-            return result;
+          async next(): Promise<IteratorResult<MessageShape<typeof method.output>>> {
+            const result = await messages.next().catch(() => undefined);
+            if (result && !result.done) return result;
+            if (failure) throw errorFrom(failure);
+            return { done: true, value: undefined };
           },
         }),
       };

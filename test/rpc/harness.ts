@@ -75,7 +75,7 @@ export class FakeIdentity implements Identity {
   }
 
   revoke(keyId: string): void {
-    for (const listener of [...(this.#listeners.get(keyId) ?? [])]) {
+    for (const listener of Array.from(this.#listeners.get(keyId) ?? [])) {
       listener(fail(ErrorReason.KEY_REVOKED, { key_id: keyId }));
     }
   }
@@ -139,7 +139,7 @@ function open(name: TransportName, baseUrl: string, direct: Transport): { transp
       return { transport: withMeshHeaders(createGrpcTransport({ baseUrl }), meshToken), close: () => undefined };
     case "gRPC by grpc-js": {
       const grpc = createGrpcJsTransport(baseUrl);
-      return { transport: withMeshHeaders(grpc, meshToken), close: grpc.close };
+      return { transport: withMeshHeaders(grpc, meshToken), close: () => grpc.close() };
     }
   }
 }

@@ -1,6 +1,15 @@
-import { type CallOptions as ConnectCallOptions, createContextKey, createContextValues } from "@connectrpc/connect";
-import type { ContextValues, Transport } from "@connectrpc/connect";
+import {
+  type CallOptions as ConnectCallOptions,
+  type ContextValues,
+  createContextKey,
+  createContextValues,
+} from "@connectrpc/connect";
 import type { CallOptions } from "./context.ts";
+
+declare global {
+  /** Connect-es names this type of the DOM, which Node's own types have not. */
+  type HeadersInit = NonNullable<ConstructorParameters<typeof Headers>[0]>;
+}
 
 const key = createContextKey<CallOptions>({}, { description: "what a caller says of its call" });
 
@@ -14,15 +23,12 @@ export function withCallOptions(options: CallOptions): ConnectCallOptions {
   };
 }
 
-/** Headers as a transport is given them. */
-export type SentHeaders = Parameters<Transport["unary"]>[3];
-
 /** What a transport was called with, as our options. */
 export function callOptionsFrom(
   values: ContextValues | undefined,
   signal: AbortSignal | undefined,
   timeoutMs: number | undefined,
-  headers: SentHeaders,
+  headers: HeadersInit | undefined,
 ): CallOptions {
   const { principal, requestId, trusted } = values?.get(key) ?? {};
   return {

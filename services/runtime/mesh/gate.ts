@@ -66,7 +66,7 @@ export function createGate(options: GateOptions): Gate {
       return new RunningCall(entry, policy, origin, clock);
     },
 
-    refuse: outcomes.refuse,
+    refuse: (entry, error) => outcomes.refuse(entry, error),
 
     unary: (call, request) => runUnary(call, request, outcomes),
 

@@ -1,6 +1,6 @@
 import type { ContextValues, Transport } from "@connectrpc/connect";
 import { weirErrorFrom } from "../errors/fail.ts";
-import { callOptionsFrom, type SentHeaders } from "./call-options.ts";
+import { callOptionsFrom } from "./call-options.ts";
 import { writeMeshHeaders } from "./mesh-headers.ts";
 
 /**
@@ -26,7 +26,7 @@ export function withMeshHeaders(transport: Transport, token: string): Transport 
   };
 }
 
-function sent(headers: SentHeaders, token: string, values: ContextValues | undefined): Headers {
+function sent(headers: HeadersInit | undefined, token: string, values: ContextValues | undefined): Headers {
   const all = new Headers(headers);
   writeMeshHeaders(all, token, callOptionsFrom(values, undefined, undefined, undefined));
   return all;

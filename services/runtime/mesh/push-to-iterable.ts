@@ -116,9 +116,9 @@ export function pullFromPush<T>(start: (sink: Sink<T>) => Cancel, pendingMax: nu
       leave("ended", fail(ErrorReason.CANCELLED));
       return Promise.resolve({ done: true, value: undefined });
     },
-    throw(thrown: unknown) {
+    async throw(thrown: unknown) {
       leave("ended", fail(ErrorReason.CANCELLED));
-      return Promise.reject(thrown);
+      throw thrown;
     },
     abort: (error) => leave(error, error),
     [Symbol.asyncIterator]() {

@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { type CountSource, CountSourceSchema } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { reasonName } from "../errors/reason-name.ts";
+import { createRpcSeries } from "./rpc-series.ts";
 
 /** The doors that requests come through. */
 export type Endpoint = "chat_completions" | "completions" | "models" | "generate";
@@ -47,8 +48,6 @@ export interface Metrics {
 const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
 /** Seconds. Where people feel the difference. */
 const firstTokenBuckets = [0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30];
-/** Seconds. An RPC within the installation takes well under a millisecond. */
-const rpcBuckets = [0.0005, 0.002, 0.01, 0.05, 0.25, 1, 5, 30, 300];
 /** Model names that get series of their own: about 100 series each. */
 const modelsMax = 500;
 
@@ -97,19 +96,7 @@ export function createMetrics(): Metrics {
     labelNames: ["model"],
     registers,
   });
-  const rpcs = new Counter({
-    name: "weir_rpc_total",
-    help: "RPCs that are over, by their code.",
-    labelNames: ["method", "code"],
-    registers,
-  });
-  const rpcDuration = new Histogram({
-    name: "weir_rpc_duration_seconds",
-    help: "From an RPC's admission to its end.",
-    labelNames: ["method"],
-    buckets: rpcBuckets,
-    registers,
-  });
+  const rpcs = createRpcSeries();
 
   return {
     request({ endpoint, model, outcome }, durationMs) {
@@ -125,14 +112,11 @@ export function createMetrics(): Metrics {
     },
     inFlight: (model) => heldBy(inFlight, modelLabel(model)),
     queued: (model) => heldBy(queued, modelLabel(model)),
-    rpc(method, code, durationMs) {
-      rpcs.inc({ method, code });
-      rpcDuration.observe({ method }, durationMs / 1000);
-    },
+    rpc: (method, code, durationMs) => rpcs.observe(method, code, durationMs),
     models(ids) {
       known = new Set([...ids].slice(0, modelsMax));
     },
-    text: () => registry.metrics(),
+    text: async () => `${await registry.metrics()}\n${rpcs.text()}`,
     contentType: registry.contentType,
   };
 }
