@@ -72,8 +72,9 @@ export const tidyRules: readonly TidyRule[] = [
   },
   {
     name: "services log, and do not print",
-    advice: "use the logger that the role is given; only main and the files beside it write to the terminal",
-    appliesTo: (path) => inServices(path) && roomOf(path) !== undefined,
+    advice:
+      "use the logger that the role is given; only a main and the files beside services/main.ts write to the terminal",
+    appliesTo: (path) => inServices(path) && roomOf(path) !== undefined && !path.endsWith("/main.ts"),
     broken: matching(/\bconsole\.\w+\(|\bprocess\.(stdout|stderr)\.write\(/),
   },
   {

@@ -98,6 +98,7 @@ const samples: Readonly<Record<string, { bad: [string, string][]; good: [string,
     ],
     good: [
       ["services/banner.ts", "console.log(banner);"],
+      ["services/simulator/main.ts", "console.log(url);"],
       ["services/edge/role.ts", 'log.info({ port }, "listening");'],
     ],
   },

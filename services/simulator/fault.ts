@@ -21,6 +21,7 @@ export type FaultKind = (typeof faultKinds)[number];
 
 export const faultKinds = ["delay", "hang", "drip", "cut", "early_end", "error", "reject", "crash"] as const;
 
+/** A command in a prompt. */
 const command = /\[\[sim ([a-z_]+)((?: [a-z]+=\d+)*)\]\]/;
 
 /**
@@ -39,4 +40,19 @@ export function faultFrom(prompt: string): Fault | undefined {
       .map(([name, value]) => [name, Number(value)]),
   );
   return { kind, after: numbers.get("after") ?? 0, ms: numbers.get("ms") ?? 1_000 };
+}
+
+/** Faults as JSON, one or a list of them; undefined if they are none. */
+export function faultsFrom(json: unknown): Fault[] | undefined {
+  const given: unknown[] = Array.isArray(json) ? json : [json];
+  const faults = given.map(faultFromJson).filter((fault) => fault !== undefined);
+  return faults.length === given.length ? faults : undefined;
+}
+
+function faultFromJson(json: unknown): Fault | undefined {
+  if (typeof json !== "object" || json === null) return undefined;
+  const { kind: name, after = 0, ms = 1_000 }: { kind?: unknown; after?: unknown; ms?: unknown } = json;
+  const kind = faultKinds.find((each) => each === name);
+  if (kind === undefined || typeof after !== "number" || typeof ms !== "number") return undefined;
+  return { kind, after, ms };
 }

@@ -9,6 +9,8 @@ export interface Entry {
   readonly event: Event;
   readonly model?: string;
   readonly promptTokens?: number;
+  /** Tokens of the prompt that needed no prefill. */
+  readonly cachedTokens?: number;
   /** Tokens produced so far, over all choices. */
   readonly tokens?: number;
   /** What went wrong, on purpose. */
@@ -21,7 +23,7 @@ export interface Entry {
  */
 export type Event = "received" | "started" | "produced" | "finished" | "cancelled" | "failed";
 
-/** A log that tests can trust: it is written before anything else happens. */
+/** A log that tests can trust: an entry is written before anybody is told of what it says. */
 export interface Recorder extends Disposable {
   add(entry: Omit<Entry, "atMs">): void;
   entries(): readonly Entry[];
@@ -33,7 +35,7 @@ const keptMax = 100_000;
 /** Keeps entries in memory and, with a path, one JSON line each in a file, which survives a kill of this process. */
 export function createRecorder(nowMs: () => number, path?: string): Recorder {
   const kept: Entry[] = [];
-  const file = path === undefined ? undefined : openSync(path, "a", 0o600);
+  let file = path === undefined ? undefined : openSync(path, "a", 0o600);
   return {
     add(entry) {
       const stamped = { atMs: nowMs(), ...entry };
@@ -44,6 +46,7 @@ export function createRecorder(nowMs: () => number, path?: string): Recorder {
     entries: () => [...kept],
     [Symbol.dispose]() {
       if (file !== undefined) closeSync(file);
+      file = undefined;
     },
   };
 }

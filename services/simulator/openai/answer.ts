@@ -4,15 +4,23 @@ import type { Engine, JobSink, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
 import type { Token } from "../text.ts";
 import type { Asked } from "./request.ts";
+import { type Scored, scoredFrom } from "./scored.ts";
+import { type Shape, shapeOf } from "./shapes.ts";
 
 interface Choice {
   readonly text: ChoiceText;
-  /** All that was shown, for an answer in one piece. */
+  /** What was shown and not sent: all of it, for an answer in one piece. */
   shown: string;
-  finish: string | undefined;
-  logprobs: object[];
+  readonly scored: Scored[];
+  /** Characters of its tokens so far. */
+  characters: number;
   opened: boolean;
+  finish: string | null;
+  stop: string | null;
 }
+
+/** An engine does not wait for a slow reader. One that leaves this much behind has gone, or never reads. */
+const pendingBytesMax = 16 * 1_048_576;
 
 /** Runs a request on the engine and answers it, streaming or in one piece. Returns what ends it early. */
 export function answer(
@@ -24,13 +32,18 @@ export function answer(
 ): Running {
   const out = new Answer(asked, createdS, response, crash);
   const running = engine.run(asked.job, out);
-  out.running = running;
+  out.accept(running);
   return running;
 }
 
+/**
+ * Answers as vLLM does: the status of a stream goes out as soon as the request is queued, the roles of all choices with
+ * the first token, and an error after that as an event before `[DONE]`.
+ */
 class Answer implements JobSink {
-  running: Running | undefined;
+  #running: Running | undefined;
   readonly #asked: Asked;
+  readonly #shape: Shape;
   readonly #createdS: number;
   readonly #response: ServerResponse;
   readonly #crash: () => void;
@@ -39,148 +52,124 @@ class Answer implements JobSink {
 
   constructor(asked: Asked, createdS: number, response: ServerResponse, crash: () => void) {
     this.#asked = asked;
+    this.#shape = shapeOf(asked);
     this.#createdS = createdS;
     this.#response = response;
     this.#crash = crash;
+    const echoed = asked.echo ? asked.job.prompt : "";
     this.#choices = Array.from({ length: asked.job.choices }, () => ({
       text: createChoiceText(asked.stops),
-      shown: asked.echo ? asked.job.prompt : "",
-      finish: undefined,
-      logprobs: [],
+      shown: echoed,
+      scored: [],
+      characters: echoed.length,
       opened: false,
+      finish: null,
+      stop: null,
     }));
   }
 
-  started(): void {
-    if (!this.#asked.stream) return;
+  /** The engine has taken the request, or refused it already. */
+  accept(running: Running): void {
+    this.#running = running;
+    if (!this.#asked.stream || this.#response.headersSent) return;
     this.#response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
     this.#response.flushHeaders();
   }
 
   token(index: number, token: Token, last: "stop" | "length" | undefined): void {
     const choice = this.#choices[index];
-    if (choice === undefined || choice.finish !== undefined) return;
+    if (choice === undefined || choice.finish !== null) return;
     this.#tokens++;
     const { text, stop } = choice.text.push(token.bytes);
-    let shown = text;
-    if (stop !== undefined) this.running?.finishChoice(index);
-    else if (last !== undefined) shown += choice.text.end();
-    const ended = stop !== undefined ? "stop" : last;
-    choice.finish = ended === "stop" && this.#asked.call !== undefined ? "tool_calls" : ended;
-    choice.shown += shown;
-    if (this.#asked.logprobs) choice.logprobs.push(logprobOf(token, this.#asked.topLogprobs));
-    if (this.#asked.stream)
-      this.#stream(index, choice, shown, this.#asked.logprobs ? choice.logprobs.slice(-1) : undefined);
+    choice.shown += text;
+    if (this.#asked.logprobs) choice.scored.push(scoredFrom(token, this.#asked.topLogprobs, choice.characters));
+    choice.characters += token.bytes.toString("utf8").length;
+    if (stop !== undefined) {
+      choice.stop = stop;
+      this.#running?.finishChoice(index);
+    } else if (last !== undefined) choice.shown += choice.text.end();
+    const ended = stop === undefined ? last : "stop";
+    if (ended !== undefined) choice.finish = ended === "stop" && this.#asked.call !== undefined ? "tool_calls" : ended;
+    if (this.#asked.stream) this.#stream(index, choice);
+  }
+
+  step(): void {
+    if (this.#response.writableLength > pendingBytesMax) this.#response.destroy();
   }
 
   done(): void {
-    const { asked, response } = { asked: this.#asked, response: this.#response };
-    if (!asked.stream) {
-      this.#whole();
-      return;
-    }
-    if (asked.includeUsage) this.#event({ choices: [], usage: this.#usage() });
-    response.end("data: [DONE]\n\n");
+    if (!this.#asked.stream) return this.#whole();
+    if (this.#asked.includeUsage) this.#event([], this.#usage());
+    this.#response.end("data: [DONE]\n\n");
   }
 
   failed(fault: Fault): void {
     const response = this.#response;
     if (fault.kind === "crash") return this.#crash();
     if (fault.kind === "cut") return void response.socket?.resetAndDestroy();
-    if (fault.kind === "early_end") return void response.end();
-    const body = {
-      error: {
-        message: "CUDA error: an illegal memory access was encountered",
-        type: "InternalServerError",
-        param: null,
-        code: 500,
-      },
-    };
-    if (response.headersSent) response.end(`data: ${JSON.stringify(body)}\n\n`);
-    else {
-      response.writeHead(fault.kind === "reject" ? 503 : 500, { "content-type": "application/json" });
-      response.end(JSON.stringify(body));
-    }
+    if (fault.kind === "early_end") return this.#asked.stream ? void response.end() : this.#whole();
+    const error =
+      fault.kind === "reject"
+        ? { message: "The engine's queue is full", type: "ServiceUnavailableError", param: null, code: 503 }
+        : {
+            message: "CUDA error: an illegal memory access was encountered",
+            type: "InternalServerError",
+            param: null,
+            code: 500,
+          };
+    if (response.headersSent) return void response.end(`data: ${JSON.stringify({ error })}\n\ndata: [DONE]\n\n`);
+    response.writeHead(error.code, { "content-type": "application/json" });
+    response.end(JSON.stringify({ error }));
   }
 
-  #event(members: object): void {
-    this.#response.write(`data: ${JSON.stringify({ ...this.#head(true), ...members })}\n\n`);
-  }
-
-  #head(chunk: boolean): object {
-    const chat = this.#asked.kind === "chat";
-    return {
-      id: `${chat ? "chatcmpl" : "cmpl"}-${this.#asked.job.id}`,
-      object: chat ? (chunk ? "chat.completion.chunk" : "chat.completion") : "text_completion",
-      created: this.#createdS,
-      model: this.#asked.job.model,
-    };
-  }
-
-  #stream(index: number, choice: Choice, shown: string, logprobs: object[] | undefined): void {
-    const { call, kind } = this.#asked;
-    const finish_reason = choice.finish ?? null;
-    if (kind === "completion") {
-      const text = choice.opened ? shown : choice.shown;
-      choice.opened = true;
-      this.#event({ choices: [{ index, text, logprobs: null, finish_reason }] });
-      return;
-    }
+  #stream(index: number, choice: Choice): void {
     if (!choice.opened) {
-      choice.opened = true;
-      this.#event({
-        choices: [{ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null }],
-      });
-      if (call !== undefined)
-        this.#event({
-          choices: [{ index, delta: { tool_calls: [this.#callHead(index, call)] }, finish_reason: null }],
-        });
+      // The first token of any choice opens all.
+      for (const [each, other] of this.#choices.entries()) {
+        other.opened = true;
+        for (const opening of this.#shape.opening(each)) this.#chunk(opening);
+      }
     }
-    const delta =
-      call === undefined ? { content: shown } : { tool_calls: [{ index: 0, function: { arguments: shown } }] };
-    this.#event({ choices: [{ index, delta, logprobs: logprobs ? { content: logprobs } : null, finish_reason }] });
+    this.#chunk(this.#shape.chunk(index, this.#pieceOf(choice)));
+    choice.shown = "";
+    choice.scored.length = 0;
   }
 
-  #callHead(index: number, name: string): object {
-    return { index: 0, id: `call_${this.#asked.job.id}_${index}`, type: "function", function: { name, arguments: "" } };
+  #chunk(choice: object): void {
+    const { includeUsage, continuousUsage } = this.#asked;
+    if (continuousUsage) this.#event([choice], this.#usage());
+    else this.#event([choice], includeUsage ? null : undefined);
+  }
+
+  #event(choices: readonly object[], usage: object | null | undefined): void {
+    const chunk = { ...this.#head(this.#shape.chunkObject), choices, ...(usage === undefined ? {} : { usage }) };
+    this.#response.write(`data: ${JSON.stringify(chunk)}\n\n`);
   }
 
   #whole(): void {
-    const { call, kind } = this.#asked;
-    const choices = this.#choices.map((choice, index) => {
-      if (kind === "completion") return { index, text: choice.shown, logprobs: null, finish_reason: choice.finish };
-      const tool_calls = call && [
-        {
-          id: `call_${this.#asked.job.id}_${index}`,
-          type: "function",
-          function: { name: call, arguments: choice.shown },
-        },
-      ];
-      const message = {
-        role: "assistant",
-        content: call === undefined ? choice.shown : null,
-        ...(tool_calls ? { tool_calls } : {}),
-      };
-      const logprobs = this.#asked.logprobs ? { content: choice.logprobs } : null;
-      return { index, message, logprobs, finish_reason: choice.finish };
-    });
-    const body = JSON.stringify({ ...this.#head(false), choices, usage: this.#usage() });
+    const choices = this.#choices.map((choice, index) => this.#shape.whole(index, this.#pieceOf(choice)));
+    const body = JSON.stringify({ ...this.#head(this.#shape.object), choices, usage: this.#usage() });
     this.#response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
     this.#response.end(body);
   }
 
-  #usage(): object {
-    const prompt_tokens = this.running?.promptTokens ?? 0;
-    return { prompt_tokens, completion_tokens: this.#tokens, total_tokens: prompt_tokens + this.#tokens };
+  #pieceOf({ shown, scored, finish, stop }: Choice): Parameters<Shape["chunk"]>[1] {
+    return { text: shown, scored: this.#asked.logprobs ? [...scored] : undefined, finish, stop };
   }
-}
 
-/** Likelihoods that follow from the token: nobody computes them here, but their form is the engine's. */
-function logprobOf(token: Token, top: number): object {
-  const entry = (rank: number) => ({
-    token: token.bytes.toString("utf8"),
-    logprob: -0.25 * (rank + 1) - (token.id % 7) / 100,
-    bytes: [...token.bytes],
-  });
-  return { ...entry(0), top_logprobs: Array.from({ length: top }, (_, rank) => entry(rank)) };
+  #head(object: string): object {
+    const { id, model } = this.#asked.job;
+    return { id: `${this.#shape.idPrefix}-${id}`, object, created: this.#createdS, model };
+  }
+
+  #usage(): object {
+    const prompt_tokens = this.#running?.promptTokens ?? 0;
+    const cached_tokens = this.#running?.cachedTokens ?? 0;
+    return {
+      prompt_tokens,
+      completion_tokens: this.#tokens,
+      total_tokens: prompt_tokens + this.#tokens,
+      prompt_tokens_details: cached_tokens > 0 ? { cached_tokens } : null,
+    };
+  }
 }

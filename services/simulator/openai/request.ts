@@ -1,6 +1,8 @@
 import type { Job } from "../engine.ts";
 import { sampleOf } from "../sample.ts";
 import { countTokens } from "../text.ts";
+import { promptFrom, promptFromMessages } from "./prompt.ts";
+import { bad, badNumber, isMembers, type Members, numberOf, type Refusal } from "./rules.ts";
 
 /** A request as the simulated server understands it. */
 export interface Asked {
@@ -8,6 +10,8 @@ export interface Asked {
   readonly job: Job;
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Usage so far on every chunk. */
+  readonly continuousUsage: boolean;
   readonly stops: readonly string[];
   readonly logprobs: boolean;
   readonly topLogprobs: number;
@@ -15,15 +19,6 @@ export interface Asked {
   readonly call: string | undefined;
   readonly echo: boolean;
 }
-
-/** Why a request is refused, in the manner of vLLM. */
-export interface Refusal {
-  readonly status: number;
-  readonly type: string;
-  readonly message: string;
-}
-
-type Members = Readonly<Record<string, unknown>>;
 
 /** Reads a body that the gateway sent; what a real engine would refuse is refused. */
 export function askedFrom(
@@ -41,16 +36,9 @@ export function askedFrom(
   const prompt = kind === "chat" ? promptFromMessages(body["messages"]) : promptFrom(body["prompt"]);
   if (prompt === undefined)
     return bad(kind === "chat" ? "messages must be a list of messages" : "prompt must be a text or token ids");
-  const promptTokens = countTokens(prompt);
-  const maxTokens =
-    numberOf(body["max_completion_tokens"]) ?? numberOf(body["max_tokens"]) ?? (kind === "completion" ? 16 : undefined);
-  if (promptTokens >= contextLength) {
-    return bad(
-      `This model's maximum context length is ${contextLength} tokens. However, you requested ${promptTokens} tokens in the messages. Please reduce the length of the messages.`,
-    );
-  }
-  const temperature = numberOf(body["temperature"]);
-  if (temperature !== undefined && temperature < 0) return bad("temperature must be non-negative");
+  const stops = stopsOf(body["stop"]);
+  const refusal = badNumber(body) ?? badOptions(body, stops) ?? tooLong(body, prompt, contextLength);
+  if (refusal) return refusal;
   const call = calledFunction(body, prompt);
   const streamOptions = isMembers(body["stream_options"]) ? body["stream_options"] : {};
   return {
@@ -59,63 +47,62 @@ export function askedFrom(
       id,
       model,
       prompt,
-      seed: seedOf(body["seed"], temperature),
-      maxTokens,
+      seed: seedOf(body["seed"], numberOf(body["temperature"])),
+      maxTokens: maxTokensOf(body) ?? (kind === "completion" ? 16 : undefined),
       minTokens: numberOf(body["min_tokens"]) ?? 0,
       ignoreEos: body["ignore_eos"] === true,
       choices: numberOf(body["n"]) ?? 1,
       saying: call ? JSON.stringify(sampleOf(call.parameters)) : sayingOf(body["response_format"]),
+      cacheSalt: typeof body["cache_salt"] === "string" ? body["cache_salt"] : "",
     },
     stream: body["stream"] === true,
     includeUsage: streamOptions["include_usage"] === true,
-    stops: stopsOf(body["stop"]),
+    continuousUsage: streamOptions["include_usage"] === true && streamOptions["continuous_usage_stats"] === true,
+    stops,
     logprobs: kind === "chat" ? body["logprobs"] === true : numberOf(body["logprobs"]) !== undefined,
-    topLogprobs: numberOf(body["top_logprobs"]) ?? (kind === "completion" ? (numberOf(body["logprobs"]) ?? 0) : 0),
+    topLogprobs: numberOf(kind === "chat" ? body["top_logprobs"] : body["logprobs"]) ?? 0,
     call: call?.name,
-    echo: body["echo"] === true,
+    echo: kind === "completion" && body["echo"] === true,
   };
 }
 
-function bad(message: string): Refusal {
-  return { status: 400, type: "BadRequestError", message };
+function maxTokensOf(body: Members): number | undefined {
+  return numberOf(body["max_completion_tokens"]) ?? numberOf(body["max_tokens"]);
 }
 
-function isMembers(value: unknown): value is Members {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function badOptions(body: Members, stops: readonly string[]): Refusal | undefined {
+  if (stops.includes("")) return bad("stop cannot contain an empty string.");
+  if (isMembers(body["stream_options"]) && body["stream"] !== true)
+    return bad("Stream options can only be defined when `stream=True`.");
+  const logprobs = body["logprobs"];
+  if (typeof logprobs === "number" && !(Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= 20))
+    return bad("`logprobs` must be from 0 to 20.");
+  return undefined;
 }
 
-function numberOf(value: unknown): number | undefined {
-  return typeof value === "number" ? value : undefined;
+function tooLong(body: Members, prompt: string, contextLength: number): Refusal | undefined {
+  const promptTokens = countTokens(prompt);
+  if (promptTokens >= contextLength) {
+    return bad(
+      `This model's maximum context length is ${contextLength} tokens. However, you requested ${promptTokens} tokens in the messages. Please reduce the length of the messages.`,
+    );
+  }
+  const maxTokens = maxTokensOf(body) ?? 0;
+  if (promptTokens + maxTokens <= contextLength) return undefined;
+  return bad(
+    `'max_tokens' or 'max_completion_tokens' is too large: ${maxTokens}. This model's maximum context length is ${contextLength} tokens and your request has ${promptTokens} input tokens (${maxTokens} > ${contextLength} - ${promptTokens}).`,
+  );
 }
 
 /** Greedy decoding needs no seed to repeat itself. */
 function seedOf(seed: unknown, temperature: number | undefined): bigint | undefined {
-  if (typeof seed === "number") return BigInt(Math.trunc(seed));
+  if (typeof seed === "number") return BigInt(seed);
   return temperature === 0 ? 0n : undefined;
 }
 
 function stopsOf(stop: unknown): readonly string[] {
   if (typeof stop === "string") return [stop];
   return Array.isArray(stop) ? stop.filter((each) => typeof each === "string") : [];
-}
-
-function promptFrom(prompt: unknown): string | undefined {
-  if (typeof prompt === "string") return prompt;
-  if (!Array.isArray(prompt)) return undefined;
-  // Four bytes stand for a token, so that as many tokens are counted as ids were sent.
-  return prompt.every((id) => typeof id === "number")
-    ? prompt.map((id) => String(id % 1_000).padStart(4, "#")).join("")
-    : undefined;
-}
-
-function promptFromMessages(messages: unknown): string | undefined {
-  if (!Array.isArray(messages)) return undefined;
-  return messages
-    .map((message) => {
-      const { role, content } = isMembers(message) ? message : { role: "", content: "" };
-      return `<${String(role)}>${typeof content === "string" ? content : JSON.stringify(content ?? "")}`;
-    })
-    .join("\n");
 }
 
 /** A function is called when the request demands it, or when the conversation says `[[sim tool]]`. */

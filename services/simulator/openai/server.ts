@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Clock } from "../../runtime/clock.ts";
 import type { Engine } from "../engine.ts";
-import { type Fault, faultKinds } from "../fault.ts";
+import { faultsFrom } from "../fault.ts";
+import { listen, type OpenServer, trackSockets } from "../listener.ts";
 import type { Recorder } from "../record.ts";
 import { answer } from "./answer.ts";
 import { askedFrom } from "./request.ts";
@@ -19,95 +19,105 @@ export interface OpenAiServerOptions {
   readonly crash: () => void;
 }
 
-/** A server that is open. */
-export interface OpenServer extends AsyncDisposable {
-  readonly url: string;
-}
-
 const bodyBytesMax = 64 * 1_048_576;
 
-/** Serves /v1/models, /v1/chat/completions, /v1/completions, /health, and /sim/faults and /sim/log for tests. */
+/** What vLLM would call itself. */
+const version = "0.11.0+weir.simulator";
+
+type Send = (status: number, body: unknown) => void;
+
+/**
+ * Serves /v1/models, /v1/chat/completions, /v1/completions, /health, /version and /metrics as vLLM does, and /sim/faults
+ * and /sim/log for tests.
+ */
 export async function openOpenAiServer(options: OpenAiServerOptions): Promise<OpenServer> {
   let ordinal = 0;
   const server = createServer({ noDelay: true, requestTimeout: 0 }, (request, response) => {
     const path = (request.url ?? "").split("?")[0];
-    const send = (status: number, body: unknown) => sendJson(response, status, body);
-    if (request.method === "GET") get(options, path, send);
+    const send: Send = (status, body) =>
+      sendText(response, status, "application/json", body === undefined ? "" : JSON.stringify(body));
+    if (request.method === "GET") get(options, path, response, send);
     else if (path === "/v1/chat/completions" || path === "/v1/completions") {
+      const given = request.headers["x-request-id"];
+      const id = typeof given === "string" ? given : `sim-${ordinal++}`;
       const kind = path === "/v1/completions" ? "completion" : "chat";
       // An engine that never heard of the request has nothing to cancel: the body must be there first.
-      readJson(request, (body) => {
-        const given = request.headers["x-request-id"];
-        const asked = askedFrom(
-          kind,
-          body,
-          typeof given === "string" ? given : `sim-${ordinal++}`,
-          options.models,
-          options.engine.speed.contextLength,
-        );
-        if ("status" in asked) {
-          send(asked.status, { error: { message: asked.message, type: asked.type, param: null, code: asked.status } });
-          return;
-        }
-        const running = answer(
-          options.engine,
-          asked,
-          Math.floor(options.clock.nowMs() / 1000),
-          response,
-          options.crash,
-        );
-        response.once("close", () => running.cancel());
-      });
-    } else if (path === "/sim/faults") {
-      readJson(request, (body) => send(200, { commanded: command(options.engine, body) }));
-    } else send(404, { detail: "Not Found" });
+      readJson(request, (body) => generate(options, kind, id, body, response, send));
+    } else if (path === "/sim/faults") readJson(request, (body) => command(options.engine, body, send));
+    else send(404, { detail: "Not Found" });
   });
-  const port = await new Promise<number>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(options.port, options.host, () => {
-      const address: AddressInfo | string | null = server.address();
-      resolve(typeof address === "object" && address !== null ? address.port : 0);
-    });
-  });
+  const sockets = trackSockets(server);
+  const port = await listen(server, options.host, options.port);
   return {
     url: `http://${options.host}:${port}`,
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    reset: () => {
+      server.close();
+      sockets.reset();
+    },
+    async [Symbol.asyncDispose]() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      sockets.destroy();
+      await closed;
+    },
   };
+}
+
+function generate(
+  { engine, models, clock, crash }: OpenAiServerOptions,
+  kind: "chat" | "completion",
+  id: string,
+  body: unknown,
+  response: ServerResponse,
+  send: Send,
+): void {
+  const asked = askedFrom(kind, body, id, models, engine.speed.contextLength);
+  if ("status" in asked) {
+    const { status, message, type } = asked;
+    send(status, { error: { message, type, param: null, code: status } });
+    return;
+  }
+  const running = answer(engine, asked, Math.floor(clock.nowMs() / 1_000), response, crash);
+  // It closes after its end too, when there is nothing left to cancel.
+  response.once("close", () => running.cancel());
+  if (response.closed) running.cancel();
 }
 
 function get(
   { engine, models, recorder, clock }: OpenAiServerOptions,
   path: string | undefined,
-  send: (status: number, body: unknown) => void,
+  response: ServerResponse,
+  send: Send,
 ): void {
-  const created = Math.floor(clock.nowMs() / 1000);
-  if (path === "/health") send(200, {});
+  if (path === "/health") send(200, undefined);
+  else if (path === "/version") send(200, { version });
+  else if (path === "/metrics") sendText(response, 200, "text/plain; version=0.0.4", metrics(engine, models));
   else if (path === "/v1/models") {
-    const data = models.map((id) => ({
-      id,
-      object: "model",
-      created,
-      owned_by: "weir-simulator",
-      max_model_len: engine.speed.contextLength,
-    }));
-    send(200, { object: "list", data });
+    const created = Math.floor(clock.nowMs() / 1_000);
+    const card = { object: "model", created, owned_by: "vllm", max_model_len: engine.speed.contextLength };
+    send(200, { object: "list", data: models.map((id) => ({ id, ...card })) });
   } else if (path === "/sim/log") send(200, { entries: recorder.entries() });
   else send(404, { detail: "Not Found" });
 }
 
-function command(engine: Engine, body: unknown): number {
-  const faults = Array.isArray(body) ? body : [body];
-  for (const given of faults) {
-    const kind = faultKinds.find((each) => each === given?.kind);
-    if (kind === undefined) continue;
-    const fault: Fault = { kind, after: Number(given.after ?? 0), ms: Number(given.ms ?? 1_000) };
-    engine.commanded.push(fault);
+function metrics(engine: Engine, models: readonly string[]): string {
+  const { running, waiting, kvTokens } = engine.load();
+  const labels = `{engine="0",model_name="${models[0] ?? ""}"}`;
+  const gauges = [
+    ["vllm:num_requests_running", running],
+    ["vllm:num_requests_waiting", waiting],
+    ["vllm:kv_cache_usage_perc", kvTokens / engine.speed.kvTokens],
+  ] as const;
+  return gauges.map(([name, value]) => `# TYPE ${name} gauge\n${name}${labels} ${value}\n`).join("");
+}
+
+function command(engine: Engine, body: unknown, send: Send): void {
+  const faults = faultsFrom(body);
+  if (faults === undefined) {
+    send(400, { detail: "give a fault, or a list of faults: {kind, after, ms}" });
+    return;
   }
-  return engine.commanded.length;
+  engine.commanded.push(...faults);
+  send(200, { commanded: engine.commanded.length });
 }
 
 function readJson(request: IncomingMessage, then: (body: unknown) => void): void {
@@ -118,19 +128,20 @@ function readJson(request: IncomingMessage, then: (body: unknown) => void): void
     if (bytes > bodyBytesMax) request.destroy();
     else chunks.push(chunk);
   });
-  request.on("end", () => {
-    try {
-      then(JSON.parse(Buffer.concat(chunks).toString("utf8")));
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      // No JSON is answered like JSON of no use.
-      then(undefined);
-    }
-  });
+  request.on("end", () => then(parsed(Buffer.concat(chunks).toString("utf8"))));
 }
 
-function sendJson(response: ServerResponse, status: number, body: unknown): void {
-  const text = JSON.stringify(body);
-  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+/** Undefined for what is no JSON: it is answered like JSON of no use. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function sendText(response: ServerResponse, status: number, type: string, text: string): void {
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(text) });
   response.end(text);
 }

@@ -1,0 +1,82 @@
+import { parseArgs } from "node:util";
+import type { Speed } from "./engine.ts";
+import { startSimulator } from "./simulator.ts";
+
+// The simulator as a process of its own. It prints one line of JSON when it is ready, {"httpUrl", "grpcUrl", "pid"}, and
+// ends on SIGTERM and SIGINT. A commanded crash is a kill -9 of itself.
+
+const usage = `usage: node services/simulator/main.ts [flags]
+  --http-port N     OpenAI's HTTP; 0, the default, lets the kernel choose
+  --grpc-port N     Triton's gRPC; 0, the default, lets the kernel choose
+  --host ADDRESS    default 127.0.0.1
+  --record FILE     append the record to this file
+  --model NAME      served over HTTP, repeatable; default weir-sim
+  --no-decoupled    the TensorRT-LLM models answer in one piece only
+  --slots N         requests that run at a time
+  --waiting N       requests that may wait
+  --kv-tokens N     tokens that fit in memory
+  --context N       tokens of prompt and answer together
+  --prefill-ms N    milliseconds a prompt token
+  --decode-ms N     milliseconds a token`;
+
+const sizes: Readonly<Record<string, keyof Speed>> = {
+  slots: "slots",
+  waiting: "waitingMax",
+  "kv-tokens": "kvTokens",
+  context: "contextLength",
+  "prefill-ms": "prefillMsPerToken",
+  "decode-ms": "decodeMsPerToken",
+};
+
+function readFlags(args: readonly string[]) {
+  const text = { type: "string" } as const;
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      "http-port": text,
+      "grpc-port": text,
+      host: text,
+      record: text,
+      model: { type: "string", multiple: true },
+      decoupled: { type: "boolean", default: true },
+      ...Object.fromEntries(Object.keys(sizes).map((name) => [name, text])),
+    },
+    allowNegative: true,
+  });
+  const flags = new Map<string, unknown>(Object.entries(values));
+  const number = (name: string): number | undefined => {
+    const given = flags.get(name);
+    if (given === undefined) return undefined;
+    const value = Number(given);
+    if (given === "" || !Number.isFinite(value) || value < 0)
+      throw new TypeError(`--${name} is no number: ${JSON.stringify(given)}`);
+    return value;
+  };
+  const speed = Object.entries(sizes).flatMap(([name, member]) => {
+    const value = number(name);
+    return value === undefined ? [] : [[member, value] as const];
+  });
+  return {
+    speed: Object.fromEntries(speed),
+    openai: { port: number("http-port") ?? 0 },
+    triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled },
+    ...(values.host === undefined ? {} : { host: values.host }),
+    ...(values.record === undefined ? {} : { recordPath: values.record }),
+    ...(values.model === undefined ? {} : { models: values.model }),
+  };
+}
+
+function flagsOrExit() {
+  try {
+    return readFlags(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n${usage}`);
+    return process.exit(64);
+  }
+}
+
+const simulator = await startSimulator({ ...flagsOrExit(), crash: () => process.kill(process.pid, "SIGKILL") });
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  process.once(signal, () => void simulator[Symbol.asyncDispose]());
+}
+console.log(JSON.stringify({ httpUrl: simulator.httpUrl, grpcUrl: simulator.grpcUrl, pid: process.pid }));

@@ -1,0 +1,28 @@
+import { isMembers } from "./rules.ts";
+
+/** The text of a completion's prompt; undefined if it is none that the simulator takes: one text, or one list of ids. */
+export function promptFrom(prompt: unknown): string | undefined {
+  if (typeof prompt === "string") return prompt;
+  if (!Array.isArray(prompt)) return undefined;
+  if (prompt.length === 1 && typeof prompt[0] === "string") return prompt[0];
+  // Four bytes stand for a token, so that as many tokens are counted as ids were sent.
+  const ids = prompt.filter((id) => Number.isSafeInteger(id)).map(Number);
+  if (ids.length < prompt.length) return undefined;
+  return ids.map((id) => String(Math.abs(id) % 1_000).padStart(4, "#")).join("");
+}
+
+/** The text that a chat template would make of a conversation; undefined if it is none. */
+export function promptFromMessages(messages: unknown): string | undefined {
+  if (!Array.isArray(messages) || messages.length === 0 || !messages.every(isMembers)) return undefined;
+  return messages.map(({ role, content }) => `<${String(role)}>${textOf(content)}`).join("\n");
+}
+
+/** A picture counts as little as its mark: how many tokens it would be is the engine's affair. */
+function textOf(content: unknown): string {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) return "";
+  return content
+    .filter(isMembers)
+    .map((part) => (typeof part["text"] === "string" ? part["text"] : `<${String(part["type"])}>`))
+    .join("");
+}

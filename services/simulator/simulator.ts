@@ -1,0 +1,63 @@
+import { type Clock, systemClock } from "../runtime/clock.ts";
+import { createEngine, defaultSpeed, type Engine, type Speed } from "./engine.ts";
+import type { OpenServer } from "./listener.ts";
+import { openOpenAiServer } from "./openai/server.ts";
+import { createRecorder, type Recorder } from "./record.ts";
+import { openTritonServer } from "./triton/server.ts";
+
+/** What to simulate. A protocol that is not named is not served; port 0 lets the kernel choose one. */
+export interface SimulatorOptions {
+  readonly speed?: Partial<Speed>;
+  /** The names of the model over OpenAI's HTTP. Default: `weir-sim`. */
+  readonly models?: readonly string[];
+  readonly openai?: { readonly port: number };
+  readonly triton?: {
+    readonly port: number;
+    /** Whether the TensorRT-LLM models stream. Default: true. */
+    readonly decoupled?: boolean;
+  };
+  /** A file that the record is appended to. */
+  readonly recordPath?: string;
+  readonly clock?: Clock;
+  /** Default: 127.0.0.1. */
+  readonly host?: string;
+  /** What a commanded crash does. Default: every connection is reset, and no new one is taken. */
+  readonly crash?: () => void;
+}
+
+/** A simulator that runs. Disposing ends all that it generates and closes it. */
+export interface Simulator extends AsyncDisposable {
+  /** http://host:port; empty if it does not speak HTTP. */
+  readonly httpUrl: string;
+  /** grpc://host:port; empty if it does not speak Triton's gRPC. */
+  readonly grpcUrl: string;
+  /** Its `commanded` takes faults for the next requests. */
+  readonly engine: Engine;
+  readonly recorder: Recorder;
+}
+
+/** Starts a simulator in this process. Both protocols share one engine, one record and its faults. */
+export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
+  const { clock = systemClock, host = "127.0.0.1", models = ["weir-sim"] } = options;
+  await using stack = new AsyncDisposableStack();
+  const recorder = stack.use(createRecorder(() => clock.nowMs(), options.recordPath));
+  const engine = createEngine({ ...defaultSpeed, ...options.speed }, clock, recorder);
+  const servers: OpenServer[] = [];
+  const crash = () => {
+    if (options.crash) return options.crash();
+    engine.halt("crash");
+    for (const server of servers) server.reset();
+  };
+  const surroundings = { engine, recorder, clock, models, host, crash };
+  const open = async (server: Promise<OpenServer>) => {
+    servers.push(stack.use(await server));
+    return servers.at(-1)?.url ?? "";
+  };
+  const httpUrl = options.openai ? await open(openOpenAiServer({ ...surroundings, port: options.openai.port })) : "";
+  const grpcUrl = options.triton
+    ? await open(openTritonServer({ ...surroundings, decoupled: true, ...options.triton }))
+    : "";
+  stack.defer(() => engine.halt("stop"));
+  const owned = stack.move();
+  return { httpUrl, grpcUrl, engine, recorder, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}

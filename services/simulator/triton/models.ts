@@ -1,0 +1,148 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ModelMetadataResponseSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
+import { DataType, type ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
+import { bls, core, ensemble, type TensorTable, vllm } from "./tensor-tables.ts";
+
+/**
+ * - `ensemble`: text in and out, through a core model; a cancel stops it only while it waits.
+ * - `bls`: the same tensors, with the whole text so far in each response; nothing stops it once it runs.
+ * - `vllm`: Triton's vLLM backend; a cancel stops it at once.
+ * - `core`: TensorRT-LLM's core model, which here only takes the request that stops another.
+ */
+export type Flavour = "ensemble" | "bls" | "vllm" | "core";
+
+/** A tensor as a model declares it. */
+export interface TensorSpec {
+  readonly name: string;
+  readonly datatype: keyof typeof dataTypes;
+  /** Without the batch dimension; -1 is any length. */
+  readonly dims: readonly number[];
+  readonly optional: boolean;
+}
+
+/** A model of the simulated server. */
+export interface Model {
+  readonly name: string;
+  readonly flavour: Flavour;
+  /** Whether its tensors have a batch dimension. */
+  readonly batched: boolean;
+  /** Whether it answers with any number of responses. */
+  readonly decoupled: boolean;
+  readonly inputs: readonly TensorSpec[];
+  readonly outputs: readonly TensorSpec[];
+}
+
+const dataTypes = {
+  BYTES: DataType.TYPE_STRING,
+  BOOL: DataType.TYPE_BOOL,
+  INT32: DataType.TYPE_INT32,
+  INT64: DataType.TYPE_INT64,
+  UINT32: DataType.TYPE_UINT32,
+  UINT64: DataType.TYPE_UINT64,
+  FP32: DataType.TYPE_FP32,
+} as const;
+
+const batchSizeMax = 64;
+const backends: Readonly<Record<Flavour, string>> = { ensemble: "", bls: "python", vllm: "vllm", core: "tensorrtllm" };
+
+/** The models by name. `decoupled` is said of those of TensorRT-LLM; vLLM's always is. */
+export function modelsOf(decoupled: boolean): ReadonlyMap<string, Model> {
+  const model = (name: string, flavour: Flavour, table: TensorTable): Model => ({
+    name,
+    flavour,
+    batched: flavour !== "vllm",
+    decoupled: flavour === "vllm" || decoupled,
+    inputs: specsFrom(table.inputs),
+    outputs: specsFrom(table.outputs),
+  });
+  const models = [
+    model("ensemble", "ensemble", ensemble),
+    model("tensorrt_llm", "core", core),
+    model("tensorrt_llm_bls", "bls", bls),
+    model("vllm_model", "vllm", vllm),
+  ];
+  return new Map(models.map((each) => [each.name, each]));
+}
+
+/** A line each: name, datatype, dims; a star marks what must be given. */
+function specsFrom(table: string): TensorSpec[] {
+  return table
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const [name = "", type = "", dims = ""] = line.trim().split(" ");
+      const datatype = datatypeFrom(type);
+      return {
+        name: name.replace("*", ""),
+        datatype,
+        dims: dims.split(",").map(Number),
+        optional: !name.endsWith("*"),
+      };
+    });
+}
+
+function datatypeFrom(text: string): TensorSpec["datatype"] {
+  const known: readonly TensorSpec["datatype"][] = ["BYTES", "BOOL", "INT32", "INT64", "UINT32", "UINT64", "FP32"];
+  const found = known.find((each) => each === text);
+  if (found === undefined) throw new Error(`no datatype ${text}`);
+  return found;
+}
+
+/** What ModelMetadata tells. */
+export function metadataOf(model: Model): MessageInitShape<typeof ModelMetadataResponseSchema> {
+  const head = ({ name, datatype, dims }: TensorSpec) => {
+    const shape = model.batched ? [-1, ...dims] : dims;
+    return { name, datatype, shape: shape.map(BigInt) };
+  };
+  const platform = model.flavour === "ensemble" ? "ensemble" : backends[model.flavour];
+  return {
+    name: model.name,
+    versions: ["1"],
+    platform,
+    inputs: model.inputs.map(head),
+    outputs: model.outputs.map(head),
+  };
+}
+
+/** What ModelConfig tells. */
+export function configOf(model: Model): MessageInitShape<typeof ModelConfigSchema> {
+  const tensor = ({ name, datatype, dims }: TensorSpec) => ({
+    name,
+    dataType: dataTypes[datatype],
+    dims: dims.map(BigInt),
+  });
+  const ensembleScheduling = { case: "ensembleScheduling" as const, value: { step: steps } };
+  return {
+    name: model.name,
+    platform: model.flavour === "ensemble" ? "ensemble" : "",
+    backend: backends[model.flavour],
+    runtime: model.flavour === "bls" || model.flavour === "vllm" ? "model.py" : "",
+    maxBatchSize: model.batched ? batchSizeMax : 0,
+    modelTransactionPolicy: { decoupled: model.decoupled },
+    input: model.inputs.map((spec) => ({ ...tensor(spec), optional: spec.optional })),
+    output: model.outputs.map(tensor),
+    ...(model.flavour === "ensemble" ? { schedulingChoice: ensembleScheduling } : {}),
+    parameters: model.flavour === "bls" ? { accumulate_tokens: { stringValue: "true" } } : {},
+  };
+}
+
+const steps = [
+  {
+    modelName: "preprocessing",
+    modelVersion: -1n,
+    inputMap: { QUERY: "text_input", REQUEST_OUTPUT_LEN: "max_tokens", STOP_WORDS_DICT: "stop_words" },
+    outputMap: { INPUT_ID: "_INPUT_ID", REQUEST_INPUT_LEN: "_REQUEST_INPUT_LEN" },
+  },
+  {
+    modelName: "tensorrt_llm",
+    modelVersion: -1n,
+    inputMap: { input_ids: "_INPUT_ID", input_lengths: "_REQUEST_INPUT_LEN", streaming: "stream" },
+    outputMap: { output_ids: "_TOKENS_BATCH", sequence_length: "_SEQUENCE_LENGTH" },
+  },
+  {
+    modelName: "postprocessing",
+    modelVersion: -1n,
+    inputMap: { TOKENS_BATCH: "_TOKENS_BATCH", SEQUENCE_LENGTH: "_SEQUENCE_LENGTH" },
+    outputMap: { OUTPUT: "text_output" },
+  },
+];
