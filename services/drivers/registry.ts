@@ -1,6 +1,6 @@
 import type { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail } from "../runtime/errors/fail.ts";
+import { fail, weirErrorFrom } from "../runtime/errors/fail.ts";
 import type { Driver, DriverKind, Target } from "./driver.ts";
 import { openaiDriver } from "./openai/driver.ts";
 import { tritonDriver } from "./triton/driver.ts";
@@ -27,7 +27,10 @@ export async function detectDialect(target: Target, signal: AbortSignal): Promis
   const at = answers.findIndex((answer) => answer.status === "fulfilled" && answer.value);
   const found = driverKinds[at];
   if (found) return found.dialect;
-  const silent = answers.filter((answer) => answer.status === "rejected");
-  if (silent.length === answers.length) throw fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: silent[0]?.reason });
+  if (answers.every(isSilence)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
   throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither Triton's gRPC nor OpenAI's HTTP" });
+}
+
+function isSilence(answer: PromiseSettledResult<boolean>): boolean {
+  return answer.status === "rejected" && weirErrorFrom(answer.reason).reason === ErrorReason.ENGINE_UNAVAILABLE;
 }

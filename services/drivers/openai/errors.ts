@@ -95,6 +95,7 @@ function failureFromStatus(status: number, error: EngineError): Failure {
   if (isAway(text)) return unavailable;
   if (status === 429 || status === 529 || isFull(text)) return overloaded;
   if (status === 404) return absent(text);
+  if (status > 200 && status < 300) return protocol("an answer without content");
   if (status >= 300 && status < 400) return protocol("a redirect, which is not followed");
   if (status === 502 || status === 504) return unavailable;
   if (status === 503) return overloaded;

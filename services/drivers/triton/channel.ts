@@ -55,12 +55,28 @@ export function openChannel(target: Target): Channel {
   const metadata = new Metadata();
   if (target.engineKey !== undefined) metadata.set("authorization", `Bearer ${target.engineKey}`);
 
+  // grpc-js lets open calls go on after a close, and new ones wait for ever.
+  const open = new Set<{ cancel(): void }>();
+  let closed = false;
+
+  function tracked<C extends InferStream | ClientUnaryCall>(begin: () => C): C {
+    if (closed) throw new Error("the channel is closed");
+    const call = begin();
+    open.add(call);
+    call.on("status", () => open.delete(call));
+    return call;
+  }
+
   return {
-    isConnected: () => client.getChannel().getConnectivityState(true) === connectivityState.READY,
+    isConnected: () => !closed && client.getChannel().getConnectivityState(true) === connectivityState.READY,
     stream: () =>
-      client.makeBidiStreamRequest(`${service}/ModelStreamInfer`, writeRequest, decodeStreamResponse, metadata),
+      tracked(() =>
+        client.makeBidiStreamRequest(`${service}/ModelStreamInfer`, writeRequest, decodeStreamResponse, metadata),
+      ),
     infer: (request, done) =>
-      client.makeUnaryRequest(`${service}/ModelInfer`, writeRequest, decodeResponse, request, metadata, done),
+      tracked(() =>
+        client.makeUnaryRequest(`${service}/ModelInfer`, writeRequest, decodeResponse, request, metadata, done),
+      ),
     ask: (method, request, signal) =>
       new Promise((resolve, reject) => {
         const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
@@ -80,6 +96,10 @@ export function openChannel(target: Target): Channel {
         if (limited.aborted) call.cancel();
         else limited.addEventListener("abort", onAbort, { once: true });
       }),
-    [Symbol.dispose]: () => client.close(),
+    [Symbol.dispose]() {
+      closed = true;
+      for (const call of open) call.cancel();
+      client.close();
+    },
   };
 }
