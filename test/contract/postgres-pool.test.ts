@@ -7,6 +7,7 @@ import { migrationLimits, openPool } from "../../services/runtime/postgres/pool.
 import { isUnavailable, isUniqueViolation } from "../../services/runtime/postgres/sqlstate.ts";
 import { orUnavailable } from "../../services/runtime/postgres/unavailable.ts";
 import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
+import { present } from "../fakes/present.ts";
 
 const log = pino({ level: "silent" });
 let database: TestDatabase;
@@ -131,5 +132,5 @@ test("a server that is not there is an outage", async () => {
 
 async function backend(db: ReturnType<TestDatabase["kysely"]>): Promise<number> {
   const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(db);
-  return rows[0]?.pid ?? expect.fail("no backend");
+  return present(rows[0]).pid;
 }

@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vite
 import { systemClock } from "../../services/runtime/clock.ts";
 import { run } from "../../services/runtime/postgres/command.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../services/runtime/postgres/embedded.ts";
+import { present } from "../fakes/present.ts";
 import { copyRuntimeTree } from "./copied-tree.ts";
 import { type Owner, type OwnerReport, processesOn, startOwner } from "./owner-process.ts";
 
@@ -114,7 +115,7 @@ describe("starting and stopping", () => {
     const dataDir = await copyOfFirst("ctrl-c");
     const { owner } = await startReady(dataDir);
     const exited = once(owner.process, "exit");
-    process.kill(-(owner.process.pid ?? expect.fail("no owner")), "SIGINT");
+    process.kill(-present(owner.process.pid), "SIGINT");
     expect(await exited).toEqual([0, null]);
     expect(owner.reports.filter((report) => report.failed !== undefined)).toEqual([]);
     expect(processesOn(dataDir)).toEqual([]);
@@ -156,7 +157,7 @@ describe("deaths", () => {
     const { url } = server;
     const pids = [server.pid()];
     for (let round = 0; round < 2; round += 1) {
-      process.kill(server.pid() ?? expect.fail("no server"), "SIGKILL");
+      process.kill(present(server.pid()), "SIGKILL");
       await expect.poll(() => server.state(), { interval: 1 }).toBe("restarting");
       await expect.poll(() => server.state(), { timeout: 10_000 }).toBe("ready");
       expect(await notes(url)).toEqual(kept);
@@ -172,7 +173,7 @@ describe("deaths", () => {
   test("stopping while PostgreSQL is being started again leaves nothing running", async () => {
     const dataDir = await copyOfFirst("stopped-in-restart");
     const server = await inThisProcess(dataDir);
-    process.kill(server.pid() ?? expect.fail("no server"), "SIGKILL");
+    process.kill(present(server.pid()), "SIGKILL");
     await expect.poll(() => server.state(), { interval: 1 }).toBe("restarting");
     await server[Symbol.asyncDispose]();
     expect(await server.exited).toEqual({ reason: "stopped" });

@@ -15,7 +15,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function opened(path: string): Promise<DataDir> {
   const outcome = await openDataDir(path);
-  if (outcome.kind !== "opened") return expect.fail(outcome.message);
+  if (outcome.kind !== "opened") throw new Error(outcome.message);
   return outcome;
 }
 

@@ -96,7 +96,7 @@ function discardedAfterTimeout(client: PostgresPoolClient): PostgresPoolClient {
   function query<R>(cursor: PostgresCursor<R>): PostgresCursor<R>;
   function query<R>(statement: string | PostgresCursor<R>, parameters: ReadonlyArray<unknown> = []) {
     if (typeof statement !== "string") return client.query(statement);
-    return client.query<R>(statement, parameters).catch((error) => {
+    return client.query<R>(statement, parameters).catch((error: unknown) => {
       lost ||= isReadTimeout(error);
       throw error;
     });

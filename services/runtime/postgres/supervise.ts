@@ -18,8 +18,8 @@ export type SupervisionEnd =
   | { readonly reason: "gave_up"; readonly cause: unknown };
 
 export interface SupervisedPostgres extends AsyncDisposable {
-  pid(): number | undefined;
-  state(): PostgresState;
+  readonly pid: () => number | undefined;
+  readonly state: () => PostgresState;
   /** Never rejects. */
   readonly ended: Promise<SupervisionEnd>;
 }
@@ -64,7 +64,7 @@ export async function supervise(options: SupervisionOptions): Promise<Supervised
   }
 
   const ended = keepRunning()
-    .catch((cause): SupervisionEnd => {
+    .catch((cause: unknown): SupervisionEnd => {
       if (stopping.signal.aborted) return { reason: "stopped" };
       log.error({ err: cause }, "PostgreSQL could not be started again: giving up");
       return { reason: "gave_up", cause };

@@ -48,7 +48,7 @@ function createNursery(clock: SimulatedClock) {
 async function superviseIn(nursery: ReturnType<typeof createNursery>, clock: SimulatedClock) {
   const { signal } = new AbortController();
   const log = pino({ level: "silent" });
-  return supervise({ start: nursery.start, clock, log, giveUpAfterMs: 60_000, signal });
+  return supervise({ start: () => nursery.start(), clock, log, giveUpAfterMs: 60_000, signal });
 }
 
 test("a server that dies is started again after 0.1 s, then ever later, at most 5 s", async () => {
