@@ -6,6 +6,7 @@ import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import { KeyService } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
 import { type Principal, PrincipalSchema, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { TenantService } from "../../gen/ts/weir/auth/v1/tenant_service_pb.ts";
+import { ErrorReasonSchema } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { migrations } from "../../services/auth/migrations/migrations.ts";
 import { type Peppers, peppersFrom } from "../../services/auth/pepper.ts";
 import { knownPermissions } from "../../services/auth/permissions.ts";
@@ -15,6 +16,7 @@ import { tenantService } from "../../services/auth/service-tenants.ts";
 import type { AuthStore } from "../../services/auth/store.ts";
 import { type AuthTables, postgresAuthStore } from "../../services/auth/store-postgres.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
+import { WeirError } from "../../services/runtime/errors/fail.ts";
 import type { Identity } from "../../services/runtime/identity/identity.ts";
 import { createGate } from "../../services/runtime/mesh/gate.ts";
 import { createMesh } from "../../services/runtime/mesh/mesh.ts";
@@ -82,4 +84,18 @@ export function principal(over: PrincipalInit = {}): Principal {
     models: { all: true },
   };
   return create(PrincipalSchema, { ...whole, ...over });
+}
+
+/** Why a call failed; "none" if it did not. */
+export async function told(
+  work: Promise<unknown>,
+): Promise<{ reason: string; facts: Readonly<Record<string, string>> }> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof WeirError)
+      return { reason: ErrorReasonSchema.value[error.reason]?.localName ?? "?", facts: error.facts };
+    throw error;
+  }
+  return { reason: "none", facts: {} };
 }

@@ -2,7 +2,6 @@ import { isDeepStrictEqual } from "node:util";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { WatchRevocationsResponse } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import type { Key } from "../../gen/ts/weir/auth/v1/key_pb.ts";
 import type {
   CreateKeyRequest,
@@ -11,12 +10,10 @@ import type {
   UpdateKeyRequestSchema,
 } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
 import { type Principal, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import { ErrorReason, ErrorReasonSchema } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail, WeirError } from "../../services/runtime/errors/fail.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { formatKey } from "../../services/runtime/identity/key-format.ts";
 import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
-import { withStream } from "../../services/runtime/mesh/with-stream.ts";
-import { type AuthHarness, principal, startAuth } from "./auth-harness.ts";
+import { type AuthHarness, principal, startAuth, told } from "./auth-harness.ts";
 
 let harness: AuthHarness;
 
@@ -38,36 +35,6 @@ async function newKey(request: Create = {}, caller: Principal = admin) {
   const { key, secret } = await harness.keys.createKey({ requestId: requestId(), name: "k", ...request }, by(caller));
   if (!key) throw new Error("no key");
   return { key, secret };
-}
-
-async function told(work: Promise<unknown>): Promise<{ reason: string; facts: Readonly<Record<string, string>> }> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof WeirError)
-      return { reason: ErrorReasonSchema.value[error.reason]?.localName ?? "?", facts: error.facts };
-    throw error;
-  }
-  return { reason: "none", facts: {} };
-}
-
-/** Reads the watch until `enough`. */
-function watch(
-  afterRevision: bigint,
-  enough: (heard: readonly WatchRevocationsResponse[]) => boolean,
-): Promise<WatchRevocationsResponse[]> {
-  return withStream(
-    AbortSignal.timeout(20_000),
-    (signal) => harness.auth.watchRevocations({ afterRevision }, { signal }),
-    async (messages) => {
-      const heard: WatchRevocationsResponse[] = [];
-      for await (const message of messages) {
-        heard.push(message);
-        if (enough(heard)) return heard;
-      }
-      throw fail(ErrorReason.INTERNAL);
-    },
-  );
 }
 
 test("a key is shown once, and is then who its owner said", async () => {
@@ -337,101 +304,4 @@ test("keys are listed in pages, newest first, without repeating what is made mea
       facts: { param: "page_token" },
     });
   }
-});
-
-test("organisations and projects are made, renamed and listed within the caller's reach", async () => {
-  const org = { requestId: requestId(), orgId: "initech", name: "Initech" };
-  const made = await harness.tenants.createOrg(org, by(admin));
-  expect(made.org).toMatchObject({ id: "initech", name: "Initech" });
-  expect(await harness.tenants.createOrg(org, by(admin))).toEqual(made);
-  expect(await told(harness.tenants.createOrg({ ...org, name: "x" }, by(admin)))).toEqual({
-    reason: "ALREADY_EXISTS",
-    facts: { request_id: org.requestId },
-  });
-  expect(await told(harness.tenants.createOrg({ ...org, requestId: requestId() }, by(admin)))).toEqual({
-    reason: "ALREADY_EXISTS",
-    facts: { resource: "organization", id: "initech" },
-  });
-  const project = { requestId: requestId(), orgId: "initech", projectId: "initech-lab", name: "Lab" };
-  const { project: lab } = await harness.tenants.createProject(project, by(admin));
-  expect(lab).toMatchObject({ id: "initech-lab", orgId: "initech" });
-  const renamed = await harness.tenants.updateProject(
-    { projectId: "initech-lab", name: "Office", updateMask: { paths: ["name"] } },
-    by(admin),
-  );
-  expect(renamed.project).toMatchObject({ id: "initech-lab", name: "Office" });
-  const orgs = await harness.tenants.listOrgs({ pageSize: 2 }, by(admin));
-  expect(orgs.orgs.map(({ id }) => id)).toEqual(["acme", "initech"]);
-  const rest = await harness.tenants.listOrgs({ pageSize: 2, pageToken: orgs.nextPageToken }, by(admin));
-  expect(rest.orgs.map(({ id }) => id)).toEqual(["umbrella"]);
-  expect(rest.nextPageToken).toBe("");
-  const projects = await harness.tenants.listProjects({}, by(orgAdmin));
-  expect(projects.projects.map(({ id }) => id)).toEqual(["acme-one", "acme-two"]);
-});
-
-test("an organisation or project that the caller does not reach is not found", async () => {
-  const refused = [
-    () => harness.tenants.getOrg({ orgId: "umbrella" }, by(orgAdmin)),
-    () => harness.tenants.getOrg({ orgId: "nowhere" }, by(admin)),
-    () => harness.tenants.getOrg({}, by(principal({ reach: Reach.PROJECT }))),
-    () => harness.tenants.listOrgs({}, by(orgAdmin)),
-    () => harness.tenants.createOrg({ requestId: requestId(), orgId: "mine", name: "x" }, by(orgAdmin)),
-    () => harness.tenants.updateOrg({ orgId: "umbrella", name: "x", updateMask: { paths: ["name"] } }, by(orgAdmin)),
-    () => harness.tenants.listProjects({ orgId: "umbrella" }, by(orgAdmin)),
-    () =>
-      harness.tenants.createProject(
-        { requestId: requestId(), orgId: "umbrella", projectId: "mine", name: "x" },
-        by(orgAdmin),
-      ),
-    () =>
-      harness.tenants.createProject(
-        { requestId: requestId(), orgId: "nowhere", projectId: "mine", name: "x" },
-        by(admin),
-      ),
-    () => harness.tenants.getProject({ projectId: "umbrella-one" }, by(orgAdmin)),
-    () => harness.tenants.getProject({ projectId: "acme-two" }, by(principal({ reach: Reach.PROJECT }))),
-    () =>
-      harness.tenants.updateProject(
-        { projectId: "umbrella-one", name: "x", updateMask: { paths: ["name"] } },
-        by(orgAdmin),
-      ),
-  ];
-  for (const work of refused) expect((await told(work())).reason).toBe("NOT_FOUND");
-  const own = await harness.tenants.getProject({}, by(principal({ reach: Reach.PROJECT })));
-  expect(own.project?.id).toBe("acme-one");
-});
-
-test("a watch from nowhere begins with a reset, and beats", async () => {
-  const started = performance.now();
-  const heard = await watch(0n, (messages) => messages.length === 4);
-  expect(heard.map(({ event }) => event.case)).toEqual(["reset", "snapshotEnd", "heartbeat", "heartbeat"]);
-  const { revision } = await harness.auth.authenticate({ key: (await newKey()).secret });
-  expect(heard[0]?.revision).toBe(revision - 1n);
-  expect(performance.now() - started).toBeGreaterThan(900);
-  expect(heard.every(({ storeTime }) => storeTime !== undefined)).toBe(true);
-});
-
-test("a watch goes on from where it was, and tells changes as they happen", async () => {
-  const missed = (await newKey()).key;
-  const live = (await newKey()).key;
-  const { revision } = (await watch(0n, () => true))[0] ?? { revision: 0n };
-  await harness.keys.revokeKey({ keyId: missed.id }, by(admin));
-  const watching = watch(revision, (messages) => {
-    if (messages.length === 2) {
-      void harness.keys.updateKey({ keyId: live.id, name: "n", updateMask: { paths: ["name"] } }, by(admin));
-    }
-    return messages.filter(({ event }) => event.case === "change").length === 2;
-  });
-  const heard = (await watching).filter(({ event }) => event.case !== "heartbeat");
-  expect(heard.map(({ event, revision: at }) => [event.case, event.value, at])).toMatchObject([
-    ["change", { keyId: missed.id, revoked: true }, revision + 1n],
-    ["snapshotEnd", {}, revision + 1n],
-    ["change", { keyId: live.id, revoked: false }, revision + 2n],
-  ]);
-});
-
-test("a watch from a revision that the store has lost begins with a reset", async () => {
-  const [first] = await watch(2n ** 40n, () => true);
-  expect(first?.event.case).toBe("reset");
-  expect(first?.revision).toBeLessThan(2n ** 40n);
 });

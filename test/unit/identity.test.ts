@@ -1,73 +1,28 @@
 import { createHmac } from "node:crypto";
-import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
-import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { peppersFrom } from "../../services/auth/pepper.ts";
-import { authService } from "../../services/auth/service-auth.ts";
 import { WeirError } from "../../services/runtime/errors/fail.ts";
-import { createIdentity, type Identity } from "../../services/runtime/identity/identity.ts";
 import { formatKey } from "../../services/runtime/identity/key-format.ts";
-import { createGate } from "../../services/runtime/mesh/gate.ts";
-import { createMesh } from "../../services/runtime/mesh/mesh.ts";
-import { createRegistry } from "../../services/runtime/mesh/registry.ts";
-import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
-import { FakeCredentialStore } from "../fakes/credential-store.ts";
-import { SimulatedClock } from "../fakes/simulated-clock.ts";
-
-const pepper = "a-pepper-of-43-characters-0123456789abcdefg";
-const address = "192.0.2.1";
-const staleMaxMs = 600_000;
+import { idOf, type IdentityProcess, pepper, startIdentity, told } from "../fakes/identity-process.ts";
+import type { SimulatedClock } from "../fakes/simulated-clock.ts";
+import type { FakeCredentialStore } from "../fakes/credential-store.ts";
 
 let clock: SimulatedClock;
 let store: FakeCredentialStore;
-let identity: Identity & AsyncDisposable;
+let identity: IdentityProcess["identity"];
+let ask: IdentityProcess["ask"];
+let askWarm: IdentityProcess["askWarm"];
 
-/** A process whose auth service is its own, over the real gate, in simulated time. */
-function start(badKeysPerMinuteMax = 600): void {
-  const log = pino({ level: "silent" });
-  const peppers = peppersFrom(pepper);
-  clock = new SimulatedClock();
-  store = new FakeCredentialStore(clock, peppers);
-  const registry = createRegistry();
-  registry.add(AuthService, authService({ store, peppers, clock }));
-  const nobody: Identity = {
-    authenticate: () => new WeirError(ErrorReason.INTERNAL, {}),
-    onRevoked: () => () => {},
-  };
-  const gate = createGate({ clock, log, metrics: createMetrics(), identity: nobody });
-  const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
-  identity = createIdentity({ auth: mesh.client(AuthService), clock, log, staleMaxMs, badKeysPerMinuteMax });
+function start(badKeysPerMinuteMax?: number): void {
+  ({ clock, store, identity, ask, askWarm } = startIdentity(badKeysPerMinuteMax));
 }
 
 beforeEach(() => start());
 
 afterEach(async () => {
   await identity[Symbol.asyncDispose]();
-  // What hangs in the store keeps its call's deadline.
-  if (!store.hangs) expect(clock.pendingTimers).toBe(0);
+  expect(clock.pendingTimers).toBe(0);
 });
-
-type Answer = Principal | WeirError;
-
-async function ask(key: string, from = address): Promise<Answer> {
-  return identity.authenticate(key, from);
-}
-
-/** The answer, which has to be there at once. */
-function askWarm(key: string, from = address): Answer {
-  const answer = identity.authenticate(key, from);
-  if (answer instanceof Promise) throw new Error("it asked");
-  return answer;
-}
-
-/** A key's id, or why it was refused. */
-function told(answer: Answer): string | ErrorReason {
-  return answer instanceof WeirError ? answer.reason : answer.keyId;
-}
-
-const idOf = (key: string) => key.slice(5, 17);
 
 test("a key is asked about once and known from then on", async () => {
   const key = store.add("a");
@@ -266,92 +221,6 @@ test("a store that lost its latest writes makes every key unknown", async () => 
   const finds = store.finds;
   expect(told(await ask(key))).toBe(idOf(key));
   expect(store.finds).toBe(finds + 1);
-});
-
-test("with the store away known keys go on for ten minutes, and unknown ones are 503, not 401", async () => {
-  const key = store.add("a");
-  const unseen = store.add("b");
-  await ask(key);
-  await clock.advanceAsync(1_000);
-  store.away = true;
-  await clock.advanceAsync(1_900);
-  expect(told(askWarm(key))).toBe(idOf(key));
-  const unknown = await ask(unseen);
-  expect(unknown).toMatchObject({ reason: ErrorReason.AUTH_UNAVAILABLE, retryAfterMs: 1_000 });
-  await clock.advanceAsync(10_000);
-  expect(told(await ask(key))).toBe(idOf(key));
-  const finds = store.finds;
-  for (let n = 0; n < 50; n++) expect(told(askWarm(key))).toBe(idOf(key));
-  expect(store.finds).toBe(finds);
-  await clock.advanceAsync(1_001);
-  expect(told(await ask(key))).toBe(idOf(key));
-  expect(store.finds).toBe(finds + 1);
-  await clock.advanceAsync(staleMaxMs);
-  expect(told(await ask(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
-  expect(told(askWarm(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
-  store.away = false;
-  await clock.advanceAsync(2_000);
-  expect(told(await ask(key))).toBe(idOf(key));
-  expect(told(await ask(unseen))).toBe(idOf(unseen));
-});
-
-test("a key's end is judged also while it cannot be checked", async () => {
-  const key = store.add("a", { expireMs: store.nowMs + 30_000 });
-  await ask(key);
-  store.away = true;
-  await clock.advanceAsync(29_000);
-  expect(told(await ask(key))).toBe(idOf(key));
-  await clock.advanceAsync(1_000);
-  expect(told(await ask(key))).toBe(ErrorReason.KEY_EXPIRED);
-});
-
-test("what was revoked during an outage is refused within two seconds of its end", async () => {
-  const key = store.add("a");
-  await ask(key);
-  await clock.advanceAsync(1_000);
-  const cut: WeirError[] = [];
-  identity.onRevoked(idOf(key), (error) => cut.push(error));
-  store.away = true;
-  await clock.advanceAsync(60_000);
-  store.revoke(key);
-  expect(told(await ask(key))).toBe(idOf(key));
-  store.away = false;
-  await clock.advanceAsync(2_000);
-  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
-  expect(cut).toHaveLength(1);
-});
-
-test("while the watch alone is silent, a key is checked every two seconds", async () => {
-  const key = store.add("a");
-  await ask(key);
-  await clock.advanceAsync(1_000);
-  store.watchDelay = new Promise(() => {});
-  await clock.advanceAsync(10_000);
-  const finds = store.finds;
-  expect(told(await ask(key))).toBe(idOf(key));
-  for (let n = 0; n < 10; n++) expect(told(askWarm(key))).toBe(idOf(key));
-  expect(store.finds).toBe(finds + 1);
-  store.revoke(key);
-  await clock.advanceAsync(2_001);
-  expect(told(await ask(key))).toBe(ErrorReason.KEY_REVOKED);
-  store.hangs = true;
-});
-
-test("a store that hangs holds a known key up for 300 ms, once a second", async () => {
-  const key = store.add("a");
-  await ask(key);
-  await clock.advanceAsync(1_000);
-  store.hangs = true;
-  await clock.advanceAsync(10_000);
-  let answered: string | ErrorReason | undefined;
-  void ask(key).then((answer) => {
-    answered = told(answer);
-  });
-  await clock.advanceAsync(299);
-  expect(answered).toBeUndefined();
-  await clock.advanceAsync(2);
-  expect(answered).toBe(idOf(key));
-  expect(told(askWarm(key))).toBe(idOf(key));
 });
 
 test("an address that tries too many unknown keys is told to wait, and asks nobody", async () => {

@@ -1,0 +1,108 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { WeirError } from "../../services/runtime/errors/fail.ts";
+import { idOf, type IdentityProcess, staleMaxMs, startIdentity, told } from "../fakes/identity-process.ts";
+import type { SimulatedClock } from "../fakes/simulated-clock.ts";
+import type { FakeCredentialStore } from "../fakes/credential-store.ts";
+
+let clock: SimulatedClock;
+let store: FakeCredentialStore;
+let identity: IdentityProcess["identity"];
+let ask: IdentityProcess["ask"];
+let askWarm: IdentityProcess["askWarm"];
+
+beforeEach(() => {
+  ({ clock, store, identity, ask, askWarm } = startIdentity());
+});
+
+afterEach(async () => {
+  await identity[Symbol.asyncDispose]();
+  // What hangs in the store keeps its call's deadline.
+  if (!store.hangs) expect(clock.pendingTimers).toBe(0);
+});
+
+test("with the store away known keys go on for ten minutes, and unknown ones are 503, not 401", async () => {
+  const key = store.add("a");
+  const unseen = store.add("b");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.away = true;
+  await clock.advanceAsync(1_900);
+  expect(told(askWarm(key))).toBe(idOf(key));
+  const unknown = await ask(unseen);
+  expect(unknown).toMatchObject({ reason: ErrorReason.AUTH_UNAVAILABLE, retryAfterMs: 1_000 });
+  await clock.advanceAsync(10_000);
+  expect(told(await ask(key))).toBe(idOf(key));
+  const finds = store.finds;
+  for (let n = 0; n < 50; n++) expect(told(askWarm(key))).toBe(idOf(key));
+  expect(store.finds).toBe(finds);
+  await clock.advanceAsync(1_001);
+  expect(told(await ask(key))).toBe(idOf(key));
+  expect(store.finds).toBe(finds + 1);
+  await clock.advanceAsync(staleMaxMs);
+  expect(told(await ask(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  expect(told(askWarm(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  store.away = false;
+  await clock.advanceAsync(2_000);
+  expect(told(await ask(key))).toBe(idOf(key));
+  expect(told(await ask(unseen))).toBe(idOf(unseen));
+});
+
+test("a key's end is judged also while it cannot be checked", async () => {
+  const key = store.add("a", { expireMs: store.nowMs + 30_000 });
+  await ask(key);
+  store.away = true;
+  await clock.advanceAsync(29_000);
+  expect(told(await ask(key))).toBe(idOf(key));
+  await clock.advanceAsync(1_000);
+  expect(told(await ask(key))).toBe(ErrorReason.KEY_EXPIRED);
+});
+
+test("what was revoked during an outage is refused within two seconds of its end", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  const cut: WeirError[] = [];
+  identity.onRevoked(idOf(key), (error) => cut.push(error));
+  store.away = true;
+  await clock.advanceAsync(60_000);
+  store.revoke(key);
+  expect(told(await ask(key))).toBe(idOf(key));
+  store.away = false;
+  await clock.advanceAsync(2_000);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+  expect(cut).toHaveLength(1);
+});
+
+test("while the watch alone is silent, a key is checked every two seconds", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.watchDelay = new Promise(() => {});
+  await clock.advanceAsync(10_000);
+  const finds = store.finds;
+  expect(told(await ask(key))).toBe(idOf(key));
+  for (let n = 0; n < 10; n++) expect(told(askWarm(key))).toBe(idOf(key));
+  expect(store.finds).toBe(finds + 1);
+  store.revoke(key);
+  await clock.advanceAsync(2_001);
+  expect(told(await ask(key))).toBe(ErrorReason.KEY_REVOKED);
+  store.hangs = true;
+});
+
+test("a store that hangs holds a known key up for 300 ms, once a second", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.hangs = true;
+  await clock.advanceAsync(10_000);
+  let answered: string | ErrorReason | undefined;
+  void ask(key).then((answer) => {
+    answered = told(answer);
+  });
+  await clock.advanceAsync(299);
+  expect(answered).toBeUndefined();
+  await clock.advanceAsync(2);
+  expect(answered).toBe(idOf(key));
+  expect(told(askWarm(key))).toBe(idOf(key));
+});
