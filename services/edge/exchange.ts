@@ -17,8 +17,12 @@ export interface HttpWriter {
   readonly writableEnded: boolean;
   readonly writableLength: number;
   writeHead(status: number, headers: Headers): unknown;
-  /** False when the reader is behind. */
+  /**
+   * False when the reader is behind. The text is never empty, here and at the end: Node's HTTP/2 then sends memory of
+   * the process in place of what waits before it.
+   */
   write(text: string): boolean;
+  end(): unknown;
   end(text: string): unknown;
   destroy(): unknown;
   on(event: "close" | "drain" | "error", listener: () => void): unknown;

@@ -20,14 +20,14 @@ export function drainThen(
   if (request.complete || isShort(request)) {
     const body = head(false);
     request.resume();
-    response.end(body);
+    endWith(response, body);
     return;
   }
   // HTTP/2 has no connection to close: the stream alone ends.
   const http1 = request.httpVersionMajor === 1;
   const body = head(http1);
   if (!http1 || body === "") {
-    response.end(body);
+    endWith(response, body);
     return;
   }
   // The whole body is out, and only its end is held back: Node closes the connection at once after that.
@@ -36,7 +36,7 @@ export function drainThen(
   const done = () => {
     timer.cancel();
     request.off("data", count).off("end", done);
-    if (!response.writableEnded) response.end("");
+    if (!response.writableEnded) response.end();
   };
   const count = (chunk: Buffer) => {
     unwanted += chunk.length;
@@ -52,4 +52,9 @@ function isShort({ headers }: HttpRequest): boolean {
   const length = headers["content-length"];
   if (length !== undefined) return Number(length) <= unwantedBytesMax;
   return headers["transfer-encoding"] === undefined;
+}
+
+function endWith(response: HttpWriter, body: string): void {
+  if (body === "") response.end();
+  else response.end(body);
 }

@@ -1,4 +1,3 @@
-import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate } from "node:zlib";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../runtime/errors/fail.ts";
@@ -33,7 +32,7 @@ function parse(exchange: Exchange, bytes: Buffer, next: (body: JsonObject) => vo
 
 /** Missing is JSON: nothing else is taken here. */
 function isJson(contentType: string | undefined): boolean {
-  if (contentType === undefined || contentType === "application/json") return true;
+  if (!contentType || contentType === "application/json") return true;
   const [type = "", ...parameters] = contentType
     .toLowerCase()
     .split(";")
@@ -71,26 +70,28 @@ function readBytes(exchange: Exchange, http: HttpSettings, next: (bytes: Buffer)
 }
 
 type Inflate = (bytes: Buffer, exchange: Exchange, bytesMax: number, next: (plain: Buffer) => void) => void;
-type Unpack = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
+type Unpacked = (error: Error | null, plain: Buffer) => void;
+type Unpack = (bytes: Buffer, options: { maxOutputLength: number }, done: Unpacked) => void;
 
 /** One layer: two in one header name no encoding of ours. */
 const inflaters: ReadonlyMap<string, Inflate> = new Map<string, Inflate>([
   ["identity", (bytes, _exchange, _max, next) => next(bytes)],
-  ["gzip", inflateBy(promisify(gunzip))],
-  ["x-gzip", inflateBy(promisify(gunzip))],
-  ["deflate", inflateBy(promisify(inflate))],
-  ["br", inflateBy(promisify(brotliDecompress))],
+  ["gzip", inflateBy(gunzip)],
+  ["x-gzip", inflateBy(gunzip)],
+  ["deflate", inflateBy(inflate)],
+  ["br", inflateBy(brotliDecompress)],
 ]);
 
 function inflateBy(unpack: Unpack): Inflate {
   return (bytes, exchange, bytesMax, next) => {
-    unpack(bytes, { maxOutputLength: bytesMax }).then(next, (error: unknown) => {
-      if (isTooLarge(error)) exchange.fail(fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(bytesMax) }));
+    unpack(bytes, { maxOutputLength: bytesMax }, (error, plain) => {
+      if (error === null) next(plain);
+      else if (isTooLarge(error)) exchange.fail(fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(bytesMax) }));
       else exchange.refuse(unsupportedEncoding);
     });
   };
 }
 
-function isTooLarge(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
+function isTooLarge(error: Error): boolean {
+  return "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
 }

@@ -144,7 +144,7 @@ export class StreamDelivery implements Delivery {
     this.turn();
     this.#state = "closed";
     this.#timer.cancel();
-    this.#exchange.response.end("");
+    this.#exchange.response.end();
   }
 
   #cut(): void {

@@ -47,10 +47,10 @@ export function isJsonObject(value: JsonValue | undefined): value is JsonObject 
 }
 
 function check(value: JsonObject, keys: number, surrogates: boolean): JsonProblem | undefined {
-  const found = { keys: 0, forbidden: false, illFormed: false };
+  const found: Found = { keys: 0, forbidden: undefined, illFormed: false };
   visit(value, surrogates, found);
-  if (found.forbidden) {
-    return { code: "unknown_parameter", problem: "no object may have this member", param: "__proto__" };
+  if (found.forbidden !== undefined) {
+    return { code: "unknown_parameter", problem: "no object may have this member", param: found.forbidden };
   }
   if (found.illFormed) return { code: "invalid_unicode", problem: "a \\u escape is half of a surrogate pair" };
   // A repeated name leaves one member of several.
@@ -60,7 +60,7 @@ function check(value: JsonObject, keys: number, surrogates: boolean): JsonProble
 
 interface Found {
   keys: number;
-  forbidden: boolean;
+  forbidden: string | undefined;
   illFormed: boolean;
 }
 
@@ -73,8 +73,7 @@ function visit(value: JsonObject | readonly JsonValue[], surrogates: boolean, fo
   for (const name in value) {
     found.keys++;
     // Assigned by careless code behind us, it would replace a prototype.
-    if (name === "__proto__") found.forbidden = true;
-    if (name === "constructor" && reachesPrototype(value[name])) found.forbidden = true;
+    if (name === "__proto__" || (name === "constructor" && reachesPrototype(value[name]))) found.forbidden = name;
     if (surrogates && !name.isWellFormed()) found.illFormed = true;
     visitValue(value[name]!, surrogates, found);
   }

@@ -100,17 +100,8 @@ export function scanJson(bytes: Buffer): JsonScan | JsonProblem {
           return { code: "invalid_number", problem: "NaN and Infinity are no JSON numbers" };
         }
         break;
-      case 0x2d: // -
-      case 0x30:
-      case 0x31:
-      case 0x32:
-      case 0x33:
-      case 0x34:
-      case 0x35:
-      case 0x36:
-      case 0x37:
-      case 0x38:
-      case 0x39: {
+      default: {
+        if (!isNumberStart(bytes[at]!)) break;
         const start = at;
         let plain = true;
         let exponent = false;
@@ -120,22 +111,33 @@ export function scanJson(bytes: Buffer): JsonScan | JsonProblem {
           if (byte > 0x39) exponent = true;
         }
         const length = at + 1 - start;
+        // Shorter ones fit a double, whatever they are.
         if (plain ? length < 16 : !exponent && length < 300) break;
-        const number = bytes.toString("latin1", start, at + 1);
-        if (!plain) {
-          if (Math.abs(Number(number)) === Infinity)
-            return { code: "invalid_number", problem: "a number is too large for a double" };
-        } else if (!Number.isSafeInteger(Number(number)) && /^-?\d+$/.test(number)) {
-          const atSeed =
-            depth === 1 && stringEnd - stringStart === 4 && bytes.toString("latin1", stringStart, stringEnd) === "seed";
-          if (!atSeed) return { code: "integer_out_of_range", problem: "an integer has more than 53 bits" };
-          seed = BigInt(number);
+        const text = bytes.toString("latin1", start, at + 1);
+        if (fits(text, plain)) break;
+        if (!plain) return { code: "invalid_number", problem: "a number is too large for a double" };
+        const member = depth === 1 ? bytes.toString("latin1", stringStart, stringEnd) : "";
+        // An int64 has 19 digits and a sign; more would be slow to read.
+        if (member !== "seed" || length > 20) {
+          return { code: "integer_out_of_range", problem: "an integer has more than 53 bits" };
         }
+        seed = BigInt(text);
         break;
       }
     }
   }
   return { keys, surrogates, seed };
+}
+
+/** Whether a double holds the number as it is written. What is no number at all is left to the parser. */
+function fits(text: string, plain: boolean): boolean {
+  const number = Number(text);
+  if (Number.isNaN(number)) return true;
+  return plain ? Number.isSafeInteger(number) : Number.isFinite(number);
+}
+
+function isNumberStart(byte: number): boolean {
+  return (byte >= 0x30 && byte <= 0x39) || byte === 0x2d;
 }
 
 function isNumberByte(byte: number): boolean {

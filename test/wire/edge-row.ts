@@ -1,0 +1,63 @@
+import { expect } from "vitest";
+import { type EdgeServer, keys } from "../fakes/edge-server.ts";
+
+/** One request that is refused, and what it gets. */
+export interface Row {
+  readonly name: string;
+  /** An object is sent as JSON. */
+  readonly body?: object | string | Buffer;
+  readonly path?: string;
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Undefined: a good one. */
+  readonly key?: string | null;
+  readonly status: number;
+  readonly type?: string;
+  readonly code: string | null;
+  readonly param?: string | null;
+}
+
+const requestIdForm = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+export function send(url: string, row: Pick<Row, "body" | "path" | "method" | "headers" | "key">): Promise<Response> {
+  const { body, key = keys.good } = row;
+  const text = body === undefined || typeof body === "string" || Buffer.isBuffer(body) ? body : JSON.stringify(body);
+  return fetch(url + (row.path ?? "/v1/chat/completions"), {
+    method: row.method ?? "POST",
+    headers: {
+      ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+      "content-type": "application/json",
+      ...row.headers,
+    },
+    ...(text === undefined ? {} : { body: Buffer.isBuffer(text) ? new Uint8Array(text) : text }),
+  });
+}
+
+/** What holds for every refusal: its status and body, an id to quote, within a second, and no engine was asked. */
+export async function expectRefused(edge: EdgeServer, row: Row): Promise<void> {
+  const calls = edge.calls.length;
+  const logged = edge.logged.length;
+  const startMs = performance.now();
+  const response = await send(edge.url, row);
+  const text = await response.text();
+  expect(performance.now() - startMs).toBeLessThan(1_000);
+  const { error } = JSON.parse(text) as { error: Record<string, unknown> };
+  expect({ status: response.status, code: error["code"], param: error["param"], type: error["type"] }).toEqual({
+    status: row.status,
+    code: row.code,
+    param: row.param ?? null,
+    type: row.type ?? "invalid_request_error",
+  });
+  expect(Object.keys(error).sort()).toEqual(["code", "message", "param", "type"]);
+  expect(String(error["message"]).length).toBeGreaterThan(10);
+  expect(response.headers.get("content-type")).toBe("application/json");
+  expect(response.headers.get("x-request-id")).toMatch(requestIdForm);
+  expect(edge.calls.length).toBe(calls);
+  expect(edge.logged.length).toBe(logged);
+}
+
+/** The process serves on as if nothing had been. */
+export async function expectAlive(edge: EdgeServer): Promise<void> {
+  const response = await send(edge.url, { body: { model: "weir-sim", messages: [{ role: "user", content: "hi" }] } });
+  expect(response.status).toBe(200);
+}
