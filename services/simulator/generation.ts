@@ -119,7 +119,9 @@ export class Generation implements Running {
     if (complete) this.#end("finished");
     sink.step();
     if (complete) sink.done();
-    else if (this.#state === "running") this.#wait(isDue && fault.kind === "drip" ? fault.ms : speed.decodeMsPerToken);
+    if (this.#state === "over") return;
+    const drips = fault?.kind === "drip" && this.#produced >= fault.after;
+    this.#wait(drips ? fault.ms : speed.decodeMsPerToken);
   }
 
   #emit(index: number, choice: Choice): void {
