@@ -90,8 +90,8 @@ function checkMember(name: string, value: unknown, pool: Pool): WeirError | unde
   if (ownFields.has(name)) return unknownMember(name, "has a field of its own in the contract");
   const gate = gated.get(name);
   if (gate !== undefined && !pool.allowedMembers.includes(gate)) return unknownMember(name, "is not open to callers");
-  const nested = refusedInside(value);
-  if (nested !== undefined) return unknownMember(`${name}.${nested}`);
+  const nested = refusedInside(value, name);
+  if (nested !== undefined) return unknownMember(nested);
   if (name === "chat_template_kwargs") return checkTemplateKeys(value);
   if (name === "prompt_logprobs") return checkCount(name, value, 20);
   if (name === "logprob_token_ids" && (!Array.isArray(value) || value.length > 128)) {

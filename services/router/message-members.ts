@@ -29,8 +29,8 @@ export function checkMessages(request: GenerateRequest, pool: Pool): WeirError |
 function checkMessageExtras(json: string, path: string, urlsAllowed: boolean): WeirError | undefined {
   const parsed = parseObject(json);
   if (!parsed) return refuse(`${path}.extras_json`, "invalid_type", "is no JSON object");
-  const refused = refusedInside(parsed);
-  return refused === undefined ? checkAddresses(parsed, path, urlsAllowed) : unknownMember(`${path}.${refused}`);
+  const refused = refusedInside(parsed, path);
+  return refused === undefined ? checkAddresses(parsed, path, urlsAllowed) : unknownMember(refused);
 }
 
 function checkUnknownPart(json: string, path: string, urlsAllowed: boolean): WeirError | undefined {
@@ -41,16 +41,15 @@ function checkUnknownPart(json: string, path: string, urlsAllowed: boolean): Wei
   if (typeof type !== "string" || type.endsWith("_embeds")) {
     return refuse(`${path}.type`, "invalid_value", "is no kind of part that may be sent");
   }
-  const refused = refusedInside(parsed);
-  return refused === undefined ? checkAddresses(parsed, path, urlsAllowed) : unknownMember(`${path}.${refused}`);
+  const refused = refusedInside(parsed, path);
+  return refused === undefined ? checkAddresses(parsed, path, urlsAllowed) : unknownMember(refused);
 }
 
 /** Every text under a key that names an address, at any depth. */
 function checkAddresses(value: unknown, path: string, urlsAllowed: boolean): WeirError | undefined {
   let problem: WeirError | undefined;
-  walk(value, (key, member, at) => {
-    if (typeof member === "string" && /ur[il]$/i.test(key))
-      problem = checkAddress(member, `${path}.${at}`, urlsAllowed);
+  walk(value, path, (key, member, at) => {
+    if (typeof member === "string" && /ur[il]$/i.test(key)) problem = checkAddress(member, at, urlsAllowed);
     return problem !== undefined;
   });
   return problem;

@@ -16,10 +16,10 @@ export const refusedAnywhere: ReadonlySet<string> = new Set([
   "user_config",
 ]);
 
-/** The path of the first member, at any depth, that nobody may set. */
-export function refusedInside(value: unknown): string | undefined {
+/** The path, from the value's own on, of the first member, at any depth, that nobody may set. */
+export function refusedInside(value: unknown, path: string): string | undefined {
   let found: string | undefined;
-  walk(value, (key, _member, at) => {
+  walk(value, path, (key, _member, at) => {
     if (refusedAnywhere.has(key)) found = at;
     return found !== undefined;
   });
@@ -27,15 +27,25 @@ export function refusedInside(value: unknown): string | undefined {
 }
 
 /** Visits every member of every object inside, until `visit` says stop. Without recursion: depth is the caller's choice. */
-export function walk(root: unknown, visit: (key: string, member: unknown, path: string) => boolean): void {
-  const open: { readonly value: unknown; readonly path: string }[] = [{ value: root, path: "" }];
+export function walk(
+  root: unknown,
+  rootPath: string,
+  visit: (key: string, member: unknown, path: string) => boolean,
+): void {
+  const open: { readonly value: unknown; readonly path: string }[] = [{ value: root, path: rootPath }];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const { value, path } = next;
     if (typeof value !== "object" || value === null) continue;
-    const listed = Array.isArray(value);
+    if (Array.isArray(value)) {
+      const items: readonly unknown[] = value;
+      items.forEach((item, index) => {
+        if (typeof item === "object") open.push({ value: item, path: `${path}[${index}]` });
+      });
+      continue;
+    }
     for (const [key, member] of Object.entries(value)) {
-      const at = listed ? `${path}[${key}]` : path ? `${path}.${key}` : key;
-      if (!listed && visit(key, member, at)) return;
+      const at = path ? `${path}.${key}` : key;
+      if (visit(key, member, at)) return;
       if (typeof member === "object") open.push({ value: member, path: at });
     }
   }

@@ -131,7 +131,7 @@ function pathOf(feature: Feature, request: GenerateRequest): string | undefined 
   const kinds: Partial<Record<Feature, readonly (string | undefined)[]>> = {
     [Feature.IMAGES]: ["image"],
     [Feature.AUDIO]: ["audio"],
-    [Feature.CONVERSATION]: ["file", "unknownJson"],
+    [Feature.CONVERSATION]: ["image", "audio", "file", "unknownJson"],
   };
   const wanted = kinds[feature];
   if (!wanted) return undefined;

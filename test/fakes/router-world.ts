@@ -1,0 +1,243 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { type Principal, PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { WatchResponseSchema } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
+import { AliasSchema, ModelSchema } from "../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { PoolSchema } from "../../gen/ts/weir/catalog/v1/pool_pb.ts";
+import { Dialect, Feature, ReplicaHealth, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { Audience, ScopeKind } from "../../gen/ts/weir/policy/v1/policy_pb.ts";
+import {
+  type GenerateRequest,
+  GenerateRequestSchema,
+  type GenerateResponse,
+  InferenceService,
+} from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { Role } from "../../gen/ts/weir/router/v1/message_pb.ts";
+import type { Target } from "../../services/drivers/driver.ts";
+import type { WeirError } from "../../services/runtime/errors/fail.ts";
+import type { CallContext } from "../../services/runtime/mesh/context.ts";
+import { Admission } from "../../services/router/admission/admission.ts";
+import type { RequestRecord } from "../../services/router/attempt-log.ts";
+import { Fleet } from "../../services/router/fleet/fleet.ts";
+import { createGenerations, type Generations } from "../../services/router/generate.ts";
+import { createTokenEstimate } from "../../services/router/metering/token-estimate.ts";
+import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
+import { RecordingSink } from "./recording-sink.ts";
+import { ScriptedDriver } from "./scripted-driver.ts";
+import { SimulatedClock } from "./simulated-clock.ts";
+
+/** What a conversational model at a replica can do, when a test says nothing else. */
+export const commonFeatures: readonly Feature[] = [
+  Feature.CONVERSATION,
+  Feature.PROMPT,
+  Feature.STREAM,
+  Feature.CANCEL,
+];
+
+export interface WorldOptions {
+  readonly queueMax?: number;
+  readonly queueTimeoutMs?: number;
+  readonly attemptsMax?: number;
+}
+
+/** A call as a test follows it. */
+export interface Call {
+  readonly sink: RecordingSink<GenerateResponse>;
+  cancel(reason: WeirError): void;
+}
+
+type Put = "model" | "alias" | "pool" | "replica";
+
+/** A router with scripted engines and simulated time: everything of it is real but the engines, the wire and the clock. */
+export class RouterWorld {
+  readonly clock = new SimulatedClock();
+  /** By replica id: the driver that was opened last. */
+  readonly drivers = new Map<string, ScriptedDriver>();
+  readonly targets: Target[] = [];
+  readonly records: RequestRecord[] = [];
+  readonly ejected: string[] = [];
+  readonly fleet: Fleet;
+  readonly admission: Admission;
+  readonly generations: Generations;
+  inFlight = 0;
+  queued = 0;
+  #requests = 0;
+
+  constructor({ queueMax = 100, queueTimeoutMs = 60_000, attemptsMax = 3 }: WorldOptions = {}) {
+    const { clock } = this;
+    this.fleet = new Fleet({
+      clock,
+      openDriver: (dialect, target) => {
+        const driver = new ScriptedDriver(dialect);
+        this.targets.push(target);
+        this.drivers.set(target.url.replace("http://", ""), driver);
+        return driver;
+      },
+      changed: (poolId) => this.admission.changed(poolId),
+      closeFailed: (_id, error) => {
+        throw error;
+      },
+    });
+    const count = (name: "inFlight" | "queued") => () => {
+      this[name] += 1;
+      return () => void (this[name] -= 1);
+    };
+    this.admission = new Admission({
+      clock,
+      chance: () => 0.999,
+      fleet: this.fleet,
+      queueMax,
+      queueTimeoutMs,
+      queued: count("queued"),
+    });
+    this.generations = createGenerations({
+      clock,
+      fleet: this.fleet,
+      admission: this.admission,
+      renderer: createPromptRenderer(),
+      estimate: createTokenEstimate(),
+      attemptsMax,
+      cacheSalt: (project) => `salt-of-${project}`,
+      metrics: { inFlight: count("inFlight") },
+      log: (record) => void this.records.push(record),
+      ejected: (replica) => void this.ejected.push(replica),
+    });
+    this.fleet.begin();
+    this.snapshotEnd();
+  }
+
+  /** The catalogue was told whole. */
+  snapshotEnd(): void {
+    this.fleet.apply(create(WatchResponseSchema, { event: { case: "snapshotEnd", value: {} } }));
+  }
+
+  model(init: MessageInitShape<typeof ModelSchema>): void {
+    this.#change("model", create(ModelSchema, { poolId: "pool", ...init }));
+  }
+
+  alias(id: string, modelId: string): void {
+    this.#change("alias", create(AliasSchema, { id, modelId }));
+  }
+
+  pool(init: MessageInitShape<typeof PoolSchema> = {}): void {
+    this.#change("pool", create(PoolSchema, { id: "pool", ...init }));
+  }
+
+  /** A replica that has these models; its driver is found under its id. */
+  replica(id: string, over: ReplicaOptions = {}): void {
+    const {
+      models = ["m"],
+      features = commonFeatures,
+      up = true,
+      ready = true,
+      poolId = "pool",
+      contextLength = 0,
+    } = over;
+    this.#change(
+      "replica",
+      create(ReplicaSchema, {
+        id,
+        poolId,
+        url: `http://${id}`,
+        dialect: over.dialect ?? Dialect.OPENAI,
+        state: {
+          health: up ? ReplicaHealth.READY : ReplicaHealth.DOWN,
+          models: models.map((modelId) => ({
+            modelId,
+            engineModel: `engine-${modelId}`,
+            ready,
+            features: [...features],
+            contextLength: BigInt(contextLength),
+          })),
+          load: { running: over.running ?? -1, waiting: -1, kvUsed: -1 },
+        },
+      }),
+    );
+  }
+
+  /** The resource is gone. */
+  remove(kind: Put, id: string, poolId = "pool"): void {
+    const value = { id, poolId, modelId: "" };
+    this.fleet.apply(
+      create(WatchResponseSchema, {
+        event: { case: "change", value: { resource: { case: kind, value } as never, deleted: true } },
+      }),
+    );
+  }
+
+  driver(id: string): ScriptedDriver {
+    const driver = this.drivers.get(id);
+    if (!driver) throw new Error(`no driver of ${id}`);
+    return driver;
+  }
+
+  /** Calls Generate, as the project's key that may call everything unless another is given. */
+  call(
+    request: MessageInitShape<typeof GenerateRequestSchema> = {},
+    principal: Principal | undefined = anyone(),
+  ): Call {
+    const sink = new RecordingSink<GenerateResponse>();
+    const context = contextOf(`request-${++this.#requests}`, principal, this.clock.monotonicMs());
+    const cancel = this.generations.push(hello(request), context, sink);
+    return {
+      sink,
+      cancel(reason) {
+        sink.left();
+        cancel(reason);
+      },
+    };
+  }
+
+  #change(kind: Put, value: object): void {
+    this.fleet.apply(
+      create(WatchResponseSchema, { event: { case: "change", value: { resource: { case: kind, value } as never } } }),
+    );
+  }
+}
+
+export interface ReplicaOptions {
+  readonly models?: readonly string[];
+  readonly features?: readonly Feature[];
+  readonly up?: boolean;
+  readonly ready?: boolean;
+  readonly poolId?: string;
+  readonly contextLength?: number;
+  readonly dialect?: Dialect;
+  readonly running?: number;
+}
+
+/** A request that says hello to model "m". */
+export function hello(over: MessageInitShape<typeof GenerateRequestSchema> = {}): GenerateRequest {
+  return create(GenerateRequestSchema, {
+    model: "m",
+    input: {
+      case: "conversation",
+      value: { messages: [{ role: Role.USER, parts: [{ part: { case: "text", value: "Say hello." } }] }] },
+    },
+    ...over,
+  });
+}
+
+/** A key that may call these models; all if none are named. */
+export function anyone(...names: string[]): Principal {
+  return create(PrincipalSchema, {
+    keyId: "key",
+    orgId: "org",
+    projectId: "project",
+    permissions: ["*"],
+    models: { all: names.length === 0, names },
+  });
+}
+
+function contextOf(requestId: string, principal: Principal | undefined, nowMs: number): CallContext {
+  return {
+    method: InferenceService.method.generate,
+    audience: Audience.MESH,
+    principal,
+    scope: { kind: ScopeKind.PROJECT, id: principal?.projectId ?? "" },
+    signal: new AbortController().signal,
+    deadlineMs: nowMs + 3_600_000,
+    requestId,
+    requestHeaders: new Headers(),
+    responseHeaders: new Headers(),
+  };
+}

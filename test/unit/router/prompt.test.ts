@@ -1,0 +1,142 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { describe, expect, test } from "vitest";
+import { ChatTemplateSchema } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { GenerateRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { type MessageSchema, Role, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
+import { WeirError } from "../../../services/runtime/errors/fail.ts";
+import { createPromptRenderer } from "../../../services/router/prompt/chat-template.ts";
+import { promptBytes } from "../../../services/router/prompt/prompt-bytes.ts";
+
+const renderer = createPromptRenderer();
+let digests = 0;
+
+type MessageInit = MessageInitShape<typeof MessageSchema>;
+const said = (role: Role, ...texts: string[]): MessageInit => ({
+  role,
+  parts: texts.map((value) => ({ part: { case: "text", value } })),
+});
+
+function render(
+  source: string,
+  messages: readonly MessageInit[],
+  over: object = {},
+  settings = {},
+): string | WeirError {
+  const template = create(ChatTemplateSchema, {
+    source,
+    sha256: String(++digests),
+    specialTokens: { bos_token: "<s>", eos_token: "</s>" },
+  });
+  const request = create(GenerateRequestSchema, {
+    model: "m",
+    input: { case: "conversation", value: { messages: [...messages] } },
+    ...over,
+  });
+  return renderer.render(template, request, settings);
+}
+
+const chatml =
+  "{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+describe("a conversation becomes a prompt", () => {
+  test("as ChatML, with special tokens, up to where the assistant speaks", () => {
+    expect(
+      render(chatml, [
+        said(Role.SYSTEM, "Be brief."),
+        said(Role.USER, "Hi"),
+        said(Role.ASSISTANT, "Yo"),
+        said(Role.USER, "a", "b"),
+      ]),
+    ).toBe(
+      "<s><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYo<|im_end|>\n<|im_start|>user\na\nb<|im_end|>\n<|im_start|>assistant\n",
+    );
+  });
+
+  const parts = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}";
+  test("a developer is the system where the template knows no developer", () => {
+    expect(render(parts, [said(Role.DEVELOPER, "x")])).toBe("system:x;");
+    expect(render(`${parts}{# developer #}`, [said(Role.DEVELOPER, "x")])).toBe("developer:x;");
+  });
+
+  test("tool calls have parsed arguments, answers name their call", () => {
+    const source =
+      "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c.function.name }}({{ c.function.arguments | tojson }}){% endfor %}{% elif m.role == 'tool' %}[{{ m.tool_call_id }}={{ m.content }}]{% endif %}{% endfor %}";
+    const messages = [
+      {
+        role: Role.ASSISTANT,
+        toolCalls: [
+          { id: "c1", name: "add", arguments: '{"a":1}' },
+          { id: "c2", name: "odd", arguments: "not json" },
+        ],
+      },
+      { ...said(Role.TOOL, "2"), toolCallId: "c1" },
+    ];
+    expect(render(source, messages)).toBe('add({"a": 1})odd("not json")[c1=2]');
+  });
+
+  test("tools are offered unless none may be called", () => {
+    const source =
+      "{% if tools %}{% for t in tools %}{{ t.function.name }}{{ t.function.parameters | tojson }}{% endfor %}{% else %}none{% endif %}";
+    const tools = [{ name: "f", parametersJson: '{"type":"object"}' }, { name: "g" }];
+    expect(render(source, [said(Role.USER, "x")], { tools })).toBe(
+      'f{"type": "object"}g{"type": "object", "properties": {}}',
+    );
+    expect(render(source, [said(Role.USER, "x")], { tools, toolChoice: { mode: ToolChoiceMode.NONE } })).toBe("none");
+    expect(render(source, [said(Role.USER, "x")])).toBe("none");
+  });
+
+  test("thoughts, effort and the switches that callers have reach the template", () => {
+    const source =
+      "{{ messages[0].reasoning_content }}|{{ reasoning_effort }}|{% if enable_thinking %}thinks{% else %}does not{% endif %}";
+    const messages = [{ ...said(Role.ASSISTANT, "x"), reasoning: "hm" }];
+    expect(render(source, messages, { reasoningEffort: "low" }, { enable_thinking: false })).toBe("hm|low|does not");
+  });
+
+  test("no switch replaces the messages, the tools or the special tokens", () => {
+    expect(
+      render(chatml, [said(Role.USER, "Hi")], {}, { messages: [], bos_token: "x", add_generation_prompt: false }),
+    ).toBe("<s><|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  });
+
+  test("text that looks like a template is text", () => {
+    expect(render(parts, [said(Role.USER, "{{ 7*7 }}{% raw %}")])).toBe("user:{{ 7*7 }}{% raw %};");
+  });
+});
+
+describe("a template that fails", () => {
+  test.each([
+    ["says why", "{{ raise_exception('roles must alternate') }}", "roles must alternate"],
+    ["does not parse", "{% for %}", undefined],
+    ["is cut short in its words", `{{ raise_exception('${"x".repeat(900)}') }}`, "x".repeat(200)],
+  ])("%s", (_name, source, problem) => {
+    const error = render(source, [said(Role.USER, "x")]);
+    expect(error).toBeInstanceOf(WeirError);
+    expect(error).toMatchObject({
+      reason: ErrorReason.CHAT_TEMPLATE_FAILED,
+      facts: { model: "m", ...(problem ? { problem } : {}) },
+    });
+  });
+});
+
+test("the work grows with the input: 8 MB of messages render in bounded time", () => {
+  const messages = Array.from({ length: 4_000 }, (_, index) =>
+    said(index % 2 ? Role.ASSISTANT : Role.USER, "y".repeat(2_000)),
+  );
+  const startMs = performance.now();
+  expect(String(render(chatml, messages)).length).toBeGreaterThan(8_000_000);
+  expect(performance.now() - startMs).toBeLessThan(5_000);
+});
+
+test("the size of a prompt counts all that is text", () => {
+  const sized = (over: object) => promptBytes(create(GenerateRequestSchema, { model: "m", ...over }));
+  expect(sized({ input: { case: "prompt", value: "é!" } })).toEqual({ bytes: 3, tokens: undefined });
+  expect(sized({ input: { case: "tokenIds", value: { ids: [1, 2] } } })).toEqual({ bytes: 0, tokens: 2 });
+  const messages = [
+    said(Role.USER, "12"),
+    { role: Role.ASSISTANT, reasoning: "123", toolCalls: [{ id: "c", name: "f", arguments: "{}" }] },
+  ];
+  expect(
+    sized({ input: { case: "conversation", value: { messages } }, tools: [{ name: "f", description: "d" }] }).bytes,
+  ).toBe(12 + 2 + 12 + 3 + 1 + 2 + 1);
+});
