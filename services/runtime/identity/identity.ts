@@ -8,7 +8,7 @@ import type { Clock } from "../clock.ts";
 import { fail, type WeirError } from "../errors/fail.ts";
 import { createBadCredentials } from "./bad-credentials.ts";
 import { judge } from "./conditions.ts";
-import { keyIdFrom } from "./key-format.ts";
+import { keyIdFrom, keyLength } from "./key-format.ts";
 import type { KeyName } from "./key-lookup.ts";
 import { createKeyring } from "./keyring.ts";
 import type { Known, Refused } from "./principal-cache.ts";
@@ -98,15 +98,17 @@ export function createIdentity(options: IdentityOptions): Identity & AsyncDispos
 
   return {
     authenticate(credential, callerAddress) {
-      const keyId = keyIdFrom(credential);
-      if (keyId === undefined) return refuseBad(callerAddress);
+      // Nothing of another length is a key, however long it is: it is not worth hashing.
+      if (credential.length !== keyLength) return refuseBad(callerAddress);
       const digest = hash("sha256", credential, "base64");
       const known = keyring.known(digest);
       if (known) {
         if (keyring.isCurrent(known)) return judged(known);
         if (keyring.isAway()) return degraded(known, undefined);
-        return lookUp({ digest, keyId }, credential, callerAddress);
+        return lookUp({ digest, keyId: known.principal.keyId }, credential, callerAddress);
       }
+      const keyId = keyIdFrom(credential);
+      if (keyId === undefined) return refuseBad(callerAddress);
       const refused = keyring.refused(digest);
       if (refused) return refuse(refused, callerAddress);
       const waitMs = bad.waitMs(callerAddress, clock.monotonicMs());

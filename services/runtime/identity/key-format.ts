@@ -12,7 +12,8 @@ export const keyIdLength = 12;
 export const keySecretLength = 30;
 /** 62^6 is the first power of 62 above 2^32. */
 const checksumLength = 6;
-const keyLength = prefix.length + keyIdLength + 1 + keySecretLength + checksumLength;
+/** Of a whole key, in characters. */
+export const keyLength = prefix.length + keyIdLength + 1 + keySecretLength + checksumLength;
 
 /** The digits of ids, secrets and checksums. */
 export const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
