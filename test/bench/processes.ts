@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { readFile, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
+import { openFolder } from "../fakes/open-folder.ts";
 
 /** A process under measurement or beside it. */
 export interface Measured extends AsyncDisposable {
@@ -43,7 +44,7 @@ export interface MeasuredWeir extends Measured {
 
 /** Starts the whole gateway in front of an engine. */
 export async function startWeir(engineUrl: string, core: Core): Promise<MeasuredWeir> {
-  const folder = await mkdtemp(join(tmpdir(), "weir-bench-"));
+  const folder = await openFolder("weir-bench-");
   const flags = ["--port", "0", "--admin-port", "0", "--data-dir", join(folder, "data"), "--engine", engineUrl];
   const [command, all] = onCore(core, [join(root, "services/main.ts"), ...flags]);
   const child = spawn(command, all, { stdio: ["ignore", "pipe", "ignore"] });

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { openFolder } from "./open-folder.ts";
 
 /** The gateway as a process of its own, started as a user does. */
 export interface WeirProcess extends AsyncDisposable {
@@ -36,7 +36,7 @@ const startMsMax = 60_000;
 
 /** Starts `services/main.ts` on free ports and waits until it says that it is ready. */
 export async function startWeirProcess(options: WeirProcessOptions = {}): Promise<WeirProcess> {
-  const folder = options.dataDir ?? join(await mkdtemp(join(tmpdir(), "weir-e2e-")), "data");
+  const folder = options.dataDir ?? join(await openFolder("weir-e2e-"), "data");
   const ports = (options.args ?? []).includes("--config") ? [] : ["--port", "0", "--admin-port", "0"];
   const args = [
     ...(options.nodeArgs ?? []),
