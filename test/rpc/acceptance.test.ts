@@ -1,18 +1,13 @@
-import { inspect } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { WeirError } from "../../services/runtime/errors/fail.ts";
 import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
 import type { CallOptions } from "../../services/runtime/mesh/context.ts";
 import { withStream } from "../../services/runtime/mesh/with-stream.ts";
+import { failureOf, indexesOf, known, nothingIsLeft, requestId, textOf } from "./calls.ts";
 import { eventually } from "./eventually.ts";
 import { type CountResponse, Ending, type PushResponse } from "./gen/acceptance/v1/probe_service_pb.ts";
-import { createHarness, type Harness, principal, transports } from "./harness.ts";
+import { createHarness, type Harness, transports } from "./harness.ts";
 import { secretText } from "./probe.ts";
-
-const requestId = "019aa7b0-0000-7000-8000-000000000001";
-const known = { principal: principal(), requestId } satisfies CallOptions;
 
 let harness: Harness;
 
@@ -28,31 +23,8 @@ function open(
   return harness.client[form]({ behaviour }, withCallOptions(options));
 }
 
-async function failureOf(work: Promise<unknown>): Promise<WeirError> {
-  try {
-    await work;
-  } catch (thrown) {
-    if (thrown instanceof WeirError) return thrown;
-    throw new Error("the error has no reason", { cause: thrown });
-  }
-  throw new Error("it did not fail");
-}
-
-async function indexesOf(messages: AsyncIterable<{ index: number }>): Promise<number[]> {
-  const indexes: number[] = [];
-  for await (const { index } of messages) indexes.push(index);
-  return indexes;
-}
-
 async function entered(): Promise<void> {
   await eventually("the handler runs", () => harness.probe.entered === 1);
-}
-
-/** Every call has left its handler, and nothing of it is left behind. */
-async function nothingIsLeft(): Promise<void> {
-  await eventually("handlers have ended", () => harness.probe.running === 0);
-  await eventually("timers are cleared", () => harness.clock.pendingTimers === 0);
-  await eventually("keys are let go", () => harness.identity.watched === 0);
 }
 
 describe.each(transports)("%s", (name) => {
@@ -60,21 +32,8 @@ describe.each(transports)("%s", (name) => {
     harness = await createHarness(name);
   });
   afterEach(async () => {
-    await nothingIsLeft();
+    await nothingIsLeft(harness);
     await harness[Symbol.asyncDispose]();
-  });
-
-  test("the handler sees principal, scope and request id", async () => {
-    const answer = await harness.client.ask({}, withCallOptions(known));
-    expect(answer).toMatchObject({ keyId: "key1", scopeId: "project1", requestId });
-    expect(harness.probe.context?.principal).toEqual(known.principal);
-    expect(harness.probe.context?.method.name).toBe("Ask");
-  });
-
-  test("the principal is nobody's to change", async () => {
-    await harness.client.ask({}, withCallOptions(known));
-    expect(() => harness.probe.context?.principal?.permissions.push("*")).toThrow(TypeError);
-    expect(known.principal.permissions).toEqual(["models.read"]);
   });
 
   test("headers go both ways, and credentials stop at the border", async () => {
@@ -175,6 +134,12 @@ describe.each(transports)("%s", (name) => {
       await eventually("the handler hears of it", () => harness.probe.context?.signal.aborted === true);
     });
 
+    test.each([0, -5])("a call with %i ms left does not start", async (timeoutMs) => {
+      const error = await failureOf(harness.client.ask({}, withCallOptions({ ...known, timeoutMs })));
+      expect(error.reason).toBe(ErrorReason.DEADLINE_EXCEEDED);
+      expect(harness.probe.entered).toBe(0);
+    });
+
     test("the caller's longer one is cut to the method's", async () => {
       const work = stall("ask", { ...known, timeoutMs: 3_600_000 });
       await entered();
@@ -246,62 +211,6 @@ describe.each(transports)("%s", (name) => {
     });
   });
 
-  describe("policy", () => {
-    test("a permission that the key lacks is denied", async () => {
-      const error = await failureOf(harness.client.change({}, withCallOptions(known)));
-      expect(error.reason).toBe(ErrorReason.PERMISSION_DENIED);
-      expect(error.facts).toEqual({ permission: "keys.write" });
-    });
-
-    test("a scope that the key does not reach is not found", async () => {
-      const error = await failureOf(harness.client.ask({ projectId: "another" }, withCallOptions(known)));
-      expect(error.reason).toBe(ErrorReason.NOT_FOUND);
-      const wide = principal({ permissions: ["keys.write"], reach: Reach.ORG });
-      const refused = await failureOf(harness.client.change({}, withCallOptions({ principal: wide })));
-      expect(refused.reason).toBe(ErrorReason.NOT_FOUND);
-      expect(harness.probe.entered).toBe(0);
-    });
-
-    test("a wider key names another project", async () => {
-      const wide = principal({ reach: Reach.INSTALLATION });
-      const answer = await harness.client.ask({ projectId: "another" }, withCallOptions({ principal: wide }));
-      expect(answer.scopeId).toBe("another");
-    });
-
-    test("nobody may call what declares no policy", async () => {
-      const almighty = { principal: principal({ permissions: ["*"], reach: Reach.INSTALLATION }) };
-      const one = await failureOf(harness.client.forget({}, withCallOptions(almighty)));
-      const many = await failureOf(drain(harness.client.forgetMany({}, withCallOptions(almighty))));
-      expect([one.reason, many.reason]).toEqual([ErrorReason.METHOD_UNDECLARED, ErrorReason.METHOD_UNDECLARED]);
-      expect(harness.probe.entered).toBe(0);
-    });
-
-    test("a call on nobody's behalf is refused, unless the method is for processes", async () => {
-      const error = await failureOf(harness.client.ask({}, withCallOptions({})));
-      expect(error.reason).toBe(ErrorReason.CREDENTIAL_MISSING);
-      expect(await harness.client.exchange({}, withCallOptions({}))).toMatchObject({ keyId: "" });
-    });
-
-    test("a request is held against its contract, and all its problems told", async () => {
-      const name = "longer than sixteen";
-      const error = await failureOf(
-        harness.client.ask({ name, items: ["1", "2", "3", "4", "5"] }, withCallOptions(known)),
-      );
-      expect(error.reason).toBe(ErrorReason.INVALID_ARGUMENT);
-      expect(error.facts).toMatchObject({ param: "name", code: "string_above_max_length" });
-      expect(error.facts["problem"]).toContain("`items`");
-      expect(error.message).not.toContain(name);
-      expect((await failureOf(indexesOf(open("push", { count: -1 })))).facts["param"]).toBe("behaviour.count");
-      expect(harness.probe.entered).toBe(0);
-    });
-
-    test("a request that the installation built is not held against it", async () => {
-      const trusted = { ...known, trusted: true };
-      const answer = await harness.client.ask({ name: "longer than sixteen" }, withCallOptions(trusted));
-      expect(answer.keyId).toBe("key1");
-    });
-  });
-
   describe("streams", () => {
     test.each(streams)("many messages of %s arrive in order and whole", async (form) => {
       let next = 0;
@@ -333,32 +242,6 @@ describe.each(transports)("%s", (name) => {
       expect(await indexesOf(open(form, {}))).toEqual([]);
     });
   });
-
-  test("calls are counted by method and code", async () => {
-    await harness.client.ask({}, withCallOptions(known));
-    await failureOf(harness.client.change({}, withCallOptions(known)));
-    await failureOf(indexesOf(open("push", { ending: Ending.FAIL })));
-    const text = await harness.metrics.text();
-    expect(text).toContain('weir_rpc_total{method="acceptance.v1.ProbeService/Ask",code="ok"} 1');
-    expect(text).toContain('weir_rpc_total{method="acceptance.v1.ProbeService/Change",code="permission_denied"} 1');
-    expect(text).toContain('weir_rpc_total{method="acceptance.v1.ProbeService/Push",code="unavailable"} 1');
-  });
-
-  test("an audited call leaves one line, without what was said", async () => {
-    await harness.client.ask({ name: "unspoken" }, withCallOptions(known));
-    const lines = harness.lines.filter(({ message }) => message === "audit");
-    expect(lines).toMatchObject([
-      {
-        method: "acceptance.v1.ProbeService/Ask",
-        key_id: "key1",
-        project_id: "project1",
-        scope: { kind: "PROJECT", id: "project1" },
-        request_id: requestId,
-        outcome: "OK",
-      },
-    ]);
-    expect(JSON.stringify(lines)).not.toContain("unspoken");
-  });
 });
 
 function stall(form: "ask" | (typeof streams)[number], options: CallOptions = known): Promise<unknown> {
@@ -370,10 +253,6 @@ function stall(form: "ask" | (typeof streams)[number], options: CallOptions = kn
   // It is awaited later, when it may have failed already.
   work.catch(() => undefined);
   return work;
-}
-
-async function drain(messages: AsyncIterable<unknown>): Promise<void> {
-  for await (const _ of messages);
 }
 
 /** The handler was told, and has ended. */
@@ -393,8 +272,4 @@ async function settled(read: () => number): Promise<number> {
     return performance.now() - quietSinceMs > 250;
   });
   return last;
-}
-
-function textOf(error: Error): string {
-  return inspect(error, { depth: 4 });
 }

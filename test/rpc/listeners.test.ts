@@ -6,6 +6,7 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { weirErrorFrom } from "../../services/runtime/errors/fail.ts";
 import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
 import { withMeshHeaders } from "../../services/runtime/mesh/mesh-transport.ts";
+import { createPeerTransport } from "../../services/runtime/mesh/peer.ts";
 import { createHarness, type Harness, meshToken, principal } from "./harness.ts";
 import { ProbeService } from "./gen/acceptance/v1/probe_service_pb.ts";
 
@@ -86,4 +87,31 @@ test("a request over the limit is refused while it is read", async () => {
 
 test("a caller without a key is refused before its request is read", async () => {
   expect(await reasonOf(client().ask({ items: ["x".repeat(2 * 1024 * 1024)] }))).toBe("CREDENTIAL_MISSING");
+});
+
+test("a peer that is away is told as the service that is", async () => {
+  const gone = await createHarness("direct");
+  const { meshUrl } = gone;
+  await gone[Symbol.asyncDispose]();
+  using peer = createPeerTransport({ baseUrl: meshUrl, token: meshToken });
+  const error = await createClient(ProbeService, peer)
+    .exchange({})
+    .catch((thrown: unknown) => weirErrorFrom(thrown));
+  expect(error).toMatchObject({
+    reason: ErrorReason.SERVICE_UNAVAILABLE,
+    facts: { service: "acceptance.v1.ProbeService" },
+    retryAfterMs: 1_000,
+  });
+});
+
+test("a deadline with a fraction reaches a peer", async () => {
+  using peer = createPeerTransport({ baseUrl: harness.meshUrl, token: meshToken });
+  expect(await reasonOf(createClient(ProbeService, peer).exchange({}, { timeoutMs: 5_000.25 }))).toBe("OK");
+});
+
+test("more calls at once than a session takes are answered all the same", async () => {
+  using peer = createPeerTransport({ baseUrl: harness.meshUrl, token: meshToken });
+  const client = createClient(ProbeService, peer);
+  const answers = await Promise.all(Array.from({ length: 500 }, () => client.exchange({})));
+  expect(answers).toHaveLength(500);
 });

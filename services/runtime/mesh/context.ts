@@ -33,7 +33,7 @@ export interface CallContext {
 export interface CallOptions {
   /** On whose behalf. */
   readonly principal?: Principal;
-  /** Gives up after this long, in milliseconds; the method's own deadline if it is shorter. */
+  /** Gives up after this long, in milliseconds, at once if nothing is left; the method's own deadline if it is shorter. */
   readonly timeoutMs?: number;
   /** Gives up when it aborts. */
   readonly signal?: AbortSignal;
