@@ -13,16 +13,18 @@ export function maskedFields<F extends string>(mask: FieldMask | undefined, know
   const fields = new Set<F>();
   for (const path of mask?.paths ?? []) {
     const field = known.find((name) => name === path);
-    if (field === undefined) throw invalid("update_mask", `names \`${path}\`; it may name ${known.join(", ")}`);
+    if (field === undefined)
+      throw invalid("update_mask", `\`${path}\` is no field that can be changed; those are ${known.join(", ")}`);
     fields.add(field);
   }
-  if (fields.size === 0) throw invalid("update_mask", `names no field; it may name ${known.join(", ")}`);
+  if (fields.size === 0)
+    throw invalid("update_mask", `it names no field; those that can be changed are ${known.join(", ")}`);
   return fields;
 }
 
 /** Throws INVALID_ARGUMENT for text that cannot be kept. */
 export function checkText(param: string, text: string): void {
-  if (text.includes("\0")) throw invalid(param, "contains the character U+0000", "invalid_character");
+  if (text.includes("\0")) throw invalid(param, "it contains the character U+0000", "invalid_character");
 }
 
 /**

@@ -114,7 +114,7 @@ function newSpec(request: CreateKeyRequest, grantor: Grantor): KeySpec {
 /** The key with the masked fields of the request. */
 function changed(current: StoredKey, request: UpdateKeyRequest, fields: ReadonlySet<UpdatableField>): KeySpec {
   if (fields.has("models") && !request.models) {
-    throw invalid("models", "is named by update_mask and not set", "missing_required_parameter");
+    throw invalid("models", "update_mask names it, and it is not set", "missing_required_parameter");
   }
   return {
     name: fields.has("name") ? request.name : current.name,
@@ -128,15 +128,15 @@ function changed(current: StoredKey, request: UpdateKeyRequest, fields: Readonly
 
 /** What the contract's own rules can't say. */
 function checkSpec(spec: KeySpec, known: ReadonlySet<string> | undefined): void {
-  if (spec.name === "") throw invalid("name", "is empty", "string_below_min_length");
+  if (spec.name === "") throw invalid("name", "it is empty", "string_below_min_length");
   checkText("name", spec.name);
   for (const [label, value] of Object.entries(spec.labels)) checkText("labels", label + value);
   if (spec.startMs !== undefined && spec.expireMs !== undefined && spec.startMs >= spec.expireMs) {
-    throw invalid("expire_time", "is not after start_time");
+    throw invalid("expire_time", "it is not after start_time");
   }
   const unknown = known && spec.permissions.findIndex((permission) => !known.has(permission));
   if (unknown !== undefined && unknown >= 0) {
-    throw invalid(`permissions[${unknown}]`, "is no permission that any method asks for");
+    throw invalid(`permissions[${unknown}]`, "no method asks for this permission");
   }
 }
 
@@ -170,6 +170,6 @@ const revisionShape = /^\d{1,18}$/;
 function revisionFrom(token: string): bigint | undefined {
   const text = keyFromToken(token);
   if (text === "") return undefined;
-  if (!revisionShape.test(text)) throw invalid("page_token", "is no next_page_token of this list");
+  if (!revisionShape.test(text)) throw invalid("page_token", "it is no next_page_token of this list");
   return BigInt(text);
 }
