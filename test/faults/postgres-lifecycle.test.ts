@@ -254,6 +254,7 @@ describe("who may be where", () => {
     expect(second.ready.folder).toBe(first.ready.folder);
     expect(await notes(second.ready.url)).toEqual(kept);
     expect((await stat(home)).mode & 0o777).toBe(0o700);
+    expect(await readFile(join(first.ready.folder, "data-folder"), "utf8")).toBe(`${dataDir}\n`);
 
     // A copy of the data folder names the same database.
     await cp(dataDir, join(root, "copied-data"), { recursive: true });

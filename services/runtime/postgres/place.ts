@@ -84,6 +84,8 @@ async function elsewhere(account: Account, { dataDir, sharedRoot, log }: PlaceOp
       `PostgreSQL's user (id ${account.uid}) may enter neither ${dataDir.path} nor ${sharedRoot}; name a --data-dir that it may enter, such as /srv/weir`,
     );
   }
+  // Both ways: who removes a data folder can find, and remove, what belonged to it.
+  await writeDurably(join(folder, "data-folder"), `${dataDir.path}\n`, 0o600);
   await writeDurably(join(dataDir.path, noteName), `${folder}\n`, 0o600);
   log.info({ folder }, "PostgreSQL's user may not enter the data folder: the database is kept elsewhere");
   return folder;
