@@ -1,8 +1,11 @@
 import type { Kysely } from "kysely";
 import { sql } from "kysely";
+import type { Migration } from "kysely/migration";
 
 /** Organisations, projects, keys, and the one row that orders all writes. */
-export async function up(db: Kysely<unknown>): Promise<void> {
+export const keysAndTenants: Migration = { up };
+
+async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
     create table auth.state (
       id smallint primary key check (id = 1),

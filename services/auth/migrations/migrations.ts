@@ -1,5 +1,5 @@
 import type { Migration } from "kysely/migration";
-import * as keysAndTenants from "./001-keys-and-tenants.ts";
+import { keysAndTenants } from "./001-keys-and-tenants.ts";
 
 /** The steps from nothing to today's schema `auth`, in order. */
 export const migrations: Readonly<Record<string, Migration>> = {
