@@ -6,8 +6,10 @@ import { fail } from "../../services/runtime/errors/fail.ts";
 import { type EdgeServer, keys, startEdge } from "../fakes/edge-server.ts";
 import { rawHttp } from "../fakes/raw-http.ts";
 import { obliging } from "../fakes/scripted-model.ts";
-import { chatRows, keyRows } from "./chat-rows.ts";
+import { chatRows } from "./chat-rows.ts";
+import { completionRows } from "./completion-rows.ts";
 import { expectAlive, expectRefused, type Row, send } from "./edge-row.ts";
+import { keyRows } from "./key-rows.ts";
 
 let edge: EdgeServer;
 beforeAll(async () => {
@@ -122,11 +124,12 @@ const httpRows: readonly Row[] = [
 ];
 
 test.each(chatRows)("$name", (row) => expectRefused(edge, row));
+test.each(completionRows)("$name", (row) => expectRefused(edge, row));
 test.each(keyRows)("$name", (row) => expectRefused(edge, row));
 test.each(httpRows)("$name", (row) => expectRefused(edge, row));
 
 test("names of rows are their own", () => {
-  const names = [...chatRows, ...keyRows, ...httpRows].map(({ name, path }) => `${path} ${name}`);
+  const names = [...chatRows, ...completionRows, ...keyRows, ...httpRows].map(({ name, path }) => `${path} ${name}`);
   expect(new Set(names).size).toBe(names.length);
 });
 

@@ -1,19 +1,15 @@
-import type { Row } from "./edge-row.ts";
+import { type Case, type Row, rowFrom } from "./edge-row.ts";
 
-/** Chat and completion requests that are refused before any engine is asked, each with what it gets. */
+/** Chat requests that are refused before any engine is asked, each with what it gets. */
 
 const user = { role: "user", content: "hi" };
 const least = { model: "weir-sim", messages: [user] };
 const chat = (members: object) => ({ ...least, ...members });
 const said = (...messages: unknown[]) => ({ model: "weir-sim", messages });
-const completion = (members: object) => ({ model: "weir-sim", prompt: "p", ...members });
 const fn = (name: unknown, more: object = {}) => ({ type: "function", function: { name, ...more } });
 const call = (id: string) => ({ id, type: "function", function: { name: "f", arguments: "{}" } });
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const picture = (url: unknown) => said({ role: "user", content: [{ type: "image_url", image_url: { url } }] });
-
-/** A name, a body, and code and param of the 400 that it gets. */
-type Case = readonly [name: string, body: object, code: string, param: string | null];
 
 const chatCases: readonly Case[] = [
   ["C1 no model", { messages: [user] }, "missing_required_parameter", "model"],
@@ -317,35 +313,8 @@ const chatCases: readonly Case[] = [
   ],
 ];
 
-const completionCases: readonly Case[] = [
-  ["no prompt", { model: "weir-sim" }, "missing_required_parameter", "prompt"],
-  ["prompt null", completion({ prompt: null }), "missing_required_parameter", "prompt"],
-  ["prompt a number", completion({ prompt: 1 }), "invalid_type", "prompt"],
-  ['C36 prompt ""', completion({ prompt: "" }), "string_below_min_length", "prompt"],
-  ['C36 prompt ["a", ""]', completion({ prompt: ["a", ""] }), "string_below_min_length", "prompt[1]"],
-  ["C36 prompt []", completion({ prompt: [] }), "array_below_min_length", "prompt"],
-  ["C36 2,049 prompts", completion({ prompt: range(2_049).map(() => "p") }), "array_above_max_length", "prompt"],
-  ["C36 texts and ids mixed", completion({ prompt: ["a", [1]] }), "invalid_type", "prompt[1]"],
-  ["C36 ids and texts mixed", completion({ prompt: [1, "a"] }), "invalid_type", "prompt"],
-  ["C35 a token id of -1", completion({ prompt: [-1] }), "invalid_token_id", "prompt"],
-  ["C35 a token id of 1.5", completion({ prompt: [[1, 1.5]] }), "invalid_token_id", "prompt[0]"],
-  ["C35 a token id of 2^31", completion({ prompt: [2 ** 31] }), "invalid_token_id", "prompt"],
-  ["C11 best_of below n", completion({ best_of: 1, n: 2 }), "invalid_value", "best_of"],
-  ["C11 best_of 1e6", completion({ best_of: 1e6 }), "integer_above_max_value", "best_of"],
-  ["C11 best_of of a stream", completion({ best_of: 2, stream: true }), "invalid_value", "best_of"],
-  ["C19 logprobs 6", completion({ logprobs: 6 }), "integer_above_max_value", "logprobs"],
-  ["C8 max_tokens 0", completion({ max_tokens: 0 }), "integer_below_min_value", "max_tokens"],
-  ["C37 echo yes", completion({ echo: "yes" }), "invalid_type", "echo"],
-  ["C37 suffix 1", completion({ suffix: 1 }), "invalid_type", "suffix"],
-];
-
-const rowFrom =
-  (path: string) =>
-  ([name, body, code, param]: Case): Row => ({ name, body, path, status: 400, code, param });
-
 export const chatRows: readonly Row[] = [
   ...chatCases.map(rowFrom("/v1/chat/completions")),
-  ...completionCases.map(rowFrom("/v1/completions")),
   {
     name: "C20 seed -2^63-1",
     body: '{"model":"weir-sim","messages":[{"role":"user","content":"x"}],"seed":-9223372036854775809}',
@@ -378,56 +347,3 @@ export const chatRows: readonly Row[] = [
     }),
   ),
 ];
-
-/** Keys that are none, or that may not be where they are. */
-export const keyRows: readonly Row[] = [
-  { name: "A1 no key", key: null, status: 401, code: "missing_api_key" },
-  { name: "A1 Basic", key: null, headers: { authorization: "Basic eDp5" }, status: 401, code: "missing_api_key" },
-  { name: "A1 Bearer alone", key: null, headers: { authorization: "Bearer" }, status: 401, code: "missing_api_key" },
-  { name: "A1 Bearer a b", key: "a b", status: 401, code: "invalid_api_key" },
-  { name: "A1 an unknown key", key: "sk-unknown", status: 401, code: "invalid_api_key" },
-  { name: "A4 a revoked key", key: "weir_revoked", status: 401, code: "key_revoked" },
-  { name: "A4 an expired key", key: "weir_expired", status: 401, code: "key_expired" },
-  {
-    name: "a key that cannot be checked",
-    key: "weir_unchecked",
-    status: 503,
-    type: "server_error",
-    code: "auth_unavailable",
-  },
-  {
-    name: "A7 a key in the query",
-    key: null,
-    path: "/v1/chat/completions?api_key=weir_good",
-    status: 401,
-    code: "missing_api_key",
-  },
-  {
-    name: "A7 a key in a cookie",
-    key: null,
-    headers: { cookie: "api_key=weir_good" },
-    status: 401,
-    code: "missing_api_key",
-  },
-  {
-    name: "A7 an unknown x-api-key",
-    key: null,
-    headers: { "x-api-key": "sk-unknown" },
-    status: 401,
-    code: "invalid_api_key",
-  },
-  {
-    name: "A7 an unknown api-key",
-    key: null,
-    headers: { "api-key": "sk-unknown" },
-    status: 401,
-    code: "invalid_api_key",
-  },
-  {
-    name: "A7 a good key, and one in the query",
-    path: "/v1/chat/completions?key=weir_good",
-    status: 400,
-    code: "ambiguous_auth",
-  },
-  { name: "A7 two keys", headers: { "x-api-key": "weir_good" }, status: 400, code: "ambiguous_auth" },
-].map((row) => ({ body: least, ...row }));

@@ -17,6 +17,14 @@ export interface Row {
   readonly param?: string | null;
 }
 
+/** A name, a body, and code and param of the 400 that it gets. */
+export type Case = readonly [name: string, body: object, code: string, param: string | null];
+
+/** The row of a case at an endpoint. */
+export const rowFrom =
+  (path: string) =>
+  ([name, body, code, param]: Case): Row => ({ name, body, path, status: 400, code, param });
+
 const requestIdForm = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 export function send(url: string, row: Pick<Row, "body" | "path" | "method" | "headers" | "key">): Promise<Response> {

@@ -247,7 +247,7 @@ test.each(
   });
   const reader = new RawReader({ ...chat, stream });
   await until(() => expect(edge.calls).toHaveLength(1));
-  if (stream && events.length > 0) await until(() => expect(reader.text).not.toBe(""));
+  await until(() => expect(reader.text !== "").toBe(stream && events.length > 0));
   const leftMs = performance.now();
   if (how === "reset") reader.socket.resetAndDestroy();
   else reader.socket.destroy();
