@@ -5,11 +5,14 @@ export interface Started {
   /** Undefined for a process without an edge. */
   readonly apiUrl: string | undefined;
   readonly adminUrl: string;
+  /** Where other processes of the installation reach this one; undefined where all roles run in one. */
+  readonly meshUrl: string | undefined;
   /** The file with the first admin key, where this process made or found one. */
   readonly adminKeyFile: string | undefined;
   /** The key itself, on the start that made it only. */
   readonly adminKey: string | undefined;
-  readonly models: readonly string[];
+  /** Undefined for a process that serves none. */
+  readonly models: readonly string[] | undefined;
   readonly demo: boolean;
 }
 
@@ -25,10 +28,11 @@ export function banner(started: Started): string {
     );
   if (started.apiUrl !== undefined) lines.push(`API        ${started.apiUrl}/v1`);
   lines.push(`Admin      ${started.adminUrl}/readyz, /metrics`);
+  if (started.meshUrl !== undefined) lines.push(`Mesh       ${started.meshUrl}`);
   if (started.adminKey !== undefined)
     lines.push(`Admin key  ${started.adminKey}   (shown this once; kept in ${started.adminKeyFile ?? "?"})`);
   else if (started.adminKeyFile !== undefined) lines.push(`Admin key  in ${started.adminKeyFile}`);
-  if (started.apiUrl !== undefined) {
+  if (started.apiUrl !== undefined && started.models !== undefined) {
     lines.push(`Models     ${modelsLine(started.models)}`);
     const model = started.models[0];
     if (model !== undefined && started.adminKeyFile !== undefined)

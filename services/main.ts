@@ -54,8 +54,8 @@ async function main(): Promise<void> {
   const { settings } = demo;
   const weir = await startWeir({ settings, clock: systemClock, log });
   try {
-    const { api, admin, assembled } = weir;
-    const models = settings.roles.has("edge") ? await modelIds(assembled, systemClock) : [];
+    const { api, admin, mesh, assembled } = weir;
+    const models = settings.roles.has("edge") ? await modelIds(assembled, systemClock) : undefined;
     const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
     process.stdout.write(
       banner({
@@ -63,6 +63,7 @@ async function main(): Promise<void> {
         readyMs: performance.now() - started,
         apiUrl: api && `http://${api.host}:${api.port}`,
         adminUrl: `http://${admin.host}:${admin.port}`,
+        meshUrl: mesh && `http://${mesh.host}:${mesh.port}`,
         adminKeyFile: assembled.adminKey?.file,
         adminKey: assembled.adminKey?.key,
         models,

@@ -15,7 +15,7 @@ import type { InstallationStore } from "./store.ts";
 import { type AuthTables, postgresAuthStore } from "./store-postgres.ts";
 
 /** Organisations, projects and keys, and who a key is. The only role that reads the pepper. */
-export const authRole: Role = {
+export const role: Role = {
   name: "auth",
   async start(runtime) {
     const { settings, services, clock, log } = runtime;

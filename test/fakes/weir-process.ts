@@ -8,7 +8,9 @@ export interface WeirProcess extends AsyncDisposable {
   /** http://127.0.0.1:PORT, without /v1. */
   readonly url: string;
   readonly adminUrl: string;
-  /** The first admin key. */
+  /** Where other processes of the installation reach it; empty where all roles run in one. */
+  readonly meshUrl: string;
+  /** The first admin key; empty for a process without the auth role. */
   readonly key: string;
   readonly dataDir: string;
   readonly pid: number;
@@ -61,7 +63,11 @@ export async function startWeirProcess(options: WeirProcessOptions = {}): Promis
   const banner = await readBanner(child, exited, () => errors);
   const url = /^API +(\S+)\/v1$/m.exec(banner)?.[1] ?? "";
   const adminUrl = /^Admin +(\S+)\/readyz/m.exec(banner)?.[1] ?? "";
-  const key = (await readFile(join(folder, "admin.key"), "utf8")).trim();
+  // A process without the auth role has no key of its own.
+  const key = await readFile(join(folder, "admin.key"), "utf8").then(
+    (text) => text.trim(),
+    () => "",
+  );
   return {
     url,
     adminUrl,
@@ -71,6 +77,7 @@ export async function startWeirProcess(options: WeirProcessOptions = {}): Promis
     banner,
     readyMs: performance.now() - started,
     log: () => errors,
+    meshUrl: /^Mesh +(\S+)/m.exec(banner)?.[1] ?? "",
     kill: (signal) => void child.kill(signal),
     exited,
     async [Symbol.asyncDispose]() {
@@ -90,8 +97,8 @@ function readBanner(child: ChildProcess, exited: Promise<number | string>, error
     }, startMsMax);
     child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
       text += chunk;
-      // The models come last of what every start prints.
-      if (!/^Models .*\n/m.test(text)) return;
+      // The lines are written at once.
+      if (!/^Admin .*\n/m.test(text)) return;
       clearTimeout(timer);
       settle(text);
     });

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { KeyService } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
 import { type Principal, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ConfigSchema } from "../../gen/ts/weir/config/v1/config_pb.ts";
-import { authRole } from "../../services/auth/role.ts";
+import { role as authRole } from "../../services/auth/role.ts";
 import { type Assembled, assemble } from "../../services/runtime/assemble.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { resolveSettings } from "../../services/runtime/config/resolve.ts";

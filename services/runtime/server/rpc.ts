@@ -38,6 +38,8 @@ export function rpcHandler(
   return connectNodeAdapter({
     routes,
     readMaxBytes,
+    // A member that a contract does not have is a mistake, or an attempt: nobody is left to believe that it took effect.
+    jsonOptions: { ignoreUnknownFields: false },
     fallback: notFound,
     contextValues: (request) => {
       const forwarded = request.headers["x-forwarded-for"];

@@ -1,0 +1,84 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fromJson } from "@bufbuild/protobuf";
+import OpenAI from "openai";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CreateKeyResponseSchema } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
+import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
+import { openFolder } from "../fakes/open-folder.ts";
+import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
+import { startWeirProcess, type WeirProcess } from "../fakes/weir-process.ts";
+
+let database: TestDatabase;
+let simulator: SimulatorProcess;
+let control: WeirProcess;
+let data: WeirProcess;
+
+beforeAll(async () => {
+  const folder = await openFolder("weir-two-");
+  database = await createTestDatabase();
+  simulator = await startSimulatorProcess(["--model", "weir-sim"]);
+  const start = async (name: string, yaml: string) => {
+    const file = join(folder, `${name}.yaml`);
+    const listen = "listen: { port: 0, admin_port: 0, mesh_port: 0 }";
+    const token = "mesh: { token_file: mesh.token";
+    await writeFile(file, `${listen}\n${yaml.replace("MESH", token)}`);
+    return startWeirProcess({ args: ["--config", file], dataDir: join(folder, name) });
+  };
+  const pools = `pools: [{ id: sim, replicas: [{ url: "${simulator.httpUrl}" }] }]\nmodels: [{ id: weir-sim, pool: sim }]`;
+  control = await start("control", `roles: [catalog, auth]\nMESH }\npostgres: { url: "${database.url}" }\n${pools}\n`);
+  const peers = `peers: { auth: "${control.meshUrl}", catalog: "${control.meshUrl}" }`;
+  data = await start("data", `roles: [edge, router]\nMESH, ${peers} }\n`);
+}, 120_000);
+
+afterAll(async () => {
+  await data?.[Symbol.asyncDispose]();
+  await control?.[Symbol.asyncDispose]();
+  await simulator?.stop();
+  await database?.[Symbol.asyncDispose]();
+});
+
+const createKey = async (): Promise<{ readonly id: string; readonly secret: string }> => {
+  const response = await fetch(`${control.url}/weir.auth.v1.KeyService/CreateKey`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${control.key}`, "content-type": "application/json" },
+    body: JSON.stringify({ requestId: crypto.randomUUID(), name: "team" }),
+  });
+  const made = fromJson(CreateKeyResponseSchema, JSON.parse(await response.text()));
+  return { id: made.key?.id ?? "", secret: made.secret };
+};
+
+const chat = (apiKey: string) =>
+  new OpenAI({ baseURL: `${data.url}/v1`, apiKey, maxRetries: 0 }).chat.completions.create({
+    model: "weir-sim",
+    messages: [{ role: "user", content: "Hello!" }],
+    max_tokens: 4,
+  });
+
+describe("a data plane and a control plane in two processes", () => {
+  it("serve a key that was made at the other one, and refuse it within 2 s of its revocation", async () => {
+    const { id, secret } = await createKey();
+    expect((await chat(secret)).choices[0]?.finish_reason).toBe("length");
+    await fetch(`${control.url}/weir.auth.v1.KeyService/RevokeKey`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${control.key}`, "content-type": "application/json" },
+      body: JSON.stringify({ keyId: id }),
+    });
+    const refusal = () =>
+      chat(secret).then(
+        () => "",
+        (error) => error.code,
+      );
+    await expect.poll(refusal, { timeout: 2_000, interval: 50 }).toBe("key_revoked");
+  });
+
+  it("go on with known keys while the control plane is gone, and tell unknown ones to come again", async () => {
+    const known = await createKey();
+    const unknown = await createKey();
+    expect((await chat(known.secret)).object).toBe("chat.completion");
+    control.kill("SIGKILL");
+    await control.exited;
+    expect((await chat(known.secret)).object).toBe("chat.completion");
+    await expect(chat(unknown.secret)).rejects.toMatchObject({ status: 503, code: "auth_unavailable" });
+  });
+});
