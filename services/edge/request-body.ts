@@ -1,6 +1,6 @@
 import { brotliDecompress, gunzip, inflate } from "node:zlib";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail } from "../runtime/errors/fail.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { HttpSettings } from "../runtime/config/settings.ts";
 import type { Exchange } from "./exchange.ts";
 import { type JsonObject, parseJsonObject } from "./json/parse.ts";
@@ -45,8 +45,9 @@ function isJson(contentType: string | undefined): boolean {
 /** A longer body is refused as soon as that is known, from its stated length or while it comes. */
 function readBytes(exchange: Exchange, http: HttpSettings, next: (bytes: Buffer) => void): void {
   const { request } = exchange;
-  const tooLarge = fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(http.bodyBytesMax) });
-  if (Number(headerOf(request, "content-length") ?? 0) > http.bodyBytesMax) return exchange.fail(tooLarge);
+  // Made when it is needed: an error costs more than reading a short body.
+  const tooLarge = () => fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(http.bodyBytesMax) });
+  if (Number(headerOf(request, "content-length") ?? 0) > http.bodyBytesMax) return exchange.fail(tooLarge());
   const chunks: Buffer[] = [];
   let size = 0;
   // HTTP/1 requests are timed by the server.
@@ -61,12 +62,16 @@ function readBytes(exchange: Exchange, http: HttpSettings, next: (bytes: Buffer)
   };
   const onData = (chunk: Buffer) => {
     size += chunk.length;
-    if (size > http.bodyBytesMax) stop(() => exchange.fail(tooLarge));
+    if (size > http.bodyBytesMax) stop(() => exchange.fail(tooLarge()));
     else chunks.push(chunk);
   };
   const onEnd = () => stop(() => next(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
   const onClose = () => stop(() => undefined);
   request.on("data", onData).on("end", onEnd).on("close", onClose);
+}
+
+function tooLarge(bytesMax: number): WeirError {
+  return fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(bytesMax) });
 }
 
 type Inflate = (bytes: Buffer, exchange: Exchange, bytesMax: number, next: (plain: Buffer) => void) => void;
@@ -86,7 +91,7 @@ function inflateBy(unpack: Unpack): Inflate {
   return (bytes, exchange, bytesMax, next) => {
     unpack(bytes, { maxOutputLength: bytesMax }, (error, plain) => {
       if (error === null) next(plain);
-      else if (isTooLarge(error)) exchange.fail(fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(bytesMax) }));
+      else if (isTooLarge(error)) exchange.fail(tooLarge(bytesMax));
       else exchange.refuse(unsupportedEncoding);
     });
   };
