@@ -73,7 +73,8 @@ async function* responses(stream: AsyncIterable<ModelStreamInferResponse>, cance
   }
 }
 
-function inferRequest(model: string, inputs: TensorValues, options: StreamOptions) {
+/** A request as {@link createTritonClient} sends it. */
+export function inferRequest(model: string, inputs: TensorValues, options: StreamOptions) {
   return create(ModelInferRequestSchema, {
     modelName: model,
     id: options.requestId ?? "",
