@@ -27,6 +27,9 @@ export interface EngineCommand {
   stopTimeoutMs: number;
 }
 
+/** How long the output of an engine that ended may still come. */
+const outputGraceMs = 500;
+
 export function startEngineProcess(options: EngineCommand): EngineProcess {
   // The kernel stops the engine when the thread that started it ends, so that a killed test run leaves none behind.
   const args = ["--pdeathsig", "TERM", options.command, ...options.args];
@@ -38,6 +41,10 @@ export function startEngineProcess(options: EngineCommand): EngineProcess {
 
   const ended = new Promise<number | string>((resolve) => {
     child.on("error", (error) => resolve(error.message));
+    child.on("exit", () => {
+      // Processes that a killed engine leaves behind hold its pipes open; whoever cleans them up waits for this end.
+      setTimeout(() => [child.stdout, child.stderr].map((pipe) => pipe.destroy()), outputGraceMs);
+    });
     child.on("close", (code, signal) => log.end(() => resolve(code ?? signal ?? "ended")));
   });
   const line = firstLineOf(child, ended);

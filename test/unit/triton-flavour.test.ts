@@ -1,0 +1,214 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { describe, expect, test } from "vitest";
+import { ModelMetadataResponseSchema } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
+import { ModelConfigSchema } from "../../gen/ts/engine/triton/model_config_pb.ts";
+import { Feature, ReplicaModelSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import {
+  coreCandidates,
+  featuresOf,
+  flavourOf,
+  interfaceOf,
+  takesStop,
+  type TritonInterface,
+} from "../../services/drivers/triton/flavour.ts";
+import type { InferRequest } from "../../services/drivers/triton/inputs.ts";
+import { tensorrtRequest } from "../../services/drivers/triton/request-tensorrt.ts";
+import { vllmRequest } from "../../services/drivers/triton/request-vllm.ts";
+import { attemptAt } from "../wire/attempts.ts";
+
+const tensor = (name: string, datatype = "BYTES") => ({ name, datatype, shape: [-1n, -1n] });
+const metadata = (inputs: string[], outputs = ["text_output"]) =>
+  create(ModelMetadataResponseSchema, {
+    inputs: inputs.map((name) => tensor(name)),
+    outputs: outputs.map((name) => tensor(name)),
+  });
+const config = (init: MessageInitShape<typeof ModelConfigSchema> = {}) => create(ModelConfigSchema, init);
+const ensembleConfig = config({
+  schedulingChoice: {
+    case: "ensembleScheduling",
+    value: {
+      step: [
+        { modelName: "pre", inputMap: { QUERY: "text_input" } },
+        { modelName: "core", inputMap: { input_ids: "_ids" } },
+      ],
+    },
+  },
+});
+
+describe("a model's flavour is found by its inputs", () => {
+  test.each([
+    ["the ensemble", metadata(["text_input", "max_tokens", "stream"]), ensembleConfig, "ensemble"],
+    ["BLS", metadata(["text_input", "max_tokens", "stream"]), config(), "bls"],
+    ["the vLLM backend", metadata(["text_input", "stream", "sampling_parameters"]), config(), "vllm"],
+    ["the core", metadata(["input_ids", "input_lengths", "request_output_len"], ["output_ids"]), config(), undefined],
+    ["preprocessing", metadata(["QUERY", "REQUEST_OUTPUT_LEN"], ["INPUT_ID"]), config(), undefined],
+    ["the LLM API", metadata(["text_input", "streaming", "sampling_param_max_tokens"]), config(), undefined],
+    ["an embedding model", metadata(["text_input", "max_tokens"], ["embedding"]), config(), undefined],
+  ])("%s", (_, described, configured, flavour) => {
+    expect(flavourOf(described, configured)).toBe(flavour);
+  });
+
+  test.each([
+    ["true", "cumulative"],
+    ["True", "cumulative"],
+    ["false", "delta"],
+    ["${accumulate_tokens}", "unknown"],
+    [undefined, "unknown"],
+  ])("BLS with accumulate_tokens %s sends %s texts", (value, mode) => {
+    const parameters = value === undefined ? {} : { accumulate_tokens: { stringValue: value } };
+    expect(interfaceOf(metadata(["text_input", "max_tokens"]), config({ parameters }), "")?.textMode).toBe(mode);
+  });
+
+  test("the step that can be told to stop is one that takes token ids", () => {
+    expect(coreCandidates(ensembleConfig)).toEqual(["core"]);
+    expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len", "stop"]))).toBe(true);
+    expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len"]))).toBe(false);
+  });
+
+  test("an ensemble that cannot be stopped says so", () => {
+    const described = metadata(["text_input", "max_tokens"]);
+    const features = (stopModel: string) => {
+      const model = interfaceOf(described, ensembleConfig, stopModel);
+      return model ? featuresOf(model) : [];
+    };
+    expect(features("core")).toContain(Feature.CANCEL);
+    expect(features("")).not.toContain(Feature.CANCEL);
+  });
+});
+
+const trtInputs = {
+  text_input: "BYTES",
+  max_tokens: "INT32",
+  stream: "BOOL",
+  temperature: "FP32",
+  top_p: "FP32",
+  seed: "UINT64",
+  stop_words: "BYTES",
+};
+const trt = (inputs: Record<string, string> = trtInputs): TritonInterface => ({
+  flavour: "ensemble",
+  batched: true,
+  decoupled: true,
+  inputs,
+  outputs: ["text_output"],
+  textMode: "delta",
+  stopModel: "",
+});
+const vllm: TritonInterface = {
+  ...trt({ text_input: "BYTES", stream: "BOOL", sampling_parameters: "BYTES" }),
+  flavour: "vllm",
+  batched: false,
+};
+const replicaModel = create(ReplicaModelSchema, { engineModel: "the-model" });
+
+type RequestInit = Parameters<typeof attemptAt>[1];
+
+function built(model: TritonInterface, request: RequestInit, more = {}) {
+  const attempt = attemptAt(replicaModel, request, more);
+  return (model.flavour === "vllm" ? vllmRequest : tensorrtRequest)({ attempt, model, prompt: "hello", stream: true });
+}
+
+/** Inputs as name, datatype, shape and raw bytes. */
+function inputsOf(request: InferRequest): Record<string, string> {
+  return Object.fromEntries(
+    (request.inputs ?? []).map((input, at) => [
+      input.name ?? "",
+      `${input.datatype} [${input.shape?.join()}] ${Buffer.from(request.rawInputContents?.[at] ?? [])
+        .toString("latin1")
+        .replace(/[^\x20-\x7e]/g, ".")}`,
+    ]),
+  );
+}
+
+describe("a request for TensorRT-LLM", () => {
+  test("has the inputs that the model declares, with a batch dimension", () => {
+    const request = built(
+      trt(),
+      { sampling: { temperature: 0.5, topP: 1, seed: -1n, stop: ["a", "bc"] } },
+      { id: "id-1" },
+    );
+    if (request.kind !== "request") throw new Error("unsupported");
+    expect([request.request.modelName, request.request.id, request.maxTokens]).toEqual(["the-model", "id-1", 16]);
+    expect(inputsOf(request.request)).toEqual({
+      text_input: "BYTES [1,1] ....hello",
+      max_tokens: "INT32 [1,1] ....",
+      stream: "BOOL [1,1] .",
+      temperature: "FP32 [1,1] ...?",
+      top_p: "FP32 [1,1] ...?",
+      seed: "UINT64 [1,1] ........",
+      stop_words: "BYTES [1,2] ....a....bc",
+    });
+  });
+
+  test.each<[string, NonNullable<RequestInit>["sampling"]]>([
+    ["top_k", { topK: 5 }],
+    ["min_p", { minP: 0.1 }],
+    ["frequency_penalty", { frequencyPenalty: 1 }],
+    ["presence_penalty", { presencePenalty: 1 }],
+    ["repetition_penalty", { repetitionPenalty: 1.1 }],
+    ["min_tokens", { minTokens: 1 }],
+    ["stop_token_ids", { stopTokenIds: [1] }],
+    ["ignore_eos", { ignoreEos: true }],
+  ])("refuses %s where the model has no input for it", (param, sampling) => {
+    expect(built(trt(), { sampling })).toEqual({ kind: "unsupported", param });
+  });
+
+  test("leaves out what has no effect", () => {
+    const sampling = { topK: -1, minP: 0, frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1, minTokens: 0 };
+    expect(built(trt(), { sampling, choices: 1 })).toMatchObject({ kind: "request" });
+  });
+
+  test("uses the older names of inputs", () => {
+    const request = built(
+      trt({ text_input: "BYTES", max_tokens: "INT32", random_seed: "UINT64", min_length: "INT32" }),
+      { sampling: { seed: 1n, minTokens: 2 } },
+    );
+    expect(request.kind === "request" && Object.keys(inputsOf(request.request))).toEqual([
+      "text_input",
+      "max_tokens",
+      "random_seed",
+      "min_length",
+    ]);
+  });
+
+  test("says which extras it has no place for", () => {
+    const extras = { bad_words: ["x"], length_penalty: 1, user: "me" };
+    const request = built(trt({ ...trtInputs, bad_words: "BYTES" }), {}, { extras });
+    expect(request).toMatchObject({ kind: "request", ignored: ["length_penalty", "user"] });
+  });
+});
+
+describe("a request for the vLLM backend", () => {
+  test("has its sampling parameters in one JSON text, and no batch dimension", () => {
+    const request = built(
+      vllm,
+      {
+        choices: 2,
+        sampling: { temperature: 0, topK: -1, seed: 2n ** 60n + 1n, stop: ["x"], logitBias: { 5: 1 }, ignoreEos: true },
+        responseFormat: { form: { case: "jsonObject", value: {} } },
+      },
+      { extras: { skip_special_tokens: false, max_tokens: 9, user: "me" } },
+    );
+    if (request.kind !== "request") throw new Error("unsupported");
+    const sent = inputsOf(request.request)["sampling_parameters"] ?? "";
+    expect(inputsOf(request.request)["text_input"]).toBe("BYTES [1] ....hello");
+    expect(JSON.parse(sent.slice(sent.indexOf("{")))).toEqual({
+      n: 2,
+      temperature: 0,
+      top_k: 0,
+      seed: 1,
+      stop: ["x"],
+      logit_bias: { 5: 1 },
+      ignore_eos: true,
+      max_tokens: 16,
+      skip_special_tokens: false,
+      structured_outputs: { json_object: true },
+    });
+    expect(request.ignored).toEqual(["max_tokens", "user"]);
+  });
+
+  test("asks for some number of tokens in any case", () => {
+    expect(built(vllm, {}, { maxTokens: 0 })).toMatchObject({ maxTokens: 4_096 });
+    expect(built(vllm, { sampling: { maxTokens: 7 } }, { maxTokens: 0 })).toMatchObject({ maxTokens: 7 });
+  });
+});

@@ -1,0 +1,343 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Feature, type ReplicaModel } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { CountSource } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import type { Attempt, Driver } from "../../services/drivers/driver.ts";
+import { attemptAt, Outcome, run, type Running, start } from "./attempts.ts";
+
+/** What a prompt makes the engine do. */
+export type Shape =
+  /** Ends by itself or by the limit, soon. */
+  | "short"
+  /** Decodes for at least 10 s, at least a token every 100 ms. */
+  | "slow"
+  /** Is silent for at least 2 s before its first token. */
+  | "prefill"
+  /** Does not fit the context. */
+  | "overlong"
+  /** Fails inside the engine after a few tokens. */
+  | "failing";
+
+export interface Asked {
+  readonly prompt: string;
+  readonly maxTokens: number;
+  /** For engines that would end too early. */
+  readonly ignoreEos?: boolean;
+}
+
+/** An engine with one model, as the suite steers and observes it. */
+export interface SuiteEngine extends AsyncDisposable {
+  readonly driver: Driver;
+  readonly model: ReplicaModel;
+  /** How many requests it works on at once; more wait inside it. */
+  readonly slots: number;
+  /** A prompt of this shape and the tokens to ask for; undefined if the engine has no such. */
+  ask(shape: Shape): Asked | undefined;
+  /** How many generations it works on or keeps waiting: from its own log, never from what it answered. */
+  working(): Promise<number>;
+  /** Ends it at once. The suite starts another one. */
+  kill(): Promise<void>;
+}
+
+/** What is known of an engine beside its features. */
+export interface SuiteTraits {
+  /** It counts tokens of prompt and answer. */
+  readonly counts: boolean;
+  /** A generation can be stopped from outside. */
+  readonly cancels: boolean;
+  /** A request that waits leaves the engine's queue when it is cancelled, and not only when its turn comes. */
+  readonly leavesQueue: boolean;
+}
+
+/** Real engines share a busy machine; the gateway's own bound is measured elsewhere, over many aborts. */
+const stopTimeoutMs = 5_000;
+
+/** A real engine starts again in this test. */
+const restartTimeoutMs = 180_000;
+
+/**
+ * What every driver owes its callers, run against an engine that speaks the protocol: a real one, or the simulator.
+ *
+ *     describeDriver("the triton driver at an ensemble", { counts: true, cancels: true }, startEnsemble);
+ */
+export function describeDriver(title: string, traits: SuiteTraits, makeEngine: () => Promise<SuiteEngine>): void {
+  describe(title, () => {
+    let engine: SuiteEngine;
+    beforeAll(async () => {
+      engine = await makeEngine();
+    });
+    afterAll(() => engine[Symbol.asyncDispose]());
+
+    const attempt: Make = (shape, request = {}, more = {}) => {
+      const asked = engine.ask(shape);
+      if (!asked) throw new Error(`the engine has no ${shape} prompt`);
+      const { prompt, maxTokens, ignoreEos = false } = asked;
+      const sampling = { ignoreEos, ...request.sampling };
+      const input = { case: "prompt" as const, value: prompt };
+      return attemptAt(engine.model, { input, ...request, sampling }, { maxTokens, ...more });
+    };
+    const suite: Suite = { traits, engine: () => engine, attempt };
+    describeAnswers(suite);
+    describeFailures(suite);
+    describeCancel(suite);
+    describeFlow(suite);
+    describeDeath(suite, makeEngine, (next) => {
+      engine = next;
+    });
+  });
+}
+
+type Make = (shape: Shape, request?: Parameters<typeof attemptAt>[1], more?: Partial<Attempt>) => Attempt;
+
+interface Suite {
+  readonly traits: SuiteTraits;
+  engine(): SuiteEngine;
+  readonly attempt: Make;
+}
+
+function describeAnswers({ engine, attempt, traits }: Suite): void {
+  const ask = (...wanted: Parameters<Make>) => run(engine().driver, attempt(...wanted));
+
+  test("a stream: started, deltas, finished, usage, end", async () => {
+    const outcome = await ask("short");
+    expect(outcome.reason).toBeUndefined();
+    expect(outcome.order).toEqual(["started", "delta", "finished", ...(traits.counts ? ["usage"] : [])]);
+    expect(outcome.deltas.length).toBeGreaterThan(3);
+    expect(outcome.late).toBe(0);
+  });
+
+  test("the same text at once as in a stream", async () => {
+    const sampling = { seed: 11n, temperature: 0 };
+    const streamed = await ask("short", { sampling });
+    const whole = await ask("short", { sampling, stream: false });
+    expect(whole.reason).toBeUndefined();
+    // Ensembles decode token by token: a character over several tokens is lost in the stream.
+    expect(withoutBroken(whole.text())).toBe(withoutBroken(streamed.text()));
+    expect(whole.text()).not.toBe("");
+  });
+
+  test("the limit of tokens ends the text, and is told", async () => {
+    const outcome = await ask("short", {}, { maxTokens: 4 });
+    expect(outcome.finish()).toBe("LENGTH");
+    if (traits.counts) expect(outcome.usage?.completionTokens).toBe(4n);
+  });
+
+  test("counts are the engine's, and deltas hold no more than them", async () => {
+    if (!traits.counts) return;
+    const { usage, ...outcome } = await ask("short").then((one) => ({ usage: one.usage, tokens: one.tokens() }));
+    expect(usage?.promptSource).toBe(CountSource.ENGINE);
+    expect(usage?.completionSource).toBe(CountSource.ENGINE);
+    expect(usage?.promptTokens).toBeGreaterThan(0n);
+    expect(outcome.tokens).toBeLessThanOrEqual(Number(usage?.completionTokens));
+  });
+
+  test("a seed gives the same text again, another seed another", async () => {
+    const texts = [];
+    for (const seed of [5n, 5n, 6n]) texts.push((await ask("short", { sampling: { seed, temperature: 1 } })).text());
+    expect(texts[1]).toBe(texts[0]);
+    expect(texts[2]).not.toBe(texts[0]);
+  });
+
+  test("every sampling parameter that the model has is taken", async () => {
+    const sampling = { temperature: 0.7, topP: 0.9, topK: 20, seed: 3n, frequencyPenalty: 0.1, presencePenalty: 0.1 };
+    expect((await ask("short", { sampling })).reason).toBeUndefined();
+    expect((await ask("short", { sampling: { topK: -1 } })).reason).toBeUndefined();
+  });
+
+  test("a stop text ends the text before it, also over two deltas", async () => {
+    const sampling = { seed: 11n, temperature: 0 };
+    const free = await ask("short", { sampling });
+    const stop = seamOf(free);
+    const stopped = await ask("short", { sampling: { ...sampling, stop: [stop] } });
+    expect(stopped.finish()).toBe("STOP");
+    expect(stopped.text()).toBe(free.text().slice(0, free.text().indexOf(stop)));
+  });
+
+  test("several choices, each with its finish", async () => {
+    const choices = 2;
+    const outcome = await ask("short", { choices, sampling: { temperature: 1 } });
+    if (!engine().model.features.includes(Feature.CHOICES)) return expect(outcome.reason).toBe("UNSUPPORTED");
+    expect(outcome.reason).toBeUndefined();
+    for (let choice = 0; choice < choices; choice += 1) {
+      expect(outcome.text(choice)).not.toBe("");
+      expect(outcome.finish(choice)).toBeDefined();
+    }
+  });
+
+  test("log probabilities come with their tokens, or are refused by name", async () => {
+    const outcome = await ask("short", { logprobs: { top: 2 } });
+    if (!engine().model.features.includes(Feature.LOGPROBS))
+      return expect(outcome.failure?.facts).toMatchObject({ param: "logprobs", model: "caller-model" });
+    const tokens = outcome.deltas.flatMap((delta) => delta.logprobs);
+    expect(tokens.length).toBeGreaterThan(3);
+    for (const token of tokens) expect([token.logprob <= 0, token.top.length]).toEqual([true, 2]);
+  });
+}
+
+function describeFailures({ engine, attempt }: Suite): void {
+  test("a prompt beyond the context is told with its numbers", async () => {
+    const outcome = await run(engine().driver, attempt("overlong"));
+    expect(outcome.reason).toBe("CONTEXT_LENGTH_EXCEEDED");
+    expect(Number(outcome.failure?.facts["limit"])).toBeGreaterThan(0);
+    expect(Number(outcome.failure?.facts["prompt_tokens"])).toBeGreaterThan(Number(outcome.failure?.facts["limit"]));
+    expect(outcome.events).toEqual([]);
+  });
+
+  test("a failure inside the engine is one failure", async () => {
+    if (!engine().ask("failing")) return;
+    const outcome = await run(engine().driver, attempt("failing"));
+    expect(outcome.reason).toBe("ENGINE_FAILED");
+    expect(outcome.failure?.facts["problem"]).not.toMatch(/request id|Traceback|\/|ensemble/);
+    expect([outcome.ended, outcome.late]).toEqual([false, 0]);
+  });
+
+  test("a model that the engine has not is for another replica", async () => {
+    const missing: ReplicaModel = { ...engine().model, engineModel: "no-such-model" };
+    const outcome = await run(engine().driver, { ...attempt("short"), model: missing });
+    // llama.cpp has one model and takes every name for it.
+    if (outcome.ended) return;
+    expect(outcome.reason).toBe("ENGINE_UNAVAILABLE");
+  });
+
+  test("what the model cannot do is refused by name, and nothing is sent", async () => {
+    const wishes: [Feature, string, Parameters<Make>[1]][] = [
+      [Feature.TOOLS, "tools", { tools: [{ name: "f" }] }],
+      [Feature.ECHO, "echo", { echo: true }],
+      [Feature.SUFFIX, "suffix", { suffix: "x" }],
+      [Feature.TOKEN_IDS, "prompt", { input: { case: "tokenIds", value: { ids: [1] } } }],
+    ];
+    for (const [feature, param, request] of wishes) {
+      if (engine().model.features.includes(feature)) continue;
+      const outcome = await run(engine().driver, attempt("short", request));
+      expect([outcome.reason, outcome.failure?.facts["param"]]).toEqual(["UNSUPPORTED", param]);
+    }
+  });
+}
+
+function describeCancel({ engine, attempt, traits }: Suite): void {
+  const begin = (shape: Shape) => start(engine().driver, attempt(shape));
+
+  async function expectIdle(): Promise<void> {
+    await reaches(() => engine().working(), 0);
+  }
+
+  describe.skipIf(!traits.cancels)("cancel reaches the engine", () => {
+    test("while it decodes", async () => {
+      const running = begin("slow");
+      await running.outcome.until(() => running.outcome.deltas.length > 2);
+      running.cancel();
+      await expectIdle();
+      expect(running.outcome).toMatchObject({ ended: false, failure: undefined, late: 0 });
+    });
+
+    test("before its first token", async () => {
+      if (!engine().ask("prefill")) return;
+      const running = begin("prefill");
+      await reaches(() => engine().working(), 1);
+      running.cancel();
+      await expectIdle();
+      expect(running.outcome.deltas).toEqual([]);
+    });
+
+    test("while it waits for a place", async () => {
+      const { slots } = engine();
+      const busy = await fill(slots, begin);
+      const waiting = begin("slow");
+      await reaches(() => engine().working(), slots + 1);
+      waiting.cancel();
+      if (traits.leavesQueue) await reaches(() => engine().working(), slots);
+      expect(waiting.outcome.events).toEqual([]);
+      for (const running of busy) running.cancel();
+      await expectIdle();
+    });
+
+    test("for a plain answer too", async () => {
+      const running = start(engine().driver, attempt("slow", { stream: false }));
+      await reaches(() => engine().working(), 1);
+      running.cancel();
+      await expectIdle();
+    });
+  });
+}
+
+function describeFlow({ engine, attempt, traits }: Suite): void {
+  test("many requests side by side have each their own text", async () => {
+    const attempts = Array.from({ length: 24 }, (_, at) =>
+      attempt("short", { sampling: { seed: BigInt(at), temperature: 1 } }),
+    );
+    const together = await Promise.all(attempts.map((one) => run(engine().driver, one)));
+    expect(together.map((outcome) => outcome.reason)).toEqual(attempts.map(() => undefined));
+    const alone = await run(engine().driver, attempt("short", { sampling: { seed: 7n, temperature: 1 } }));
+    expect(together[7]?.text()).toBe(alone.text());
+  });
+
+  test("a reader that is full gets the rest when it reads on", async () => {
+    const outcome = new Outcome();
+    outcome.isFull = true;
+    const sampling = { seed: 11n, temperature: 0 };
+    start(engine().driver, attempt("short", { sampling }), outcome);
+    await outcome.until(() => outcome.deltas.length > 0);
+    await delay(200);
+    outcome.isFull = false;
+    outcome.resume?.();
+    await outcome.done;
+    expect(outcome.text()).toBe((await run(engine().driver, attempt("short", { sampling }))).text());
+  });
+
+  test("nothing is left behind", async () => {
+    if (traits.cancels) await reaches(() => engine().working(), 0);
+  });
+}
+
+function describeDeath({ engine, attempt }: Suite, make: () => Promise<SuiteEngine>, use: (next: SuiteEngine) => void) {
+  test(
+    "a dead engine ends what runs and what comes, and says so once",
+    async () => {
+      const decoding = start(engine().driver, attempt("slow")).outcome;
+      await decoding.until(() => decoding.deltas.length > 2);
+      const silent = engine().ask("prefill") ? start(engine().driver, attempt("prefill")).outcome : undefined;
+      await engine().kill();
+      for (const outcome of [decoding, silent]) {
+        await outcome?.done;
+        if (outcome) expect([outcome.reason, outcome.ended, outcome.late]).toEqual(["ENGINE_UNAVAILABLE", false, 0]);
+      }
+      expect((await run(engine().driver, attempt("short"))).reason).toBe("ENGINE_UNAVAILABLE");
+      await expect(engine().driver.probe(AbortSignal.timeout(5_000))).rejects.toThrow("could not be reached");
+      await engine()[Symbol.asyncDispose]();
+      use(await make());
+      expect((await run(engine().driver, attempt("short"))).reason).toBeUndefined();
+    },
+    restartTimeoutMs,
+  );
+}
+
+/** Two characters of the text that came in different deltas, neither broken nor split over tokens. */
+function seamOf(outcome: Outcome): string {
+  const pieces = outcome.deltas.map((delta) => String(delta.fragment.value)).filter((piece) => piece !== "");
+  for (let at = 1; at + 1 < pieces.length; at += 1) {
+    const seam = `${pieces[at]?.slice(-1)}${pieces[at + 1]?.slice(0, 1)}`;
+    if (/^[\x20-\x7e]{2}$/.test(seam)) return seam;
+  }
+  throw new Error(`no seam in ${JSON.stringify(pieces)}`);
+}
+
+async function fill(slots: number, begin: (shape: Shape) => Running): Promise<Running[]> {
+  const running = Array.from({ length: slots }, () => begin("slow"));
+  await Promise.all(running.map(({ outcome }) => outcome.until(() => outcome.deltas.length > 0)));
+  return running;
+}
+
+async function reaches(read: () => Promise<number>, wanted: number): Promise<void> {
+  const deadline = performance.now() + stopTimeoutMs;
+  for (;;) {
+    const seen = await read();
+    if (seen === wanted) return;
+    if (performance.now() > deadline)
+      throw new Error(`the engine works on ${seen}, not ${wanted}, after ${stopTimeoutMs} ms`);
+    await delay(10);
+  }
+}
+
+function withoutBroken(text: string): string {
+  return text.replace(/[^\x20-\x7e]+/g, "");
+}
