@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { pino } from "pino";
 import { banner } from "./banner.ts";
 import { openDemo } from "./demo.ts";
 import { modelIds } from "./model-ids.ts";
@@ -9,6 +8,7 @@ import { parseFlags, usage } from "./runtime/config/flags.ts";
 import { type Loaded, loadSettings } from "./runtime/config/load.ts";
 import { ConfigError, formatProblem } from "./runtime/config/problem.ts";
 import { createLog } from "./runtime/telemetry/log.ts";
+import { openLogOutput } from "./log-output.ts";
 import { onStopSignal } from "./stop-signal.ts";
 import { startWeir } from "./weir.ts";
 
@@ -49,7 +49,8 @@ function load(): Loaded {
 async function main(): Promise<void> {
   const loaded = load();
   const stopping = onStopSignal();
-  const log = createLog(loaded.settings.log.level, pino.destination({ dest: 2, sync: true }));
+  using output = openLogOutput();
+  const log = createLog(loaded.settings.log.level, output.destination);
   await using demo = await openDemo(loaded, systemClock);
   const { settings } = demo;
   const weir = await startWeir({ settings, clock: systemClock, log });

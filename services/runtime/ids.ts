@@ -60,8 +60,25 @@ export function createIdSource(options: IdSourceOptions): IdSource {
   };
 }
 
+/** Asking the system for random bytes costs the same for 16 as for thousands: they are fetched in advance. */
+const pooledBytes = 4_096;
+
+function createPooledRandom(): (length: number) => Uint8Array {
+  let pool = Buffer.alloc(0);
+  let used = 0;
+  return (length) => {
+    if (length > pooledBytes) return randomBytes(length);
+    if (used + length > pool.length) {
+      pool = randomBytes(pooledBytes);
+      used = 0;
+    }
+    used += length;
+    return pool.subarray(used - length, used);
+  };
+}
+
 /** Ids from the machine's clock and its cryptographic random numbers. */
-export const systemIds: IdSource = createIdSource({ clock: systemClock, randomBytes });
+export const systemIds: IdSource = createIdSource({ clock: systemClock, randomBytes: createPooledRandom() });
 
 /** Chance, from 0 up to but not including 1: for spreading load, never for secrets. */
 export const systemChance: () => number = Math.random;

@@ -1,0 +1,19 @@
+import { type DestinationStream, pino } from "pino";
+
+/** Where the log's lines go. Disposing writes what is left. */
+export interface LogOutput extends Disposable {
+  readonly destination: DestinationStream;
+}
+
+/** Lines are written together: a write for each would cost a request more than its line does. */
+const togetherBytes = 4_096;
+/** A line is seen after this long at the latest; a process that is killed loses no more. */
+const latestMs = 200;
+
+/** Opens standard error for the log. */
+export function openLogOutput(): LogOutput {
+  const destination = pino.destination({ dest: 2, sync: false, minLength: togetherBytes, periodicFlush: latestMs });
+  // Nobody reads any more, or the disk is full: the log must not end the process.
+  destination.on("error", () => undefined);
+  return { destination, [Symbol.dispose]: () => destination.flushSync() };
+}
