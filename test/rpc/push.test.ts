@@ -113,6 +113,16 @@ describe.each(["direct", "Connect over HTTP/2"] as const)("pushed, %s", (name) =
       expect(context.responseHeaders.get("x-probe-answer")).toBe("who heard");
     });
 
+    test("headers are those of the time when the context was made", async () => {
+      const sink = new Taking();
+      const headers = new Headers({ "x-probe-question": "first" });
+      const context = callContext(ProbeService.method[form], { ...known, headers });
+      headers.set("x-probe-question", "later");
+      pushWith(form, { count: 1 }, sink, context);
+      await sink.over();
+      expect(context.responseHeaders.get("x-probe-answer")).toBe("first heard");
+    });
+
     test("cancel is prompt, and nothing is said after it", async () => {
       const sink = new Taking();
       const { cancel } = push(form, { count: 1_000_000, bytes: 100 }, sink);

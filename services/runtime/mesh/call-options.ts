@@ -19,7 +19,7 @@ export function withCallOptions(options: CallOptions): ConnectCallOptions {
     contextValues: createContextValues().set(key, options),
     ...(options.signal ? { signal: options.signal } : {}),
     ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
-    ...(options.headers ? { headers: new Headers(options.headers) } : {}),
+    ...(options.headers ? { headers: options.headers } : {}),
   };
 }
 
