@@ -42,6 +42,12 @@ export function faultFrom(prompt: string): Fault | undefined {
   return { kind, after: numbers.get("after") ?? 0, ms: numbers.get("ms") ?? 1_000 };
 }
 
+/** Reads from a prompt after how many tokens its text ends by itself: `[[sim length=600]]`. */
+export function lengthFrom(prompt: string): number | undefined {
+  const match = /\[\[sim length=(\d{1,6})\]\]/.exec(prompt);
+  return match ? Math.max(1, Number(match[1])) : undefined;
+}
+
 /** Faults as JSON, one or a list of them; undefined if they are none. */
 export function faultsFrom(json: unknown): Fault[] | undefined {
   const given: unknown[] = Array.isArray(json) ? json : [json];

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../runtime/clock.ts";
 import type { Job, JobSink, Running, Speed } from "./engine.ts";
-import type { Fault } from "./fault.ts";
+import { type Fault, lengthFrom } from "./fault.ts";
 import type { PrefixCache } from "./prefix-cache.ts";
 import type { Entry, Recorder } from "./record.ts";
 import { type Token, textFrom, tokensOf } from "./text.ts";
@@ -167,7 +167,8 @@ function choiceOf({ job, seed }: GenerationOptions, index: number, limit: number
   return { tokens: textFrom(job.prompt, seed * 131n + BigInt(index)), limit, natural, produced: 0, ended: false };
 }
 
-/** A text ends by itself after 12 to 75 tokens. */
+/** A text ends by itself after as many tokens as its prompt commands, else after 12 to 75. */
 function naturalLength(prompt: string, seed: bigint): number {
-  return 12 + Number((BigInt(prompt.length) * 7n + (seed < 0n ? -seed : seed) * 13n) % 64n);
+  const some = (BigInt(prompt.length) * 7n + (seed < 0n ? -seed : seed) * 13n) % 64n;
+  return lengthFrom(prompt) ?? 12 + Number(some);
 }

@@ -202,6 +202,14 @@ describe("text", () => {
     expect(long.told.tokens.length).toBe(300);
   });
 
+  test("ends after as many tokens as its prompt commands", () => {
+    const { clock, run } = start();
+    const { told } = run({ prompt: "[[sim length=200]] [[sim drip ms=20]]", ignoreEos: false, maxTokens: 500 });
+    clock.advance(10_000);
+    expect(told.tokens).toHaveLength(200);
+    expect(told.timesMs.at(-1)).toBe(10 + 199 * 20);
+  });
+
   test("never outgrows the context", () => {
     const { clock, run } = start({ contextLength: 30 });
     const { told } = run({ maxTokens: undefined });

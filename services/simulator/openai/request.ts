@@ -84,7 +84,7 @@ function tooLong(body: Members, prompt: string, contextLength: number): Refusal 
   const promptTokens = countTokens(prompt);
   if (promptTokens >= contextLength) {
     return bad(
-      `This model's maximum context length is ${contextLength} tokens. However, you requested ${promptTokens} tokens in the messages. Please reduce the length of the messages.`,
+      `This model's maximum context length is ${contextLength} tokens. However, your request has ${promptTokens} input tokens. Please reduce the length of the input messages.`,
     );
   }
   const maxTokens = maxTokensOf(body) ?? 0;

@@ -1,0 +1,60 @@
+import { describe } from "vitest";
+import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { openDriver } from "../../services/drivers/registry.ts";
+import { startSimulatorProcess } from "../fakes/simulator-process.ts";
+import { targetAt } from "./attempts.ts";
+import { type Asked, describeDriver, type Shape, type SuiteEngine } from "./driver-suite.ts";
+
+const slots = 4;
+
+const shapes: Readonly<Record<Shape, Asked>> = {
+  short: { prompt: "tell me of the river", maxTokens: 16 },
+  slow: { prompt: "[[sim length=1500]] [[sim drip ms=20]] tell me all of it", maxTokens: 1_500 },
+  prefill: { prompt: "[[sim delay ms=3000]] think", maxTokens: 64 },
+  overlong: { prompt: "x".repeat(9_000), maxTokens: 16 },
+  failing: { prompt: "[[sim error after=3]] tell me", maxTokens: 16 },
+};
+
+/** A process, because the suite kills it. */
+async function startModel(dialect: Dialect, name: string): Promise<SuiteEngine> {
+  await using cleanup = new AsyncDisposableStack();
+  const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
+  const simulator = cleanup.use(await startSimulatorProcess(flags));
+  const url = dialect === Dialect.TRITON ? simulator.grpcUrl : simulator.httpUrl;
+  const driver = cleanup.use(openDriver(dialect, targetAt(url)));
+  const { models } = await driver.probe(AbortSignal.timeout(10_000));
+  const model = models.find((candidate) => candidate.engineModel === name);
+  if (!model) throw new Error(`the probe did not find ${name}: ${models.map((one) => one.engineModel).join(", ")}`);
+  const owned = cleanup.move();
+  return {
+    driver,
+    model,
+    slots,
+    ask: (shape) => shapes[shape],
+    working: async () => {
+      const open = new Set<string>();
+      for (const { id, event } of simulator.record()) {
+        if (event === "received") open.add(id);
+        else if (event !== "started" && event !== "produced") open.delete(id);
+      }
+      return open.size;
+    },
+    kill: () => simulator.kill("SIGKILL"),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+describe("the drivers at the simulator", () => {
+  describeDriver("over OpenAI's HTTP", { counts: true, cancels: true, leavesQueue: true }, () =>
+    startModel(Dialect.OPENAI, "weir-sim"),
+  );
+  describeDriver("at an ensemble", { counts: true, cancels: true, leavesQueue: true }, () =>
+    startModel(Dialect.TRITON, "ensemble"),
+  );
+  describeDriver("at a BLS model", { counts: true, cancels: false, leavesQueue: false }, () =>
+    startModel(Dialect.TRITON, "tensorrt_llm_bls"),
+  );
+  describeDriver("at the vLLM backend", { counts: true, cancels: true, leavesQueue: true }, () =>
+    startModel(Dialect.TRITON, "vllm_model"),
+  );
+});
