@@ -81,7 +81,7 @@ function withState(replica: Replica, { state }: Observed): Replica {
 }
 
 /** What has to change in the store so that it holds the models found after instead of those before. */
-export function modelEdits(before: FoundModels, after: FoundModels): readonly Edit[] {
+function modelEdits(before: FoundModels, after: FoundModels): readonly Edit[] {
   const edits: Edit[] = [];
   for (const [id, { model }] of before) {
     if (!after.has(id)) edits.push({ resource: { case: "model", value: model }, deleted: true });

@@ -13,7 +13,7 @@ export interface Need {
 }
 
 /** What the model must be able to do for this request. Members without effect (n of 1, empty lists) want nothing. */
-export function needsOf(request: GenerateRequest): Need[] {
+function needsOf(request: GenerateRequest): Need[] {
   const needs: Need[] = [];
   const need = (feature: Feature, param: string, name: string) => needs.push({ feature, param, name });
   if (request.input.case === "tokenIds") need(Feature.TOKEN_IDS, "prompt", "token ids");

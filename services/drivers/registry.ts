@@ -6,7 +6,7 @@ import { openaiDriver } from "./openai/driver.ts";
 import { tritonDriver } from "./triton/driver.ts";
 
 /** Every dialect that engines are spoken to in. */
-export const driverKinds: readonly DriverKind[] = [tritonDriver, openaiDriver];
+const driverKinds: readonly DriverKind[] = [tritonDriver, openaiDriver];
 
 /**
  * Opens the driver of a dialect. It connects when it is used.

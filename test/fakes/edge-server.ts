@@ -48,7 +48,7 @@ export interface EdgeServer extends AsyncDisposable {
   readonly logged: string[];
 }
 
-export const httpDefaults: HttpSettings = {
+const httpDefaults: HttpSettings = {
   bodyBytesMax: 8 * 1024 * 1024,
   connectionsPerAddressMax: 1024,
   trustedProxies: [],

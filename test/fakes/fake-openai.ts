@@ -35,7 +35,7 @@ export interface FakeOpenAi extends AsyncDisposable {
   readonly connections: ReadonlySet<Socket>;
 }
 
-export const oneModel = { object: "list", data: [{ id: "fake", object: "model", owned_by: "nobody" }] };
+const oneModel = { object: "list", data: [{ id: "fake", object: "model", owned_by: "nobody" }] };
 
 export async function startFakeOpenAi(options: FakeOpenAiOptions = {}): Promise<FakeOpenAi> {
   const requests: FakeExchange[] = [];

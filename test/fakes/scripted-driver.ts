@@ -50,4 +50,4 @@ export class ScriptedDriver implements Driver {
 }
 
 /** A load that says nothing. */
-export const silentLoad: Omit<ReplicaLoad, "$typeName"> = { running: -1, waiting: -1, kvUsed: -1 };
+const silentLoad: Omit<ReplicaLoad, "$typeName"> = { running: -1, waiting: -1, kvUsed: -1 };

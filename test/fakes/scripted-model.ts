@@ -102,7 +102,7 @@ function withLogprobs(message: GenerateResponse, request: GenerateRequest): Gene
   return message;
 }
 
-export function choicesOf(request: GenerateRequest): number[] {
+function choicesOf(request: GenerateRequest): number[] {
   return Array.from({ length: Math.max(request.choices, 1) }, (_, i) => i);
 }
 

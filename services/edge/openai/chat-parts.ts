@@ -34,7 +34,7 @@ export function partsFromContent(
   return parts.map((part, i) => partFrom(expectObject(part, `${param}[${i}]`), `${param}[${i}]`, allowed, draft));
 }
 
-export function textPart(value: string): Part {
+function textPart(value: string): Part {
   return { $typeName: "weir.router.v1.Part", part: { case: "text", value } };
 }
 

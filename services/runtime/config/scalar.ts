@@ -14,7 +14,7 @@ export function durationJson(value: unknown): Converted {
 }
 
 /** The names of an enum's values as the file has them: `triton` for DIALECT_TRITON. */
-export function enumNames(desc: DescEnum): readonly { readonly short: string; readonly full: string }[] {
+function enumNames(desc: DescEnum): readonly { readonly short: string; readonly full: string }[] {
   const prefix = desc.sharedPrefix?.length ?? 0;
   return desc.values
     .filter((value) => value.number !== 0)

@@ -72,7 +72,7 @@ export function createDirectPush<M extends DescMethodServerStreaming>(
 }
 
 /** Admits and runs a push call. */
-export function pushTo(
+function pushTo(
   gate: Gate,
   entry: MethodEntry,
   origin: CallOrigin,
@@ -91,7 +91,7 @@ export function pendingMaxOf(entry: MethodEntry): number {
 }
 
 /** Nobody in reach serves the method. */
-export function notServed(method: DescMethod): WeirError {
+function notServed(method: DescMethod): WeirError {
   return fail(ErrorReason.SERVICE_UNAVAILABLE, { service: method.parent.typeName });
 }
 

@@ -90,7 +90,7 @@ function onParserFault(owed: readonly Exchange[], error: NodeJS.ErrnoException, 
 }
 
 /** Answers a request that is refused for its framing, and ends the connection: what follows cannot be trusted. */
-export function refuse(response: ServerResponse, found: FramingFault): void {
+function refuse(response: ServerResponse, found: FramingFault): void {
   const body = faultBody(found);
   response.writeHead(found.status, {
     "content-type": "application/json",

@@ -53,7 +53,7 @@ export function rpcHandler(
 }
 
 /** Answers a path that nobody serves. The path is not repeated: it may hold what a tenant would mind. */
-export function notFound(request: HttpRequest, response: HttpResponse): void {
+function notFound(request: HttpRequest, response: HttpResponse): void {
   const error = fail(ErrorReason.UNKNOWN_METHOD, { method: `${request.method ?? "?"} on this path` });
   const body = JSON.stringify(openaiErrorBody(error));
   request.resume();
