@@ -18,7 +18,7 @@ const exitConfig = 78;
 /** How long running requests may take to end after SIGTERM. */
 const drainMs = 30_000;
 
-const started = performance.now();
+const startedMs = systemClock.monotonicMs();
 
 function quit(code: number, text: string): never {
   process.stderr.write(`${text}\n`);
@@ -46,9 +46,14 @@ function load(): Loaded {
   }
 }
 
+function packageVersion(): string {
+  const parsed: unknown = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
+}
+
 async function main(): Promise<void> {
   const loaded = load();
-  const stopping = onStopSignal();
+  const stopping = onStopSignal(systemClock);
   using output = openLogOutput();
   const log = createLog(loaded.settings.log.level, output.destination);
   await using demo = await openDemo(loaded, systemClock);
@@ -57,11 +62,10 @@ async function main(): Promise<void> {
   try {
     const { api, admin, mesh, assembled } = weir;
     const models = settings.roles.has("edge") ? await modelIds(assembled, systemClock) : undefined;
-    const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
     process.stdout.write(
       banner({
-        version,
-        readyMs: performance.now() - started,
+        version: packageVersion(),
+        readyMs: systemClock.monotonicMs() - startedMs,
         apiUrl: api && `http://${api.host}:${api.port}`,
         adminUrl: `http://${admin.host}:${admin.port}`,
         meshUrl: mesh && `http://${mesh.host}:${mesh.port}`,

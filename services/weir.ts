@@ -59,8 +59,8 @@ async function rolesOf(settings: Settings): Promise<readonly Role[]> {
 
 /** A module of the operator's that exports a `role`. */
 async function loadExtension(file: string): Promise<Role> {
-  const module: { readonly role?: unknown } = await import(pathToFileURL(file).href);
-  if (isRole(module.role)) return module.role;
+  const module: unknown = await import(pathToFileURL(file).href);
+  if (typeof module === "object" && module !== null && "role" in module && isRole(module.role)) return module.role;
   throw new Error(`extension ${file} exports no \`role\`: see docs/extending.md`);
 }
 
@@ -83,7 +83,7 @@ async function openListeners(
       host,
       port: adminPort,
       metrics: () => assembled.runtime.metrics.text(),
-      notReady: assembled.notReady,
+      notReady: () => assembled.notReady(),
       rpc: rpcHandler(assembled, Audience.ADMIN),
     }),
   );

@@ -2,7 +2,6 @@ import { create } from "@bufbuild/protobuf";
 import {
   type CountSource,
   type Delta,
-  DeltaSchema,
   type FinishReason,
   FinishedSchema,
   StartedSchema,

@@ -67,7 +67,7 @@ describe("a data plane and a control plane in two processes", () => {
     const refusal = () =>
       chat(secret).then(
         () => "",
-        (error) => error.code,
+        (error: unknown) => (error instanceof OpenAI.APIError ? error.code : error),
       );
     await expect.poll(refusal, { timeout: 2_000, interval: 50 }).toBe("key_revoked");
   });

@@ -26,8 +26,8 @@ function fromFolder(folder: string): ChatTemplateSettings {
 }
 
 function fromTokenizerConfig(path: string, config: unknown, source: string | undefined): ChatTemplateSettings {
-  if (typeof config !== "object" || config === null) throw new Error(`${path} is not a JSON object`);
-  const members = new Map<string, unknown>(Object.entries(config));
+  const members = membersOf(config);
+  if (members === undefined) throw new Error(`${path} is not a JSON object`);
   const template = source ?? templateOf(members.get("chat_template"));
   if (template === undefined) throw new Error(`${path} has no chat_template; name a jinja file instead`);
   const specialTokens: Record<string, string> = {};
@@ -43,13 +43,21 @@ function fromTokenizerConfig(path: string, config: unknown, source: string | und
 function templateOf(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   if (!Array.isArray(value)) return undefined;
-  const named = value.find((entry) => typeof entry === "object" && entry !== null && entry.name === "default");
-  return typeof named?.template === "string" ? named.template : undefined;
+  for (const entry of value as readonly unknown[]) {
+    const named = membersOf(entry);
+    const template = named?.get("template");
+    if (named?.get("name") === "default" && typeof template === "string") return template;
+  }
+  return undefined;
 }
 
 function contentOf(value: unknown): string | undefined {
-  if (typeof value !== "object" || value === null || !("content" in value)) return undefined;
-  return typeof value.content === "string" ? value.content : undefined;
+  const content = membersOf(value)?.get("content");
+  return typeof content === "string" ? content : undefined;
+}
+
+function membersOf(value: unknown): ReadonlyMap<string, unknown> | undefined {
+  return typeof value === "object" && value !== null ? new Map<string, unknown>(Object.entries(value)) : undefined;
 }
 
 function readText(path: string): string {

@@ -1,5 +1,12 @@
-import type { DescEnum, DescField, DescMessage, ScalarType } from "@bufbuild/protobuf";
-import { hasOption, type JsonObject, type JsonValue } from "@bufbuild/protobuf";
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  hasOption,
+  type JsonObject,
+  type JsonValue,
+  type ScalarType,
+} from "@bufbuild/protobuf";
 import { isAlias, isMap, isScalar, isSeq, type Document, LineCounter, type Node, type Pair, parseDocument } from "yaml";
 import { redact } from "../../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { expandEnvironment, namesEnvironment } from "./env.ts";

@@ -1,5 +1,6 @@
-import { Code } from "@connectrpc/connect";
+import type { Code } from "@connectrpc/connect";
 import { ErrorReason, ErrorSource, Retry } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { shapes } from "./shapes.ts";
 
 /** Metadata of an error: the keys that its reason documents in `error.proto`. */
 export type Metadata = Readonly<Record<string, string>>;
@@ -23,68 +24,9 @@ export interface ErrorRow {
 }
 
 type Name = Exclude<keyof typeof ErrorReason, "UNSPECIFIED">;
-type Known = Omit<ErrorRow, "source" | "retry" | "message" | "anthropicType">;
 
 const { CALLER, GATEWAY, ENGINE } = ErrorSource;
 const { NO, SAME, OTHER_REPLICA, AFTER } = Retry;
-
-/** The shapes that reasons share: code, HTTP status, OpenAI type, Anthropic type. */
-const shapes = {
-  invalid: {
-    code: Code.InvalidArgument,
-    http: 400,
-    openaiType: "invalid_request_error",
-    anthropicType: "invalid_request_error",
-  },
-  tooLarge: {
-    code: Code.ResourceExhausted,
-    http: 413,
-    openaiType: "invalid_request_error",
-    anthropicType: "request_too_large",
-  },
-  conflict: {
-    code: Code.AlreadyExists,
-    http: 409,
-    openaiType: "invalid_request_error",
-    anthropicType: "invalid_request_error",
-  },
-  precondition: {
-    code: Code.FailedPrecondition,
-    http: 409,
-    openaiType: "invalid_request_error",
-    anthropicType: "invalid_request_error",
-  },
-  notFound: { code: Code.NotFound, http: 404, openaiType: "invalid_request_error", anthropicType: "not_found_error" },
-  unimplemented: {
-    code: Code.Unimplemented,
-    http: 404,
-    openaiType: "invalid_request_error",
-    anthropicType: "not_found_error",
-  },
-  unauthenticated: {
-    code: Code.Unauthenticated,
-    http: 401,
-    openaiType: "invalid_request_error",
-    anthropicType: "authentication_error",
-  },
-  denied: {
-    code: Code.PermissionDenied,
-    http: 403,
-    openaiType: "invalid_request_error",
-    anthropicType: "permission_error",
-  },
-  tooMany: { code: Code.ResourceExhausted, http: 429, openaiType: "requests", anthropicType: "rate_limit_error" },
-  unavailable: { code: Code.Unavailable, http: 503, openaiType: "server_error", anthropicType: "overloaded_error" },
-  badGateway: { code: Code.Unavailable, http: 502, openaiType: "server_error", anthropicType: "api_error" },
-  timeout: { code: Code.DeadlineExceeded, http: 504, openaiType: "server_error", anthropicType: "timeout_error" },
-  cancelled: {
-    code: Code.Canceled,
-    http: 499,
-    openaiType: "invalid_request_error",
-    anthropicType: "invalid_request_error",
-  },
-  internal: { code: Code.Internal, http: 500, openaiType: "server_error", anthropicType: "api_error" },
-} as const satisfies Record<string, Omit<Known, "openaiCode"> & { anthropicType: string }>;
 
 function row(
   shape: keyof typeof shapes,

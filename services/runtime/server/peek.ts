@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 export type Protocol = "http1" | "http2" | "tls" | "silent";
 
 /** "PRI" begins an HTTP/2 preface and no HTTP/1 method that anyone uses; 0x16 begins a TLS handshake. */
-export function protocolOf(bytes: Uint8Array): Protocol | undefined {
+function protocolOf(bytes: Uint8Array): Protocol | undefined {
   if (bytes[0] === 0x16) return "tls";
   const preface = [0x50, 0x52, 0x49];
   for (let i = 0; i < preface.length; i++) {
@@ -37,8 +37,8 @@ export function peekProtocol(
   };
   const gone = () => settle("silent");
   const look = () => {
-    const bytes: Buffer | null = socket.read();
-    if (bytes === null) return;
+    const bytes: unknown = socket.read();
+    if (!Buffer.isBuffer(bytes)) return;
     seen = seen.length === 0 ? bytes : Buffer.concat([seen, bytes]);
     const protocol = protocolOf(seen);
     if (protocol !== undefined) settle(protocol);
