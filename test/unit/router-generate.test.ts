@@ -31,6 +31,7 @@ afterEach(async () => {
   expect(world.queued).toBe(0);
   expect(world.admission.waiting).toBe(0);
   expect(world.clock.pendingTimers).toBe(0);
+  for (const seat of world.fleet.resolve("m")?.seats ?? []) expect(seat.inFlight).toBe(0);
   for (const { sink } of running) {
     sink.event(textDelta(0, "late", 1));
     sink.end();
@@ -342,6 +343,14 @@ describe("failover", () => {
     const retried = world.driver("b").last.attempt.id;
     expect(["request-1-2", "request-2-2"]).toContain(retried);
     for (const call of [first, second, third, fourth]) call.cancel(leaves);
+  });
+
+  test("a request that lost its replica and leaves while it waits for another has given back one place", () => {
+    const calls = [world.call(), world.call()];
+    tryAt("a").sink.fail(gone);
+    expect(world.admission.waiting).toBe(1);
+    for (const call of calls) call.cancel(leaves);
+    expect(world.fleet.resolve("m")?.seats.map((seat) => seat.inFlight)).toEqual([0, 0]);
   });
 
   test("a cancel during the second try reaches the second engine only", () => {
@@ -702,6 +711,21 @@ describe("replicas that come and go", () => {
     expect(driver.disposed).toBe(true);
   });
 
+  test("one that goes with two requests keeps its driver for the second", () => {
+    begin({}, []);
+    world.pool({ concurrencyMax: 2 });
+    world.replica("a");
+    world.call();
+    world.call();
+    const driver = world.driver("a");
+    const [first, second] = driver.tries;
+    world.remove("replica", "a");
+    if (first) answer(first, "x");
+    expect(driver.disposed).toBe(false);
+    if (second) answer(second, "y");
+    expect(driver.disposed).toBe(true);
+  });
+
   test("one whose bounds change gets a new driver; what runs stays with the old", () => {
     begin({}, ["a"]);
     const call = world.call();
@@ -739,6 +763,7 @@ describe("replicas that come and go", () => {
   test("the catalogue's restart takes nothing away before its snapshot is complete", () => {
     begin({}, ["a"]);
     world.fleet.begin();
+    world.replica("a", { up: false, models: [] });
     const call = world.call();
     expect(tryAt("a").cancels).toEqual([]);
     call.cancel(leaves);
