@@ -206,7 +206,7 @@ export interface ReplicaOptions {
 }
 
 /** A request that says hello to model "m". */
-export function hello(over: MessageInitShape<typeof GenerateRequestSchema> = {}): GenerateRequest {
+function hello(over: MessageInitShape<typeof GenerateRequestSchema> = {}): GenerateRequest {
   return create(GenerateRequestSchema, {
     model: "m",
     input: {
