@@ -1,7 +1,7 @@
-import { describe } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { openDriver } from "../../services/drivers/registry.ts";
-import { targetAt } from "../wire/attempts.ts";
+import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
+import { attemptAt, run, start, targetAt } from "../wire/attempts.ts";
 import { type Asked, describeDriver, type Shape, type SuiteEngine } from "../wire/driver-suite.ts";
 import { requireEngines } from "./availability.ts";
 import { openRequests } from "./triton/event-log.ts";
@@ -45,13 +45,51 @@ async function startInterface(name: string, models: readonly TritonModel[]): Pro
 const steps: readonly TritonModel[] = ["preprocessing", "tensorrt_llm", "postprocessing"];
 
 describe.skipIf(gate.skip)(gate.title("the triton driver"), () => {
-  describeDriver("at an ensemble", { counts: true, cancels: true, leavesQueue: true }, () =>
+  describeDriver("at an ensemble", { counts: true, cancels: true }, () =>
     startInterface("ensemble", [...steps, "ensemble"]),
   );
-  describeDriver("at a BLS model", { counts: true, cancels: false, leavesQueue: false }, () =>
+  describeDriver("at a BLS model", { counts: true, cancels: false }, () =>
     startInterface("tensorrt_llm_bls", [...steps, "tensorrt_llm_bls"]),
   );
-  describeDriver("at the vLLM backend", { counts: true, cancels: true, leavesQueue: true }, () =>
+  describeDriver("at the vLLM backend", { counts: true, cancels: true }, () =>
     startInterface("vllm_model", ["vllm_model"]),
   );
+
+  test("a model that is unloaded finishes what it has, and is another replica's until it is loaded again", async () => {
+    await using server = await startTriton({ models: ["vllm_model"] });
+    await using driver = openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`));
+    const signal = AbortSignal.timeout(60_000);
+    const [model] = (await driver.probe(signal)).models;
+    if (!model) throw new Error("no model");
+    const control = (what: "load" | "unload") =>
+      fetch(`${server.httpUrl}/v2/repository/models/vllm_model/${what}`, { method: "POST" });
+
+    const prompt = "[[tokens=30]] [[delay_ms=20]] go on";
+    const { outcome } = start(
+      driver,
+      attemptAt(model, { input: { case: "prompt", value: prompt } }, { maxTokens: 64 }),
+    );
+    await outcome.until(() => outcome.deltas.length > 2);
+    await control("unload");
+    expect((await run(driver, attemptAt(model))).reason).toBe("ENGINE_UNAVAILABLE");
+    await outcome.done;
+    expect([outcome.ended, outcome.tokens()]).toEqual([true, 31]);
+    expect((await driver.probe(signal)).models).toEqual([]);
+    await control("load");
+    expect((await driver.probe(signal)).models).toMatchObject([{ engineModel: "vllm_model", ready: true }]);
+    expect((await run(driver, attemptAt(model))).reason).toBeUndefined();
+  }, 120_000);
+
+  test("a backend process that dies says nothing: the timer does, and then the server", async () => {
+    await using server = await startTriton({ models: ["vllm_model"] });
+    const target = targetAt(`grpc://${server.grpcAddress}`, { idleMs: 1_000 });
+    expect(await detectDialect(target, AbortSignal.timeout(10_000))).toBe(Dialect.TRITON);
+    await using driver = openDriver(Dialect.TRITON, target);
+    const [model] = (await driver.probe(AbortSignal.timeout(10_000))).models;
+    if (!model) throw new Error("no model");
+    const crash = attemptAt(model, { input: { case: "prompt", value: "[[crash_after=3]] [[delay_ms=20]] go on" } });
+    const outcome = await run(driver, crash);
+    expect([outcome.reason, outcome.failure?.facts["phase"]]).toEqual(["ENGINE_TIMEOUT", "next event"]);
+    expect((await run(driver, attemptAt(model))).reason).toBe("ENGINE_UNAVAILABLE");
+  }, 120_000);
 });

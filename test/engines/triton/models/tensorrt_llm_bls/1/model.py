@@ -80,7 +80,7 @@ class TritonPythonModel:
         commands = directives.parse(inputs.text("text_input", ""), 0)
         entry.event("inner request", innerRequestId=inner_id)
         tokenized = self.call("preprocessing", inner_id, renamed(arrays, TO_PREPROCESSING), list(FROM_PREPROCESSING))
-        core_inputs = renamed(tokenized, FROM_PREPROCESSING) | renamed(arrays, TO_CORE)
+        core_inputs = renamed(tokenized, FROM_PREPROCESSING) | with_batch(renamed(arrays, TO_CORE))
         outputs = ["output_ids", "sequence_length", *PASSED_ON]
         stop_words = inputs.texts("stop_words")
         streaming = bool(inputs.scalar("stream", False))
@@ -151,6 +151,11 @@ def checked(answer):
 
 def renamed(arrays, names):
     return {new: arrays[old] for old, new in names.items() if old in arrays}
+
+
+def with_batch(arrays):
+    """Inputs that this model declares as scalars have lost the second dimension that the core wants."""
+    return {name: array.reshape(1, -1) if array.ndim == 1 else array for name, array in arrays.items()}
 
 
 def end_of_stop_word(text, stop_words):
