@@ -33,5 +33,6 @@ export function createClientAddress(trustedProxies: readonly string[]): ClientAd
 
 /** ::ffff:10.0.0.1 as 10.0.0.1, so that one caller has one address. */
 function plain(address: string): string {
+  if (!address.includes(":")) return address;
   return ipaddr.isValid(address) ? ipaddr.process(address).toString() : address;
 }
