@@ -1,4 +1,4 @@
-import { Dialect, type ReplicaLoad } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, Driver, ProbeResult } from "../../services/drivers/driver.ts";
 import type { WeirError } from "../../services/runtime/errors/fail.ts";
@@ -48,6 +48,3 @@ export class ScriptedDriver implements Driver {
     this.disposed = true;
   }
 }
-
-/** A load that says nothing. */
-const silentLoad: Omit<ReplicaLoad, "$typeName"> = { running: -1, waiting: -1, kvUsed: -1 };

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NotesService, type WatchNotesResponse } from "../../examples/notes/gen/notes/v1/notes_pb.ts";
 import { ServerReflection, ServerReflectionRequestSchema } from "../../gen/ts/grpc/reflection/v1/reflection_pb.ts";
 import { KeyService } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
+import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { type WeirError, weirErrorFrom } from "../../services/runtime/errors/fail.ts";
@@ -100,6 +101,18 @@ describe("an extension's service gets from its contract alone", () => {
     expect(named).toMatchObject({ reason: ErrorReason.NOT_FOUND, facts: { resource: "project", id: "red" } });
     const watched = await failureOf(drain(notes(blueKey).watchNotes({ projectId: "red" })));
     expect(watched.reason).toBe(ErrorReason.NOT_FOUND);
+  });
+
+  test("tenancy: a key that reaches its organisation sees all of its projects, and none of another's", async () => {
+    await process.makeProject({ id: "green", orgId: "umbrella" });
+    const reach = Reach.ORG;
+    const ofAcme = (await process.makeKey({ projectId: "blue", permissions: both, reach })).key;
+    const ofUmbrella = (await process.makeKey({ projectId: "green", permissions: both, reach })).key;
+    expect(await textsOf(ofAcme, "red")).toContain("over Connect");
+    expect(await textsOf(ofUmbrella, "red")).toEqual([]);
+    const stray = notes(ofUmbrella).createNote({ requestId: "stray", projectId: "red", text: "from outside" });
+    await stray.catch(() => {});
+    expect(await textsOf(redKey)).not.toContain("from outside");
   });
 
   test("permission: what the contract asks for is what a key can be given, and is needed", async () => {
