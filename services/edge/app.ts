@@ -1,6 +1,7 @@
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
 import type { HttpApp } from "../runtime/server/app.ts";
+import type { Endpoint } from "../runtime/telemetry/metrics.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { completions } from "./completions.ts";
 import type { Edge } from "./edge.ts";
@@ -12,19 +13,26 @@ import { credentialOf, headerOf } from "./request-headers.ts";
 
 type Handler = (edge: Edge, exchange: Exchange, principal: Principal) => void;
 
-interface Endpoint {
+interface Served {
+  readonly name: Endpoint;
   readonly allow: readonly string[];
   readonly handle: Handler;
 }
 
-const post = (handle: Handler): Endpoint => ({ allow: ["POST"], handle });
-const get = (handle: Handler): Endpoint => ({ allow: ["GET", "HEAD"], handle });
+const post = (name: Endpoint, handle: Handler): Served => ({ name, allow: ["POST"], handle });
+const get = (name: Endpoint, handle: Handler): Served => ({ name, allow: ["GET", "HEAD"], handle });
 
 /** Paths are compared as they come: what is spelled in another way is not one of ours. */
-const endpoints: ReadonlyMap<string, Endpoint> = new Map([
-  ["/v1/chat/completions", post((edge, exchange, principal) => generate(edge, chatCompletions, exchange, principal))],
-  ["/v1/completions", post((edge, exchange, principal) => generate(edge, completions, exchange, principal))],
-  ["/v1/models", get(listModels)],
+const endpoints: ReadonlyMap<string, Served> = new Map([
+  [
+    "/v1/chat/completions",
+    post("chat_completions", (edge, exchange, principal) => generate(edge, chatCompletions, exchange, principal)),
+  ],
+  [
+    "/v1/completions",
+    post("completions", (edge, exchange, principal) => generate(edge, completions, exchange, principal)),
+  ],
+  ["/v1/models", get("models", listModels)],
 ]);
 
 const modelPrefix = "/v1/models/";
@@ -38,7 +46,7 @@ export function createEdgeApp(edge: Edge): HttpApp {
       const path = mark < 0 ? url : url.slice(0, mark);
       const endpoint = endpoints.get(path) ?? modelEndpoint(path);
       if (endpoint === undefined) return false;
-      const exchange = new Exchange(edge, request, response);
+      const exchange = new Exchange(edge, endpoint.name, request, response);
       const method = request.method ?? "";
       if (!endpoint.allow.includes(method)) exchange.refuse(methodNotAllowed(method, endpoint.allow.join(", ")));
       else exchange.attempt(() => authenticate(edge, exchange, mark < 0 ? "" : url.slice(mark), endpoint.handle));
@@ -48,7 +56,7 @@ export function createEdgeApp(edge: Edge): HttpApp {
 }
 
 /** The id of a model may hold slashes, as they are or percent-encoded. */
-function modelEndpoint(path: string): Endpoint | undefined {
+function modelEndpoint(path: string): Served | undefined {
   if (!path.startsWith(modelPrefix) || path.length === modelPrefix.length) return undefined;
   let id: string;
   try {
@@ -57,7 +65,7 @@ function modelEndpoint(path: string): Endpoint | undefined {
     // Not the encoding of any text: no path of ours.
     return undefined;
   }
-  return get((edge, exchange, principal) => getModel(edge, exchange, principal, id));
+  return get("models", (edge, exchange, principal) => getModel(edge, exchange, principal, id));
 }
 
 /** Who calls; a key that is known costs no wait. */

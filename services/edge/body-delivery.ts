@@ -15,6 +15,7 @@ export function createBodyDelivery(exchange: Exchange, format: BodyFormat, model
     return {
       started: (started: Started) => exchange.ignore(started.ignored),
       delta(delta: Delta) {
+        exchange.firstToken();
         held += sizeOf(delta);
         if (held <= heldMax) format.delta(delta);
         else control.stop(fail(ErrorReason.ENGINE_PROTOCOL, { model, problem: "an answer without an end" }));

@@ -8,6 +8,7 @@ import type { IdSource } from "../runtime/ids.ts";
 import type { CallOptions } from "../runtime/mesh/context.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
 import type { ClientAddress } from "../runtime/server/client-address.ts";
+import type { Metrics } from "../runtime/telemetry/metrics.ts";
 
 /** What the endpoints stand on. */
 export interface Edge {
@@ -15,6 +16,7 @@ export interface Edge {
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly log: Logger;
+  readonly metrics: Pick<Metrics, "request" | "timeToFirstToken">;
   readonly identity: Pick<Identity, "authenticate">;
   readonly clientAddress: ClientAddress;
   readonly inference: Inference;

@@ -4,6 +4,7 @@ import { fail, type WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
 import { openaiErrorBody } from "../runtime/errors/http-body.ts";
 import { errorRow } from "../runtime/errors/table.ts";
 import type { HttpRequest, HttpResponse } from "../runtime/server/app.ts";
+import type { Endpoint, Outcome } from "../runtime/telemetry/metrics.ts";
 import type { Edge } from "./edge.ts";
 import { drainThen } from "./linger.ts";
 import { type Refusal, refusalBody } from "./refusal.ts";
@@ -41,13 +42,20 @@ export class Exchange {
   /** Ours; a UUIDv7. */
   readonly requestId: string;
   readonly #edge: Edge;
+  readonly #endpoint: Endpoint;
   readonly #startMs: number;
   #gone = false;
+  /** The model that was asked for, once that is known. */
+  #model: string | undefined;
+  #firstTokenSeen = false;
+  /** How it went, where it did not go well. */
+  #outcome: Outcome | undefined;
   /** Members of the request that have no effect. */
   readonly #ignored = new Set<string>();
 
-  constructor(edge: Edge, request: HttpRequest, response: HttpResponse) {
+  constructor(edge: Edge, endpoint: Endpoint, request: HttpRequest, response: HttpResponse) {
     this.#edge = edge;
+    this.#endpoint = endpoint;
     this.request = request;
     this.response = response;
     this.requestId = edge.ids.uuidv7();
@@ -57,7 +65,32 @@ export class Exchange {
     this.response.on("error", () => undefined);
     this.response.on("close", () => {
       this.#gone = true;
+      this.#count();
     });
+  }
+
+  /** The model that is asked for, for the counters. */
+  asks(model: string): void {
+    this.#model = model;
+  }
+
+  /** The engine's first token is there. */
+  firstToken(): void {
+    if (this.#firstTokenSeen || this.#model === undefined) return;
+    this.#firstTokenSeen = true;
+    const labels = { endpoint: this.#endpoint, model: this.#model };
+    this.#edge.metrics.timeToFirstToken(labels, this.#edge.clock.monotonicMs() - this.#startMs);
+  }
+
+  /** It failed after its answer had begun. */
+  failed(error: WeirError): void {
+    this.#outcome ??= error.reason;
+  }
+
+  #count(): void {
+    const outcome = this.#outcome ?? (this.response.writableEnded ? "ok" : ErrorReason.CANCELLED);
+    const labels = { endpoint: this.#endpoint, model: this.#model, outcome };
+    this.#edge.metrics.request(labels, this.#edge.clock.monotonicMs() - this.#startMs);
   }
 
   get clock(): Clock {
@@ -99,11 +132,13 @@ export class Exchange {
   }
 
   refuse(refusal: Refusal): void {
+    this.#outcome ??= ErrorReason.INVALID_ARGUMENT;
     this.json(refusal.status, refusalBody(refusal), refusal.headers);
   }
 
   fail(error: WeirError): void {
     const told = this.#told(error);
+    this.failed(told);
     const row = errorRow(told.reason);
     this.json(row.http, JSON.stringify(openaiErrorBody(told)), failureHeaders(told));
   }

@@ -43,6 +43,7 @@ function run(
   // Gone while its body was unpacked or its key looked up.
   if (first === undefined || exchange.over) return;
   const { model, stream } = first;
+  exchange.asks(model);
   const timeoutMs = deadlineOf(exchange.request, stream);
   const untilMs = timeoutMs === undefined ? undefined : edge.clock.monotonicMs() + timeoutMs;
   const choices = Math.max(first.choices, 1) * decoded.requests.length;

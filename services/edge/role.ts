@@ -13,6 +13,7 @@ export const role: Role = {
         clock: runtime.clock,
         ids: systemIds,
         log: runtime.log.child({ role: "edge" }),
+        metrics: runtime.metrics,
         identity: runtime.identity,
         clientAddress: runtime.http.clientAddress,
         inference: createInference(runtime.mesh),

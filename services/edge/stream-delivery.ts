@@ -59,6 +59,7 @@ export class StreamDelivery implements Delivery {
 
   delta(delta: Delta): void {
     this.#open();
+    this.#exchange.firstToken();
     this.#text += this.#format.delta(delta);
   }
 
@@ -88,6 +89,7 @@ export class StreamDelivery implements Delivery {
       this.abandon();
       this.#exchange.fail(error);
     } else if (this.#state === "open") {
+      this.#exchange.failed(error);
       this.#text += `data: ${JSON.stringify(openaiErrorBody(error))}\n\n`;
       this.#close();
     }
@@ -154,6 +156,9 @@ export class StreamDelivery implements Delivery {
     this.abandon();
     // What waits cannot be delivered: nothing that is added would be.
     response.destroy();
-    if (wasOpen) this.#control.stop(fail(ErrorReason.SLOW_READER, { pending_bytes: pending }));
+    if (!wasOpen) return;
+    const error = fail(ErrorReason.SLOW_READER, { pending_bytes: pending });
+    this.#exchange.failed(error);
+    this.#control.stop(error);
   }
 }

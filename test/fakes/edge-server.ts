@@ -12,6 +12,7 @@ import { type Clock, systemClock } from "../../services/runtime/clock.ts";
 import type { HttpSettings } from "../../services/runtime/config/settings.ts";
 import { fail, type WeirError } from "../../services/runtime/errors/fail.ts";
 import { systemIds } from "../../services/runtime/ids.ts";
+import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
 import type { HttpRequest, HttpResponse } from "../../services/runtime/server/app.ts";
 import { createClientAddress } from "../../services/runtime/server/client-address.ts";
 import { obliging, type Script, type ScriptedCall } from "./scripted-model.ts";
@@ -46,6 +47,8 @@ export interface EdgeServer extends AsyncDisposable {
   script: Script;
   /** Lines that were logged. */
   readonly logged: string[];
+  /** What was counted, in Prometheus' text form. */
+  counted(): Promise<string>;
 }
 
 const httpDefaults: HttpSettings = {
@@ -66,11 +69,14 @@ export async function startEdge(options: EdgeServerOptions = {}): Promise<EdgeSe
   const logged: string[] = [];
   const state = { script: options.script ?? obliging };
   const log: Logger = pino({ level: "debug" }, { write: (line: string) => void logged.push(line) });
+  const metrics = createMetrics();
+  metrics.models(models);
   const app = createEdgeApp({
     http: { ...httpDefaults, ...options.http },
     clock: options.clock ?? systemClock,
     ids: systemIds,
     log,
+    metrics,
     identity: { authenticate },
     clientAddress: createClientAddress([]),
     inference: {
@@ -101,6 +107,7 @@ export async function startEdge(options: EdgeServerOptions = {}): Promise<EdgeSe
     url: `http://127.0.0.1:${port}`,
     calls,
     logged,
+    counted: () => metrics.text(),
     get script() {
       return state.script;
     },
