@@ -48,6 +48,13 @@ const createKey = async (): Promise<{ readonly id: string; readonly secret: stri
   return { id: made.key?.id ?? "", secret: made.secret };
 };
 
+const revokeKey = (keyId: string) =>
+  fetch(`${control.url}/weir.auth.v1.KeyService/RevokeKey`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${control.key}`, "content-type": "application/json" },
+    body: JSON.stringify({ keyId }),
+  });
+
 const chat = (apiKey: string) =>
   new OpenAI({ baseURL: `${data.url}/v1`, apiKey, maxRetries: 0 }).chat.completions.create({
     model: "weir-sim",
@@ -56,14 +63,36 @@ const chat = (apiKey: string) =>
   });
 
 describe("a data plane and a control plane in two processes", () => {
+  it("cut a running stream within 2 s of its key's revocation: one error, no end mark", async () => {
+    const { id, secret } = await createKey();
+    const response = await fetch(`${data.url}/v1/chat/completions`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
+      body: JSON.stringify({
+        model: "weir-sim",
+        messages: [{ role: "user", content: "Go on" }],
+        max_tokens: 4_000,
+        ignore_eos: true,
+        stream: true,
+      }),
+    });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    const revokedMs = performance.now();
+    await revokeKey(id);
+    let text = "";
+    for (let next = await reader?.read(); next && !next.done; next = await reader?.read())
+      text += Buffer.from(next.value).toString();
+    expect(performance.now() - revokedMs).toBeLessThan(2_000);
+    expect(text.match(/"error":\{/g)).toHaveLength(1);
+    expect(text).toContain('"code":"key_revoked"');
+    expect(text).not.toContain("[DONE]");
+  });
+
   it("serve a key that was made at the other one, and refuse it within 2 s of its revocation", async () => {
     const { id, secret } = await createKey();
     expect((await chat(secret)).choices[0]?.finish_reason).toBe("length");
-    await fetch(`${control.url}/weir.auth.v1.KeyService/RevokeKey`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${control.key}`, "content-type": "application/json" },
-      body: JSON.stringify({ keyId: id }),
-    });
+    await revokeKey(id);
     const refusal = () =>
       chat(secret).then(
         () => "",
