@@ -26,6 +26,7 @@ describe("an event stream, cut anywhere", () => {
     ["has no line end at its end", "data: a\n\ndata: b", ["a", "b"]],
     ["has comments", ": ping\n\n:\n: x\ndata: a\n: y\n\n", ["a"]],
     ["has data over several lines", "data: a\ndata: b\n\n", ["a\nb"]],
+    ["has data over several lines with CRLF", "data: a\r\ndata: b\r\n\r\n", ["a\nb"]],
     ["has no space after the colon", "data:a\n\ndata:  b\n\n", ["a", " b"]],
     ["has characters of several bytes", "data: é漢🌊\n\n", ["é漢🌊"]],
     ["names its events", "event: error\ndata: {}\n\ndata: a\n\n", ["error:{}", "a"]],

@@ -1,0 +1,84 @@
+import { type AddressInfo, createServer } from "node:net";
+import { afterAll, describe, expect, test } from "vitest";
+import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
+import { startFakeOpenAi } from "../fakes/fake-openai.ts";
+import { targetAt } from "./attempts.ts";
+
+const cleanup = new AsyncDisposableStack();
+afterAll(() => cleanup.disposeAsync());
+
+describe("what answers at an address", () => {
+  test("nothing: unavailable", async () => {
+    const found = detectDialect(targetAt("http://127.0.0.1:1"), AbortSignal.timeout(5_000));
+    await expect(found).rejects.toMatchObject({ facts: {}, message: expect.stringContaining("could not be reached") });
+  });
+
+  test("something else: a protocol error", async () => {
+    const server = createServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.once("data", () => socket.end("220 mail.example ESMTP\r\n"));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    cleanup.defer(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const found = detectDialect(targetAt(`http://127.0.0.1:${port}`), AbortSignal.timeout(5_000));
+    await expect(found).rejects.toThrow("neither");
+  });
+
+  const card = (owner: string) => ({ data: [{ id: "m", owned_by: owner, max_model_len: 4096 }] });
+
+  test.each<[string, Record<string, unknown>, string, string]>([
+    ["vLLM", { "/v1/models": card("vllm"), "/version": { version: "0.32.0" }, "/health": "" }, "vllm", "vllm 0.32.0"],
+    [
+      "SGLang",
+      { "/v1/models": card("sglang"), "/get_model_info": { model_path: "m" }, "/health": "" },
+      "sglang",
+      "sglang",
+    ],
+    ["Ollama", { "/v1/models": card("library"), "/api/version": { version: "0.9" } }, "ollama", "ollama 0.9"],
+    [
+      "vLLM with an owner of its own",
+      { "/v1/models": card("us"), "/version": { version: "0.32.0" }, "/health": "" },
+      "vllm",
+      "vllm 0.32.0",
+    ],
+    ["anything else", { "/v1/models": card("us") }, "openai", ""],
+  ])("%s is known by asking", async (_, routes, flavour, engine) => {
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    const probe = await driver.probe(AbortSignal.timeout(5_000));
+    expect(probe.engine).toBe(engine);
+    expect(probe.models[0]).toMatchObject({ engineModel: "m", flavour, ready: true, contextLength: 4096n });
+  });
+
+  test("vLLM's load is read from its metrics", async () => {
+    const metrics = [
+      "# TYPE vllm:num_requests_running gauge",
+      'vllm:num_requests_running{engine="0",model_name="m"} 3.0',
+      'vllm:num_requests_running{engine="1",model_name="m"} 2.0',
+      'vllm:num_requests_waiting{engine="0",model_name="m"} 7.0',
+      'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 9.0',
+      'vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25',
+    ].join("\n");
+    const routes = { "/v1/models": card("vllm"), "/version": { version: "1" }, "/health": "", "/metrics": metrics };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    expect((await driver.probe(AbortSignal.timeout(5_000))).load).toMatchObject({
+      running: 5,
+      waiting: 7,
+      kvUsed: 0.25,
+    });
+  });
+
+  test("a server that says it is not well is not ready", async () => {
+    const routes = {
+      "/v1/models": card("vllm"),
+      "/version": { version: "1" },
+      "/health": (response: { writeHead(code: number): { end(): void } }) => response.writeHead(503).end(),
+    };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    expect((await driver.probe(AbortSignal.timeout(5_000))).models[0]?.ready).toBe(false);
+  });
+});
