@@ -8,8 +8,8 @@ import {
   featuresOf,
   flavourOf,
   interfaceOf,
-  takesStop,
   type TritonInterface,
+  takesStop,
 } from "../../services/drivers/triton/flavour.ts";
 import type { InferRequest } from "../../services/drivers/triton/inputs.ts";
 import { tensorrtRequest } from "../../services/drivers/triton/request-tensorrt.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Feature, type ReplicaModel } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { CountSource } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Attempt, Driver } from "../../services/drivers/driver.ts";
-import { attemptAt, Outcome, run, type Running, start } from "./attempts.ts";
+import { attemptAt, Outcome, type Running, run, start } from "./attempts.ts";
 
 /** What a prompt makes the engine do. */
 export type Shape =

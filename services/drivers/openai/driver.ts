@@ -1,6 +1,6 @@
-import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import { Answer } from "../answer.ts";

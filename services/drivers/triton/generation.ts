@@ -1,4 +1,4 @@
-import { type ServiceError, status as grpcStatus } from "@grpc/grpc-js";
+import { status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
 import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Timer } from "../../runtime/clock.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";

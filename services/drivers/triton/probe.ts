@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { type ServiceError, status as grpcStatus } from "@grpc/grpc-js";
+import { status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
 import { GRPCInferenceService } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { type ModelConfig, ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
 import {
@@ -7,9 +7,9 @@ import {
   type ReplicaModel,
   ReplicaModelSchema,
 } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import type { ProbeResult } from "../driver.ts";
-import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Channel } from "./channel.ts";
 import { failureFromStatus } from "./errors.ts";
 import { coreCandidates, featuresOf, interfaceOf, takesStop } from "./flavour.ts";
