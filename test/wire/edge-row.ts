@@ -45,12 +45,30 @@ export function send(url: string, row: Pick<Row, "body" | "path" | "method" | "h
 export async function expectRefused(edge: EdgeServer, row: Row): Promise<void> {
   const calls = edge.calls.length;
   const logged = edge.logged.length;
+  await expectAnswer(edge.url, row);
+  expect(edge.calls.length).toBe(calls);
+  expect(edge.logged.length).toBe(logged);
+}
+
+/** Sends the row and holds the answer against it. Returns the message. */
+export async function expectAnswer(url: string, row: Row): Promise<string> {
   const startMs = performance.now();
-  const response = await send(edge.url, row);
+  const response = await send(url, row);
   const text = await response.text();
   expect(performance.now() - startMs).toBeLessThan(1_000);
+  expectError(response.status, response.headers, text, row);
+  return text;
+}
+
+/** Holds an answer against what its row says, and against what holds for all. */
+export function expectError(
+  status: number,
+  headers: { get(name: string): string | null | undefined },
+  text: string,
+  row: Omit<Row, "name">,
+): void {
   const { error } = JSON.parse(text) as { error: Record<string, unknown> };
-  expect({ status: response.status, code: error["code"], param: error["param"], type: error["type"] }).toEqual({
+  expect({ status, code: error["code"], param: error["param"], type: error["type"] }).toEqual({
     status: row.status,
     code: row.code,
     param: row.param ?? null,
@@ -58,10 +76,8 @@ export async function expectRefused(edge: EdgeServer, row: Row): Promise<void> {
   });
   expect(Object.keys(error).sort()).toEqual(["code", "message", "param", "type"]);
   expect(String(error["message"]).length).toBeGreaterThan(10);
-  expect(response.headers.get("content-type")).toBe("application/json");
-  expect(response.headers.get("x-request-id")).toMatch(requestIdForm);
-  expect(edge.calls.length).toBe(calls);
-  expect(edge.logged.length).toBe(logged);
+  expect(headers.get("content-type")).toBe("application/json");
+  expect(headers.get("x-request-id")).toMatch(requestIdForm);
 }
 
 /** The process serves on as if nothing had been. */

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { systemIds } from "../ids.ts";
 
 /** A request that is refused for how it is framed: status and code of the answer, and what to do about it. */
 export interface FramingFault {
@@ -110,8 +111,11 @@ const malformed = fault(400, "bad_framing", "This is not a well-formed HTTP requ
 /** The whole answer in bytes, for a socket without a response object. */
 export function rawAnswer(given: FramingFault): string {
   const body = faultBody(given);
+  const lines = Object.entries({ ...faultHeaders(body), connection: "close" }).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
   const reason = statusTexts[given.status] ?? "Error";
-  return `HTTP/1.1 ${given.status} ${reason}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`;
+  return `HTTP/1.1 ${given.status} ${reason}\r\n${lines.join("\r\n")}\r\n\r\n${body}`;
 }
 
 const statusTexts: Readonly<Record<number, string>> = {
@@ -130,4 +134,13 @@ export function faultBody(given: FramingFault): string {
   return JSON.stringify({
     error: { message: given.message, type: "invalid_request_error", param: null, code: given.code },
   });
+}
+
+/** Headers of such a body, with an id to quote, as every answer has one. */
+export function faultHeaders(body: string): Record<string, string | number> {
+  return {
+    "x-request-id": systemIds.uuidv7(),
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(body),
+  };
 }

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import { type FramingFault, faultBody, framingFault, parserFault, rawAnswer } from "./framing.ts";
+import { type FramingFault, faultBody, faultHeaders, framingFault, parserFault, rawAnswer } from "./framing.ts";
 
 /** Bounds of HTTP/1.1 on the public port, in milliseconds. */
 export interface Http1Options {
@@ -92,10 +92,6 @@ function onParserFault(owed: readonly Exchange[], error: NodeJS.ErrnoException, 
 /** Answers a request that is refused for its framing, and ends the connection: what follows cannot be trusted. */
 function refuse(response: ServerResponse, found: FramingFault): void {
   const body = faultBody(found);
-  response.writeHead(found.status, {
-    "content-type": "application/json",
-    "content-length": Buffer.byteLength(body),
-    connection: "close",
-  });
+  response.writeHead(found.status, { ...faultHeaders(body), connection: "close" });
   response.end(body);
 }

@@ -9,7 +9,7 @@ import type { Clock } from "../clock.ts";
 import type { HttpSettings } from "../config/settings.ts";
 import type { HttpApp, HttpRequest, HttpResponse } from "./app.ts";
 import { createConnections } from "./connections.ts";
-import { faultBody } from "./framing.ts";
+import { faultBody, faultHeaders } from "./framing.ts";
 import { createHttp1 } from "./http1.ts";
 import { peekProtocol } from "./peek.ts";
 
@@ -144,6 +144,6 @@ function refuseHttp2(response: Http2ServerResponse): void {
     code: "bad_host",
     message: "The :authority is no host name with an optional port.",
   });
-  response.writeHead(400, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
+  response.writeHead(400, faultHeaders(body));
   response.end(body);
 }

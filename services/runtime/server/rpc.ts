@@ -9,6 +9,7 @@ import { openaiErrorBody } from "../errors/http-body.ts";
 import { connectRoutes } from "../mesh/connect.ts";
 import { callerAddress } from "../mesh/wire-origin.ts";
 import type { HttpRequest, HttpResponse } from "./app.ts";
+import { faultHeaders } from "./framing.ts";
 import { healthRoutes } from "./health.ts";
 import { reflectionRoutes } from "./reflection.ts";
 
@@ -57,6 +58,6 @@ function notFound(request: HttpRequest, response: HttpResponse): void {
   const error = fail(ErrorReason.UNKNOWN_METHOD, { method: `${request.method ?? "?"} on this path` });
   const body = JSON.stringify(openaiErrorBody(error));
   request.resume();
-  response.writeHead(404, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
+  response.writeHead(404, faultHeaders(body));
   response.end(body);
 }

@@ -1,0 +1,87 @@
+/** Part H of bad input: bytes that are no well-framed request. */
+
+/** The head of a request, to be ended by an empty line. */
+export const get = "GET /v1/models HTTP/1.1\r\nHost: a\r\n";
+export const post = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n";
+
+/** Rows of part H: what is sent, and the status and code of the answer. */
+export const framingRows: readonly (readonly [row: string, bytes: string, status: number, code: string])[] = [
+  [
+    "H1 length and chunked",
+    `${post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    400,
+    "bad_framing",
+  ],
+  ["H2 an unknown transfer encoding", `${post}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n`, 400, "bad_framing"],
+  ["H2 chunked, identity", `${post}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n`, 400, "bad_framing"],
+  [
+    "H2 transfer encoding twice",
+    `${post}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    400,
+    "bad_framing",
+  ],
+  ["H3 a space before the colon", `${post}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n`, 400, "bad_framing"],
+  ["H4 two equal lengths", `${post}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}`, 400, "bad_framing"],
+  ["H4 two lengths", `${post}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}`, 400, "bad_framing"],
+  ["H4 a list of lengths", `${post}Content-Length: 2, 2\r\n\r\n{}`, 400, "bad_framing"],
+  ["H5 +1", `${post}Content-Length: +1\r\n\r\n{`, 400, "bad_framing"],
+  ["H5 -1", `${post}Content-Length: -1\r\n\r\n`, 400, "bad_framing"],
+  ["H5 0x1", `${post}Content-Length: 0x1\r\n\r\n{`, 400, "bad_framing"],
+  ["H5 2^64", `${post}Content-Length: 18446744073709551616\r\n\r\n{`, 400, "bad_framing"],
+  ["H6 bare line feeds", "GET /v1/models HTTP/1.1\nHost: a\n\n", 400, "bad_framing"],
+  ["H6 a bare carriage return", `${get}X: a\rb\r\n\r\n`, 400, "bad_framing"],
+  ["H6 a folded header", `${get}X: a\r\n b\r\n\r\n`, 400, "bad_framing"],
+  ["H7 chunk size 0x1", `${post}Transfer-Encoding: chunked\r\n\r\n0x1\r\n{\r\n0\r\n\r\n`, 400, "bad_framing"],
+  ["H7 17 hex digits", `${post}Transfer-Encoding: chunked\r\n\r\n10000000000000001\r\n{\r\n`, 400, "bad_framing"],
+  [
+    "H7 a chunk that ends in a line feed",
+    `${post}Transfer-Encoding: chunked\r\n\r\n1\n{\r\n0\r\n\r\n`,
+    400,
+    "bad_framing",
+  ],
+  [
+    "H7 a 20 kB chunk extension",
+    `${post}Transfer-Encoding: chunked\r\n\r\n1;a=${"x".repeat(20_000)}\r\n{\r\n0\r\n\r\n`,
+    400,
+    "bad_framing",
+  ],
+  ["H8 two hosts", `GET /v1/models HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n`, 400, "bad_framing"],
+  ["H9 a host with a path", "GET / HTTP/1.1\r\nHost: a/public?x=\r\n\r\n", 400, "bad_host"],
+  ["H9 a host with a user", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400, "bad_host"],
+  ["H9 a host with a space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_host"],
+  ["H9 an empty host", "GET / HTTP/1.1\r\nHost:\r\n\r\n", 400, "bad_host"],
+  ["H10 an absolute target", "GET http://evil/v1/models HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_target"],
+  ["H11 HTTP/0.9", "GET /\r\n\r\n", 505, "bad_version"],
+  ["H11 HTTP/2.0 as text", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "bad_version"],
+  ["H11 HTTP/1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "bad_version"],
+  [
+    "H12 HTTP/1.0 with chunks",
+    "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    400,
+    "bad_framing",
+  ],
+  ["H13 no host", "GET / HTTP/1.1\r\n\r\n", 400, "bad_host"],
+  ["H14 two keys", `${get}Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n`, 400, "ambiguous_auth"],
+  ["H15 3,000 headers", `${get}${"X: y\r\n".repeat(3_000)}\r\n`, 431, "headers_too_large"],
+  [
+    "H15 101 headers",
+    `${get}${Array.from({ length: 100 }, (_, i) => `X${i}: y\r\n`).join("")}\r\n`,
+    431,
+    "headers_too_large",
+  ],
+  ["H15 one header of 17 kB", `${get}X: ${"y".repeat(17_000)}\r\n\r\n`, 431, "headers_too_large"],
+  [
+    "H15 100 kB of headers",
+    `${get}${Array.from({ length: 10 }, (_, i) => `X${i}: ${"y".repeat(10_000)}\r\n`).join("")}\r\n`,
+    431,
+    "headers_too_large",
+  ],
+  ["H17 twins with - and _", `${get}x_request_id: a\r\nx-request-id: b\r\n\r\n`, 400, "ambiguous_header"],
+  ["H18 NUL in a value", `${get}X: a\0b\r\n\r\n`, 400, "bad_framing"],
+  ["H18 DEL in a value", `${get}X: a\x7fb\r\n\r\n`, 400, "bad_framing"],
+  ["H18 a byte beyond ASCII in a value", `${get}X: a\xe9b\r\n\r\n`, 400, "bad_header"],
+  ["H19 an address of 15 kB", `GET /${"a".repeat(15_000)} HTTP/1.1\r\nHost: a\r\n\r\n`, 414, "uri_too_long"],
+  ["H21 CONNECT", "CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n", 405, "method_not_allowed"],
+  ["H23 an expectation", `${post}Expect: junk\r\nContent-Length: 2\r\n\r\n{}`, 417, "expectation_failed"],
+  ["H24 GET with a body", `${get}Content-Length: 2\r\n\r\n{}`, 400, "unexpected_body"],
+];
