@@ -72,6 +72,8 @@ describe("the simulator as a process", () => {
   test("kills itself at a commanded crash, and its record says so", async () => {
     await using simulator = await startSimulatorProcess();
     await expect(chat(simulator.httpUrl, "poison", "[[sim crash]]")).rejects.toThrow("fetch failed");
+    // Its connections close one by one; no exit code means that it was killed.
+    expect(await simulator.stop()).toBeNull();
     const { port } = new URL(simulator.httpUrl);
     const refused = await new Promise((done) => connect(Number(port), "127.0.0.1").once("error", done));
     expect(refused).toMatchObject({ code: "ECONNREFUSED" });

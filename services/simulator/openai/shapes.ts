@@ -1,5 +1,5 @@
-import { chatLogprobs, completionLogprobs, type Scored } from "./scored.ts";
 import type { Asked } from "./request.ts";
+import { chatLogprobs, completionLogprobs, type Scored } from "./scored.ts";
 
 /** What of a choice goes into one chunk, or into the whole answer. */
 export interface Piece {

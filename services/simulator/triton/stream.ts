@@ -1,4 +1,4 @@
-import { type ServerDuplexStream, type sendUnaryData, type ServerUnaryCall, status } from "@grpc/grpc-js";
+import { type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData, status } from "@grpc/grpc-js";
 import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { Inference, Models } from "./inference.ts";
 import type { InferResponse, Refusal, StreamResponse } from "./reply.ts";
