@@ -20,6 +20,8 @@ export interface RawOptions {
   readonly answers?: number;
   /** Half-close after sending. */
   readonly end?: boolean;
+  /** Sent after the bytes, piece by piece, until the connection ends. */
+  readonly then?: AsyncIterable<string>;
   /** Give up after this long, in milliseconds. */
   readonly patienceMs?: number;
 }
@@ -32,6 +34,7 @@ export function rawHttp(port: number, bytes: string | Buffer, options: RawOption
     const socket: Socket = connect(port, "127.0.0.1", () => {
       socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes);
       if (options.end) socket.end();
+      if (options.then) void sendOn(socket, options.then);
     });
     const timer = setTimeout(() => finish(false), options.patienceMs ?? 5_000);
     const finish = (closed: boolean) => {
@@ -47,6 +50,13 @@ export function rawHttp(port: number, bytes: string | Buffer, options: RawOption
     // A reset ends the exchange as a close does.
     socket.on("error", () => finish(true));
   });
+}
+
+async function sendOn(socket: Socket, pieces: AsyncIterable<string>): Promise<void> {
+  for await (const piece of pieces) {
+    if (!socket.writable) return;
+    socket.write(piece);
+  }
 }
 
 /** Splits complete answers with a content-length off the bytes. */

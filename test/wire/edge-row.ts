@@ -27,18 +27,23 @@ export const rowFrom =
 
 const requestIdForm = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-export function send(url: string, row: Pick<Row, "body" | "path" | "method" | "headers" | "key">): Promise<Response> {
-  const { body, key = keys.good } = row;
+type Sent = Pick<Row, "body" | "path" | "method" | "headers" | "key">;
+
+export function send(url: string, row: Sent): Promise<Response> {
+  return fetch(url + (row.path ?? "/v1/chat/completions"), initOf(row));
+}
+
+function initOf({ body, key = keys.good, method = "POST", headers }: Sent) {
   const text = body === undefined || typeof body === "string" || Buffer.isBuffer(body) ? body : JSON.stringify(body);
-  return fetch(url + (row.path ?? "/v1/chat/completions"), {
-    method: row.method ?? "POST",
+  return {
+    method,
     headers: {
       ...(key === null ? {} : { authorization: `Bearer ${key}` }),
       "content-type": "application/json",
-      ...row.headers,
+      ...headers,
     },
-    ...(text === undefined ? {} : { body: Buffer.isBuffer(text) ? new Uint8Array(text) : text }),
-  });
+    ...(text === undefined ? {} : { body: new Uint8Array(Buffer.from(text)) }),
+  };
 }
 
 /** What holds for every refusal: its status and body, an id to quote, within a second, and no engine was asked. */
@@ -50,12 +55,17 @@ export async function expectRefused(edge: EdgeServer, row: Row): Promise<void> {
   expect(edge.logged.length).toBe(logged);
 }
 
-/** Sends the row and holds the answer against it. Returns the message. */
+/** A machine that is busy with other tests sends as much in a millisecond. */
+const bytesPerMs = 10_000;
+
+/** Sends the row and holds the answer against it. Returns the answer's body. */
 export async function expectAnswer(url: string, row: Row): Promise<string> {
+  const init = initOf(row);
   const startMs = performance.now();
-  const response = await send(url, row);
+  const response = await fetch(url + (row.path ?? "/v1/chat/completions"), init);
   const text = await response.text();
-  expect(performance.now() - startMs).toBeLessThan(1_000);
+  const sendingMs = (init.body?.length ?? 0) / bytesPerMs;
+  expect(performance.now() - startMs).toBeLessThan(1_000 + sendingMs);
   expectError(response.status, response.headers, text, row);
   return text;
 }
