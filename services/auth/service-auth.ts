@@ -11,7 +11,8 @@ import { keyIdFrom } from "../runtime/identity/key-format.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { principalFromStored } from "./key-message.ts";
 import type { Peppers } from "./pepper.ts";
-import type { CredentialStore } from "./store.ts";
+import { notFound } from "./scope.ts";
+import type { CredentialStore, TenantStore } from "./store.ts";
 
 /** Half of it is how late a revocation is on average; a watcher calls four missed beats silence. */
 const pollMs = 500;
@@ -25,9 +26,10 @@ const revokedTtlMs = 3_600_000;
 type Outcome = NonNullable<MessageInitShape<typeof AuthenticateResponseSchema>["outcome"]>;
 type WatchMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
 
-/** Checks keys, and tells which changed. */
+/** Checks keys, tells which changed, and whose a project is. */
 export function authService(options: {
   readonly store: CredentialStore;
+  readonly tenants: Pick<TenantStore, "getProject">;
   readonly peppers: Peppers;
   readonly clock: Clock;
 }): ServiceImplementation<typeof AuthService> {
@@ -43,6 +45,12 @@ export function authService(options: {
         revision: read.revision,
         storeTime: timestampFromMs(read.nowMs),
       };
+    },
+
+    async resolveProject({ projectId }) {
+      const project = await options.tenants.getProject({ projectId, orgId: undefined });
+      if (project === undefined) throw notFound("project", projectId);
+      return { orgId: project.orgId };
     },
 
     async *watchRevocations({ afterRevision }, { signal }) {

@@ -7,6 +7,7 @@ import { type Database, openDatabase } from "./database.ts";
 import { type DataDir, openDataDir } from "./data-dir.ts";
 import { readOrCreateSecret } from "./durable-file.ts";
 import { createIdentity, type Identity } from "./identity/identity.ts";
+import { createProjectOwners, type ProjectOwners } from "./identity/project-owners.ts";
 import { createGate, type Gate } from "./mesh/gate.ts";
 import { createMesh } from "./mesh/mesh.ts";
 import { createRegistry, type Registry } from "./mesh/registry.ts";
@@ -53,13 +54,15 @@ export async function assemble({ settings, clock, log }: AssembleOptions): Promi
   let adminKey: Assembled["adminKey"];
 
   // The gate asks the identity, the identity calls the auth service, and calls go through the gate.
-  const known: { identity?: Identity } = {};
+  const known: { identity?: Identity; owners?: ProjectOwners } = {};
   const identity: Identity = {
     authenticate: (...args) => named(known.identity).authenticate(...args),
     onRevoked: (...args) => named(known.identity).onRevoked(...args),
   };
-  const gate = createGate({ clock, log, metrics, identity });
+  const owners: ProjectOwners = { orgOf: (projectId) => named(known.owners).orgOf(projectId) };
+  const gate = createGate({ clock, log, metrics, identity, owners });
   const mesh = opened.use(createMesh({ registry, gate, clock, peers: settings.mesh.peers, token: meshToken }));
+  known.owners = createProjectOwners(mesh.client(AuthService));
   const { staleMaxMs } = settings.auth;
   const { badKeysPerMinuteMax } = settings.http;
 

@@ -12,6 +12,7 @@ import { createRegistry } from "../../services/runtime/mesh/registry.ts";
 import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
 import { FakeCredentialStore } from "./credential-store.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
+import { ownersOf } from "./project-owners.ts";
 
 export const pepper = "a-pepper-of-43-characters-0123456789abcdefg";
 export const staleMaxMs = 600_000;
@@ -35,9 +36,18 @@ export function startIdentity(badKeysPerMinuteMax = 600): IdentityProcess {
   const clock = new SimulatedClock();
   const store = new FakeCredentialStore(clock, peppers);
   const registry = createRegistry();
-  registry.add(AuthService, authService({ store, peppers, clock }));
+  registry.add(
+    AuthService,
+    authService({ store, tenants: { getProject: () => Promise.resolve(undefined) }, peppers, clock }),
+  );
   const nobody: Identity = { authenticate: () => fail(ErrorReason.INTERNAL), onRevoked: () => () => {} };
-  const gate = createGate({ clock, log, metrics: createMetrics(), identity: nobody });
+  const gate = createGate({
+    clock,
+    log,
+    metrics: createMetrics(),
+    identity: nobody,
+    owners: ownersOf({ project1: "org1", project2: "org1", project3: "org2" }),
+  });
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
   const identity = createIdentity({ auth: mesh.client(AuthService), clock, log, staleMaxMs, badKeysPerMinuteMax });
   return {

@@ -233,7 +233,7 @@ function contextOf(requestId: string, principal: Principal | undefined, nowMs: n
     method: InferenceService.method.generate,
     audience: Audience.MESH,
     principal,
-    scope: { kind: ScopeKind.PROJECT, id: principal?.projectId ?? "" },
+    scope: { kind: ScopeKind.PROJECT, id: principal?.projectId ?? "", orgId: principal?.orgId ?? "" },
     signal: new AbortController().signal,
     deadlineMs: nowMs + 3_600_000,
     requestId,

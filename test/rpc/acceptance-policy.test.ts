@@ -45,10 +45,29 @@ describe.each(transports)("%s", (name) => {
     expect(harness.probe.entered).toBe(0);
   });
 
-  test("a wider key names another project", async () => {
-    const wide = principal({ reach: Reach.INSTALLATION });
-    const answer = await harness.client.ask({ projectId: "another" }, withCallOptions({ principal: wide }));
-    expect(answer.scopeId).toBe("another");
+  test.each([
+    ["INSTALLATION", "project3", "reached"],
+    ["INSTALLATION", "nowhere", "not found"],
+    ["ORG", "project2", "reached"],
+    ["ORG", "project3", "not found"],
+    ["ORG", "nowhere", "not found"],
+    ["PROJECT", "project2", "not found"],
+  ] as const)("a key that reaches %s and names %s: %s, in every kind of call", async (reach, projectId, outcome) => {
+    const wide = withCallOptions({ principal: principal({ reach: Reach[reach] }) });
+    const behaviour = { count: 1 };
+    if (outcome === "reached") {
+      expect((await harness.client.ask({ projectId }, wide)).scopeId).toBe(projectId);
+      await drain(harness.client.count({ projectId, behaviour }, wide));
+      await drain(harness.client.push({ projectId, behaviour }, wide));
+      return;
+    }
+    const errors = [
+      await failureOf(harness.client.ask({ projectId }, wide)),
+      await failureOf(drain(harness.client.count({ projectId, behaviour }, wide))),
+      await failureOf(drain(harness.client.push({ projectId, behaviour }, wide))),
+    ];
+    expect(errors.map((error) => error.reason)).toEqual(Array.from({ length: 3 }, () => ErrorReason.NOT_FOUND));
+    expect(harness.probe.entered).toBe(0);
   });
 
   test("nobody may call what declares no policy", async () => {

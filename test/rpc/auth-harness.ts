@@ -24,6 +24,7 @@ import { createRegistry } from "../../services/runtime/mesh/registry.ts";
 import type { Mesh } from "../../services/runtime/role.ts";
 import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
 import { createTestDatabase } from "../fakes/postgres.ts";
+import { ownersFrom } from "../fakes/project-owners.ts";
 
 /** The auth services over a database of their own, behind the gate, as a process of the installation reaches them. */
 export interface AuthHarness extends AsyncDisposable {
@@ -46,9 +47,15 @@ export async function startAuth(): Promise<AuthHarness> {
   await store.installation.keepPeppers(peppers.fingerprints);
   const registry = createRegistry();
   const clock = systemClock;
-  const gate = createGate({ clock, log, metrics: createMetrics(), identity: nobody });
+  const gate = createGate({
+    clock,
+    log,
+    metrics: createMetrics(),
+    identity: nobody,
+    owners: ownersFrom(store.tenants),
+  });
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
-  registry.add(AuthService, authService({ store: store.credentials, peppers, clock }));
+  registry.add(AuthService, authService({ store: store.credentials, tenants: store.tenants, peppers, clock }));
   const permissions = () => knownPermissions([]);
   registry.add(KeyService, keyService({ store: store.keys, peppers, randomBytes, permissions }));
   registry.add(TenantService, tenantService(store.tenants));

@@ -275,8 +275,7 @@ test("of another project, organisation or nobody's, a key is not found", async (
     expect((await told(harness.keys.updateKey(update, by(caller)))).reason).toBe("NOT_FOUND");
   }
   expect((await harness.keys.getKey({ projectId: "umbrella-one", keyId: theirs.id }, by(admin))).key).toEqual(theirs);
-  const list = await harness.keys.listKeys({ projectId: "umbrella-one" }, by(orgAdmin));
-  expect(list.keys).toEqual([]);
+  expect((await told(harness.keys.listKeys({ projectId: "umbrella-one" }, by(orgAdmin)))).reason).toBe("NOT_FOUND");
 });
 
 test("keys are listed in pages, newest first, without repeating what is made meanwhile", async () => {

@@ -109,9 +109,11 @@ describe("an extension's service gets from its contract alone", () => {
     const ofAcme = (await process.makeKey({ projectId: "blue", permissions: both, reach })).key;
     const ofUmbrella = (await process.makeKey({ projectId: "green", permissions: both, reach })).key;
     expect(await textsOf(ofAcme, "red")).toContain("over Connect");
-    expect(await textsOf(ofUmbrella, "red")).toEqual([]);
     const stray = notes(ofUmbrella).createNote({ requestId: "stray", projectId: "red", text: "from outside" });
-    await stray.catch(() => {});
+    expect((await failureOf(stray)).reason).toBe(ErrorReason.NOT_FOUND);
+    expect((await failureOf(drain(notes(ofUmbrella).watchNotes({ projectId: "red" })))).reason).toBe(
+      ErrorReason.NOT_FOUND,
+    );
     expect(await textsOf(redKey)).not.toContain("from outside");
   });
 

@@ -23,6 +23,7 @@ import { SimulatedClock } from "../fakes/simulated-clock.ts";
 import { ProbeService } from "./gen/acceptance/v1/probe_service_pb.ts";
 import { createGrpcJsTransport } from "./grpc-js-transport.ts";
 import { createProbe, ProbeLog } from "./probe.ts";
+import { ownersOf } from "../fakes/project-owners.ts";
 
 /** How calls reach the handlers. */
 export const transports = ["direct", "Connect over HTTP/2", "gRPC by connect-es", "gRPC by grpc-js"] as const;
@@ -95,7 +96,13 @@ export async function createHarness(name: TransportName): Promise<Harness> {
   const registry = createRegistry();
   const probe = new ProbeLog();
   registry.add(ProbeService, createProbe(probe));
-  const gate = createGate({ clock, log, metrics, identity });
+  const gate = createGate({
+    clock,
+    log,
+    metrics,
+    identity,
+    owners: ownersOf({ project1: "org1", project2: "org1", project3: "org2" }),
+  });
   const shared = { registry, gate, identity, meshToken, readMaxBytes: 1024 * 1024 };
   const peers = await serve(connectNodeAdapter({ routes: connectRoutes({ ...shared, audience: Audience.MESH }) }));
   const callers = await serve(connectNodeAdapter({ routes: connectRoutes({ ...shared, audience: Audience.PUBLIC }) }));

@@ -6,7 +6,7 @@ import type { CallContext, CallOptions, ResolvedScope } from "./context.ts";
 import { handlerHeaders } from "./mesh-headers.ts";
 import type { CallOrigin } from "./running-call.ts";
 
-const unresolved: ResolvedScope = Object.freeze({ kind: ScopeKind.UNSPECIFIED, id: "" });
+const unresolved: ResolvedScope = Object.freeze({ kind: ScopeKind.UNSPECIFIED, id: "", orgId: "" });
 
 /**
  * The caller's side of a call from within the process: what it says of the call, and where it reads the answer's

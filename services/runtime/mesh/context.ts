@@ -7,6 +7,8 @@ export interface ResolvedScope {
   readonly kind: ScopeKind;
   /** Id of the organisation or project; empty for NONE and INSTALLATION. */
   readonly id: string;
+  /** The organisation, also of a project; empty for NONE, INSTALLATION, and a process that calls in its own name. */
+  readonly orgId: string;
 }
 
 /** What a handler knows of its call beside the request. The same on every transport. */

@@ -72,13 +72,7 @@ export function createDirectPush<M extends DescMethodServerStreaming>(
 }
 
 /** Admits and runs a push call. */
-function pushTo(
-  gate: Gate,
-  entry: MethodEntry,
-  origin: CallOrigin,
-  request: Message,
-  sink: Sink<Message>,
-): Cancel {
+function pushTo(gate: Gate, entry: MethodEntry, origin: CallOrigin, request: Message, sink: Sink<Message>): Cancel {
   const call = gate.admit(entry, origin);
   if (!(call instanceof WeirError)) return gate.push(call, request, sink);
   sink.fail(call);

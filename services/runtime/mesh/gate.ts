@@ -3,13 +3,14 @@ import type { Logger } from "pino";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import type { Clock } from "../clock.ts";
-import { fail, type WeirError } from "../errors/fail.ts";
+import { fail, type WeirError, weirErrorFrom } from "../errors/fail.ts";
 import type { Identity } from "../identity/identity.ts";
+import type { ProjectOwners } from "../identity/project-owners.ts";
 import { permitted } from "../policy/permission.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { MethodEntry } from "./descriptor.ts";
 import { createOutcomes } from "./outcome.ts";
-import { prepare, unknownMethod } from "./prepare.ts";
+import { confirmOwner, prepare, unknownMethod } from "./prepare.ts";
 import { nothingToCancel } from "./pump.ts";
 import type { Cancel, Sink } from "./push.ts";
 import { PushRun } from "./push-run.ts";
@@ -22,6 +23,7 @@ export interface GateOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly identity: Identity;
+  readonly owners: ProjectOwners;
 }
 
 /**
@@ -42,7 +44,7 @@ export interface Gate {
 
 /** Builds the gate of a process. */
 export function createGate(options: GateOptions): Gate {
-  const { clock, identity } = options;
+  const { clock, identity, owners } = options;
   const outcomes = createOutcomes(options);
 
   const watchKey = (call: RunningCall) => {
@@ -68,7 +70,7 @@ export function createGate(options: GateOptions): Gate {
 
     refuse: (entry, error) => outcomes.refuse(entry, error),
 
-    unary: (call, request) => runUnary(call, request, outcomes),
+    unary: (call, request) => runUnary(call, request, outcomes, owners),
 
     push(call, request, sink) {
       const run = new PushRun(call, sink, outcomes);
@@ -83,7 +85,19 @@ export function createGate(options: GateOptions): Gate {
         return nothingToCancel;
       }
       if (call.over) return nothingToCancel;
-      run.start(handler.run, request);
+      const start = () => run.start(handler.run, request);
+      const asked = confirmOwner(call, owners);
+      if (asked === undefined) {
+        start();
+      } else {
+        asked.then(
+          (foreign) => {
+            if (foreign) run.fail(foreign);
+            else if (!call.over) start();
+          },
+          (thrown: unknown) => run.fail(weirErrorFrom(thrown)),
+        );
+      }
       return (reason) => run.leave(reason);
     },
   };

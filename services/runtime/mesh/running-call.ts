@@ -26,7 +26,7 @@ export interface CallOrigin {
   answerHeaders(): Headers;
 }
 
-const unresolved: ResolvedScope = Object.freeze({ kind: ScopeKind.UNSPECIFIED, id: "" });
+const unresolved: ResolvedScope = Object.freeze({ kind: ScopeKind.UNSPECIFIED, id: "", orgId: "" });
 
 /**
  * A call that was admitted, as its handler sees it.

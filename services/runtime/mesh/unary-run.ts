@@ -2,11 +2,17 @@ import type { Message } from "@bufbuild/protobuf";
 import { type WeirError, weirErrorFrom } from "../errors/fail.ts";
 import { copyOf } from "./copy.ts";
 import type { Outcomes } from "./outcome.ts";
-import { prepare, unknownMethod } from "./prepare.ts";
+import type { ProjectOwners } from "../identity/project-owners.ts";
+import { confirmOwner, prepare, unknownMethod } from "./prepare.ts";
 import type { RunningCall } from "./running-call.ts";
 
 /** Runs a unary handler, racing it with what may stop the call: a handler that stalls keeps nobody waiting. */
-export function runUnary(call: RunningCall, request: Message, outcomes: Outcomes): Promise<Message> {
+export function runUnary(
+  call: RunningCall,
+  request: Message,
+  outcomes: Outcomes,
+  owners: ProjectOwners,
+): Promise<Message> {
   const { handler, method } = call.entry;
   return new Promise((resolve, reject) => {
     const failed = (error: WeirError): void => {
@@ -26,6 +32,9 @@ export function runUnary(call: RunningCall, request: Message, outcomes: Outcomes
       return;
     }
     const run = async (): Promise<void> => {
+      const foreign = await confirmOwner(call, owners);
+      if (foreign) throw foreign;
+      if (call.over) return;
       const answer = copyOf(method.output, await handler.run(request, call));
       if (call.over) return;
       outcomes.succeed(call);

@@ -5,8 +5,8 @@ import { ScopeKind } from "../../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { fail, type WeirError } from "../errors/fail.ts";
 import type { ResolvedScope } from "../mesh/context.ts";
 
-const none: ResolvedScope = Object.freeze({ kind: ScopeKind.NONE, id: "" });
-const installation: ResolvedScope = Object.freeze({ kind: ScopeKind.INSTALLATION, id: "" });
+const none: ResolvedScope = Object.freeze({ kind: ScopeKind.NONE, id: "", orgId: "" });
+const installation: ResolvedScope = Object.freeze({ kind: ScopeKind.INSTALLATION, id: "", orgId: "" });
 
 /** The owner's id that a request names; empty: none. */
 export function namedOwner(request: Message, field: DescField | undefined): string {
@@ -19,8 +19,8 @@ export function namedOwner(request: Message, field: DescField | undefined): stri
  * Resolves whose resource a call touches, and whether the caller reaches it. What it does not reach is NOT_FOUND: that
  * a tenant exists is not for others to know.
  *
- * A project that is named by a caller who reaches its whole organisation passes here: only the store knows whose
- * project it is, and reads with the caller's organisation as a condition.
+ * A project other than the caller's own that a caller with a wider reach names is left without its organisation: only
+ * the auth service knows whose it is, and {@link confirmed} judges it by that.
  *
  * @param principal undefined for a process of the installation in its own name, which reaches everything.
  */
@@ -35,7 +35,7 @@ export function resolveScope(
   const reach = principal.reach;
   if (reach === Reach.INSTALLATION) {
     if (kind === ScopeKind.INSTALLATION) return installation;
-    return { kind, id: named || ownOf(kind, principal) };
+    return withOrg(kind, named || ownOf(kind, principal), principal);
   }
   if (kind === ScopeKind.INSTALLATION) return fail(ErrorReason.NOT_FOUND, { resource: "installation", id: "*" });
   const own = ownOf(kind, principal);
@@ -44,8 +44,31 @@ export function resolveScope(
     kind === ScopeKind.PROJECT
       ? id === own || reach === Reach.ORG
       : kind === ScopeKind.ORG && id === own && reach === Reach.ORG;
-  if (reached && id) return { kind, id };
+  if (reached && id) return withOrg(kind, id, principal);
   return fail(ErrorReason.NOT_FOUND, { resource: kind === ScopeKind.PROJECT ? "project" : "organization", id });
+}
+
+/** The scope, with the organisation as far as it is known here. */
+function withOrg(kind: ScopeKind, id: string, principal: Principal): ResolvedScope {
+  if (kind === ScopeKind.PROJECT) return { kind, id, orgId: id === principal.projectId ? principal.orgId : "" };
+  return { kind, id, orgId: id };
+}
+
+/** Whether only the auth service can tell whose the scope's project is. */
+export function isForeign(scope: ResolvedScope, principal: Principal | undefined): principal is Principal {
+  return principal !== undefined && scope.kind === ScopeKind.PROJECT && scope.id !== principal.projectId;
+}
+
+/** The scope of another project than the caller's own, when its organisation is known; undefined: there is none. */
+export function confirmed(
+  scope: ResolvedScope,
+  orgId: string | undefined,
+  principal: Principal,
+): ResolvedScope | WeirError {
+  const reached =
+    principal.reach === Reach.INSTALLATION || (principal.reach === Reach.ORG && orgId === principal.orgId);
+  if (orgId !== undefined && reached) return { ...scope, orgId };
+  return fail(ErrorReason.NOT_FOUND, { resource: "project", id: scope.id });
 }
 
 function ownOf(kind: ScopeKind, principal: Principal): string {
@@ -55,7 +78,7 @@ function ownOf(kind: ScopeKind, principal: Principal): string {
 
 function scopeOfProcess(kind: ScopeKind, field: DescField | undefined, named: string): ResolvedScope | WeirError {
   if (kind === ScopeKind.INSTALLATION) return installation;
-  if (named) return { kind, id: named };
+  if (named) return { kind, id: named, orgId: kind === ScopeKind.ORG ? named : "" };
   return fail(ErrorReason.INVALID_ARGUMENT, {
     param: field?.name ?? "principal",
     code: "missing_required_parameter",

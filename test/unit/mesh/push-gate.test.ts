@@ -20,6 +20,7 @@ import {
   ProbeService,
 } from "../../rpc/gen/acceptance/v1/probe_service_pb.ts";
 import { createProbe, ProbeLog } from "../../rpc/probe.ts";
+import { ownersOf } from "../../fakes/project-owners.ts";
 
 /** Everything that a consumer hears, in order. */
 class Heard implements Sink<PushResponse> {
@@ -62,7 +63,13 @@ function processWith(handler: PushHandler<PushRequest, PushResponse>, revoked = 
   const registry = createRegistry();
   registry.add(ProbeService, { ...createProbe(new ProbeLog()), push: pushed(handler) });
   const log = createLog("error", { write: () => undefined });
-  const gate = createGate({ clock, log, metrics: createMetrics(), identity });
+  const gate = createGate({
+    clock,
+    log,
+    metrics: createMetrics(),
+    identity,
+    owners: ownersOf({ project1: "org1", project2: "org1", project3: "org2" }),
+  });
   return { clock, push: createDirectPush({ registry, gate, clock }, ProbeService.method.push) };
 }
 

@@ -242,6 +242,98 @@ func (x *Refusal) GetKeyId() string {
 	return ""
 }
 
+// Which project.
+type ResolveProjectRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	ProjectId     string `protobuf:"bytes,1,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveProjectRequest) Reset() {
+	*x = ResolveProjectRequest{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveProjectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveProjectRequest) ProtoMessage() {}
+
+func (x *ResolveProjectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveProjectRequest.ProtoReflect.Descriptor instead.
+func (*ResolveProjectRequest) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ResolveProjectRequest) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+// Whose it is.
+type ResolveProjectResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisation that it belongs to.
+	OrgId         string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveProjectResponse) Reset() {
+	*x = ResolveProjectResponse{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveProjectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveProjectResponse) ProtoMessage() {}
+
+func (x *ResolveProjectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveProjectResponse.ProtoReflect.Descriptor instead.
+func (*ResolveProjectResponse) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ResolveProjectResponse) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
 // Where to continue.
 type WatchRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -253,7 +345,7 @@ type WatchRevocationsRequest struct {
 
 func (x *WatchRevocationsRequest) Reset() {
 	*x = WatchRevocationsRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +357,7 @@ func (x *WatchRevocationsRequest) String() string {
 func (*WatchRevocationsRequest) ProtoMessage() {}
 
 func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +370,7 @@ func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{3}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchRevocationsRequest) GetAfterRevision() int64 {
@@ -310,7 +402,7 @@ type WatchRevocationsResponse struct {
 
 func (x *WatchRevocationsResponse) Reset() {
 	*x = WatchRevocationsResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -322,7 +414,7 @@ func (x *WatchRevocationsResponse) String() string {
 func (*WatchRevocationsResponse) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -335,7 +427,7 @@ func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WatchRevocationsResponse) GetRevision() int64 {
@@ -440,7 +532,7 @@ type WatchRevocationsResponse_KeyChange struct {
 
 func (x *WatchRevocationsResponse_KeyChange) Reset() {
 	*x = WatchRevocationsResponse_KeyChange{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +544,7 @@ func (x *WatchRevocationsResponse_KeyChange) String() string {
 func (*WatchRevocationsResponse_KeyChange) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +557,7 @@ func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_KeyChange.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_KeyChange) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4, 0}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 0}
 }
 
 func (x *WatchRevocationsResponse_KeyChange) GetKeyId() string {
@@ -491,7 +583,7 @@ type WatchRevocationsResponse_SnapshotEnd struct {
 
 func (x *WatchRevocationsResponse_SnapshotEnd) Reset() {
 	*x = WatchRevocationsResponse_SnapshotEnd{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +595,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) String() string {
 func (*WatchRevocationsResponse_SnapshotEnd) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +608,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use WatchRevocationsResponse_SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4, 1}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 1}
 }
 
 // The connection lives.
@@ -528,7 +620,7 @@ type WatchRevocationsResponse_Heartbeat struct {
 
 func (x *WatchRevocationsResponse_Heartbeat) Reset() {
 	*x = WatchRevocationsResponse_Heartbeat{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +632,7 @@ func (x *WatchRevocationsResponse_Heartbeat) String() string {
 func (*WatchRevocationsResponse_Heartbeat) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +645,7 @@ func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_Heartbeat.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4, 2}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 2}
 }
 
 // Drop every cached principal.
@@ -565,7 +657,7 @@ type WatchRevocationsResponse_Reset struct {
 
 func (x *WatchRevocationsResponse_Reset) Reset() {
 	*x = WatchRevocationsResponse_Reset{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +669,7 @@ func (x *WatchRevocationsResponse_Reset) String() string {
 func (*WatchRevocationsResponse_Reset) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +682,7 @@ func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse_Reset.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Reset) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4, 3}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 3}
 }
 
 var File_weir_auth_v1_auth_service_proto protoreflect.FileDescriptor
@@ -611,7 +703,12 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.weir.error.v1.ErrorReasonR\x06reason\x12:\n" +
 	"\vrefusal_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"refusalTtl\x12\x15\n" +
-	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"I\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"X\n" +
+	"\x15ResolveProjectRequest\x12?\n" +
+	"\n" +
+	"project_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\tprojectId\"/\n" +
+	"\x16ResolveProjectResponse\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"I\n" +
 	"\x17WatchRevocationsRequest\x12.\n" +
 	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\x9a\x04\n" +
 	"\x18WatchRevocationsResponse\x12\x1a\n" +
@@ -628,9 +725,10 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\vSnapshotEnd\x1a\v\n" +
 	"\tHeartbeat\x1a\a\n" +
 	"\x05ResetB\a\n" +
-	"\x05event2\xf4\x01\n" +
+	"\x05event2\xe6\x02\n" +
 	"\vAuthService\x12j\n" +
-	"\fAuthenticate\x12!.weir.auth.v1.AuthenticateRequest\x1a\".weir.auth.v1.AuthenticateResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12y\n" +
+	"\fAuthenticate\x12!.weir.auth.v1.AuthenticateRequest\x1a\".weir.auth.v1.AuthenticateResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12p\n" +
+	"\x0eResolveProject\x12#.weir.auth.v1.ResolveProjectRequest\x1a$.weir.auth.v1.ResolveProjectResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12y\n" +
 	"\x10WatchRevocations\x12%.weir.auth.v1.WatchRevocationsRequest\x1a&.weir.auth.v1.WatchRevocationsResponse\"\x14\xca\xf3\x18\r\b\x03\x1a\x02\b\x01 \x01*\x03\b\x90\x1c\x90\x02\x010\x01B\xa0\x01\n" +
 	"\x10com.weir.auth.v1B\x10AuthServiceProtoP\x01Z(weir.dev/weir/gen/go/weir/auth/v1;authv1\xa2\x02\x03WAX\xaa\x02\fWeir.Auth.V1\xca\x02\fWeir\\Auth\\V1\xe2\x02\x18Weir\\Auth\\V1\\GPBMetadata\xea\x02\x0eWeir::Auth::V1b\x06proto3"
 
@@ -646,39 +744,43 @@ func file_weir_auth_v1_auth_service_proto_rawDescGZIP() []byte {
 	return file_weir_auth_v1_auth_service_proto_rawDescData
 }
 
-var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_weir_auth_v1_auth_service_proto_goTypes = []any{
 	(*AuthenticateRequest)(nil),                  // 0: weir.auth.v1.AuthenticateRequest
 	(*AuthenticateResponse)(nil),                 // 1: weir.auth.v1.AuthenticateResponse
 	(*Refusal)(nil),                              // 2: weir.auth.v1.Refusal
-	(*WatchRevocationsRequest)(nil),              // 3: weir.auth.v1.WatchRevocationsRequest
-	(*WatchRevocationsResponse)(nil),             // 4: weir.auth.v1.WatchRevocationsResponse
-	(*WatchRevocationsResponse_KeyChange)(nil),   // 5: weir.auth.v1.WatchRevocationsResponse.KeyChange
-	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 6: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	(*WatchRevocationsResponse_Heartbeat)(nil),   // 7: weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	(*WatchRevocationsResponse_Reset)(nil),       // 8: weir.auth.v1.WatchRevocationsResponse.Reset
-	(*Principal)(nil),                            // 9: weir.auth.v1.Principal
-	(*timestamppb.Timestamp)(nil),                // 10: google.protobuf.Timestamp
-	(v1.ErrorReason)(0),                          // 11: weir.error.v1.ErrorReason
-	(*durationpb.Duration)(nil),                  // 12: google.protobuf.Duration
+	(*ResolveProjectRequest)(nil),                // 3: weir.auth.v1.ResolveProjectRequest
+	(*ResolveProjectResponse)(nil),               // 4: weir.auth.v1.ResolveProjectResponse
+	(*WatchRevocationsRequest)(nil),              // 5: weir.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil),             // 6: weir.auth.v1.WatchRevocationsResponse
+	(*WatchRevocationsResponse_KeyChange)(nil),   // 7: weir.auth.v1.WatchRevocationsResponse.KeyChange
+	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 8: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	(*WatchRevocationsResponse_Heartbeat)(nil),   // 9: weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	(*WatchRevocationsResponse_Reset)(nil),       // 10: weir.auth.v1.WatchRevocationsResponse.Reset
+	(*Principal)(nil),                            // 11: weir.auth.v1.Principal
+	(*timestamppb.Timestamp)(nil),                // 12: google.protobuf.Timestamp
+	(v1.ErrorReason)(0),                          // 13: weir.error.v1.ErrorReason
+	(*durationpb.Duration)(nil),                  // 14: google.protobuf.Duration
 }
 var file_weir_auth_v1_auth_service_proto_depIdxs = []int32{
-	9,  // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
+	11, // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
 	2,  // 1: weir.auth.v1.AuthenticateResponse.refusal:type_name -> weir.auth.v1.Refusal
-	10, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
-	11, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
-	12, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
-	5,  // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
-	6,  // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	7,  // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	8,  // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
-	10, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
+	12, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
+	13, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
+	14, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
+	7,  // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
+	8,  // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	9,  // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	10, // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
+	12, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
 	0,  // 10: weir.auth.v1.AuthService.Authenticate:input_type -> weir.auth.v1.AuthenticateRequest
-	3,  // 11: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
-	1,  // 12: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
-	4,  // 13: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
+	3,  // 11: weir.auth.v1.AuthService.ResolveProject:input_type -> weir.auth.v1.ResolveProjectRequest
+	5,  // 12: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
+	1,  // 13: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
+	4,  // 14: weir.auth.v1.AuthService.ResolveProject:output_type -> weir.auth.v1.ResolveProjectResponse
+	6,  // 15: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -694,7 +796,7 @@ func file_weir_auth_v1_auth_service_proto_init() {
 		(*AuthenticateResponse_Principal)(nil),
 		(*AuthenticateResponse_Refusal)(nil),
 	}
-	file_weir_auth_v1_auth_service_proto_msgTypes[4].OneofWrappers = []any{
+	file_weir_auth_v1_auth_service_proto_msgTypes[6].OneofWrappers = []any{
 		(*WatchRevocationsResponse_Change)(nil),
 		(*WatchRevocationsResponse_SnapshotEnd_)(nil),
 		(*WatchRevocationsResponse_Heartbeat_)(nil),
@@ -706,7 +808,7 @@ func file_weir_auth_v1_auth_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_auth_v1_auth_service_proto_rawDesc), len(file_weir_auth_v1_auth_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

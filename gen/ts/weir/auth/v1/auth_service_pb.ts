@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/auth/v1/auth_service.proto.
  */
 export const file_weir_auth_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIrsBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIjoKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0Eh8KDmFmdGVyX3JldmlzaW9uGAEgASgDQge6SAQiAigAIs4DChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSQgoGY2hhbmdlGAIgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5LZXlDaGFuZ2VIABJKCgxzbmFwc2hvdF9lbmQYAyABKAsyMi53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlNuYXBzaG90RW5kSAASRQoJaGVhcnRiZWF0GAQgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABI9CgVyZXNldBgFIAEoCzIsLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVzZXRIABIuCgpzdG9yZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBosCglLZXlDaGFuZ2USDgoGa2V5X2lkGAEgASgJEg8KB3Jldm9rZWQYAiABKAgaDQoLU25hcHNob3RFbmQaCwoJSGVhcnRiZWF0GgcKBVJlc2V0QgcKBWV2ZW50MvQBCgtBdXRoU2VydmljZRJqCgxBdXRoZW50aWNhdGUSIS53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVxdWVzdBoiLndlaXIuYXV0aC52MS5BdXRoZW50aWNhdGVSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJ5ChBXYXRjaFJldm9jYXRpb25zEiUud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiYud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZSIUkAIByvMYDQgDGgIIASABKgMIkBwwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
+  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIrsBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIk0KFVJlc29sdmVQcm9qZWN0UmVxdWVzdBI0Cgpwcm9qZWN0X2lkGAEgASgJQiC6SB1yGzIZXlthLXowLTldW2EtejAtOS1dezAsNjJ9JCIoChZSZXNvbHZlUHJvamVjdFJlc3BvbnNlEg4KBm9yZ19pZBgBIAEoCSI6ChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdBIfCg5hZnRlcl9yZXZpc2lvbhgBIAEoA0IHukgEIgIoACLOAwoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgDEkIKBmNoYW5nZRgCIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuS2V5Q2hhbmdlSAASSgoMc25hcHNob3RfZW5kGAMgASgLMjIud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5TbmFwc2hvdEVuZEgAEkUKCWhlYXJ0YmVhdBgEIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuSGVhcnRiZWF0SAASPQoFcmVzZXQYBSABKAsyLC53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlc2V0SAASLgoKc3RvcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaLAoJS2V5Q2hhbmdlEg4KBmtleV9pZBgBIAEoCRIPCgdyZXZva2VkGAIgASgIGg0KC1NuYXBzaG90RW5kGgsKCUhlYXJ0YmVhdBoHCgVSZXNldEIHCgVldmVudDLmAgoLQXV0aFNlcnZpY2USagoMQXV0aGVudGljYXRlEiEud2Vpci5hdXRoLnYxLkF1dGhlbnRpY2F0ZVJlcXVlc3QaIi53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAIScAoOUmVzb2x2ZVByb2plY3QSIy53ZWlyLmF1dGgudjEuUmVzb2x2ZVByb2plY3RSZXF1ZXN0GiQud2Vpci5hdXRoLnYxLlJlc29sdmVQcm9qZWN0UmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISeQoQV2F0Y2hSZXZvY2F0aW9ucxIlLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBomLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiFJACAcrzGA0IAxoCCAEgASoDCJAcMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
 
 /**
  * A key to check.
@@ -207,6 +207,76 @@ export const RefusalSchema: GenMessage<Refusal, {jsonType: RefusalJson}> = /*@__
   messageDesc(file_weir_auth_v1_auth_service, 2);
 
 /**
+ * Which project.
+ *
+ * @generated from message weir.auth.v1.ResolveProjectRequest
+ */
+export type ResolveProjectRequest = Message<"weir.auth.v1.ResolveProjectRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string project_id = 1;
+   */
+  projectId: string;
+};
+
+/**
+ * Which project.
+ *
+ * @generated from message weir.auth.v1.ResolveProjectRequest
+ */
+export type ResolveProjectRequestJson = {
+  /**
+   * Its id.
+   *
+   * @generated from field: string project_id = 1;
+   */
+  projectId?: string;
+};
+
+/**
+ * Describes the message weir.auth.v1.ResolveProjectRequest.
+ * Use `create(ResolveProjectRequestSchema)` to create a new message.
+ */
+export const ResolveProjectRequestSchema: GenMessage<ResolveProjectRequest, {jsonType: ResolveProjectRequestJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 3);
+
+/**
+ * Whose it is.
+ *
+ * @generated from message weir.auth.v1.ResolveProjectResponse
+ */
+export type ResolveProjectResponse = Message<"weir.auth.v1.ResolveProjectResponse"> & {
+  /**
+   * The organisation that it belongs to.
+   *
+   * @generated from field: string org_id = 1;
+   */
+  orgId: string;
+};
+
+/**
+ * Whose it is.
+ *
+ * @generated from message weir.auth.v1.ResolveProjectResponse
+ */
+export type ResolveProjectResponseJson = {
+  /**
+   * The organisation that it belongs to.
+   *
+   * @generated from field: string org_id = 1;
+   */
+  orgId?: string;
+};
+
+/**
+ * Describes the message weir.auth.v1.ResolveProjectResponse.
+ * Use `create(ResolveProjectResponseSchema)` to create a new message.
+ */
+export const ResolveProjectResponseSchema: GenMessage<ResolveProjectResponse, {jsonType: ResolveProjectResponseJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 4);
+
+/**
  * Where to continue.
  *
  * @generated from message weir.auth.v1.WatchRevocationsRequest
@@ -239,7 +309,7 @@ export type WatchRevocationsRequestJson = {
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest, {jsonType: WatchRevocationsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 3);
+  messageDesc(file_weir_auth_v1_auth_service, 5);
 
 /**
  * One step of the watch.
@@ -355,7 +425,7 @@ export type WatchRevocationsResponseJson = {
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse, {jsonType: WatchRevocationsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 4);
+  messageDesc(file_weir_auth_v1_auth_service, 6);
 
 /**
  * A key changed.
@@ -404,7 +474,7 @@ export type WatchRevocationsResponse_KeyChangeJson = {
  * Use `create(WatchRevocationsResponse_KeyChangeSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_KeyChangeSchema: GenMessage<WatchRevocationsResponse_KeyChange, {jsonType: WatchRevocationsResponse_KeyChangeJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 4, 0);
+  messageDesc(file_weir_auth_v1_auth_service, 6, 0);
 
 /**
  * Everything up to now has been sent.
@@ -427,7 +497,7 @@ export type WatchRevocationsResponse_SnapshotEndJson = {
  * Use `create(WatchRevocationsResponse_SnapshotEndSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_SnapshotEndSchema: GenMessage<WatchRevocationsResponse_SnapshotEnd, {jsonType: WatchRevocationsResponse_SnapshotEndJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 4, 1);
+  messageDesc(file_weir_auth_v1_auth_service, 6, 1);
 
 /**
  * The connection lives.
@@ -450,7 +520,7 @@ export type WatchRevocationsResponse_HeartbeatJson = {
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat, {jsonType: WatchRevocationsResponse_HeartbeatJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 4, 2);
+  messageDesc(file_weir_auth_v1_auth_service, 6, 2);
 
 /**
  * Drop every cached principal.
@@ -473,7 +543,7 @@ export type WatchRevocationsResponse_ResetJson = {
  * Use `create(WatchRevocationsResponse_ResetSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ResetSchema: GenMessage<WatchRevocationsResponse_Reset, {jsonType: WatchRevocationsResponse_ResetJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 4, 3);
+  messageDesc(file_weir_auth_v1_auth_service, 6, 3);
 
 /**
  * Tells the processes that serve callers who is calling. Only this service knows the pepper that keys are hashed with.
@@ -493,6 +563,19 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof AuthenticateRequestSchema;
     output: typeof AuthenticateResponseSchema;
+  },
+  /**
+   * Tells whose a project is. A project never changes hands, so that the answer may be kept. Call it when a caller who
+   * reaches beyond its own project names another one.
+   *
+   * Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.auth.v1.AuthService.ResolveProject
+   */
+  resolveProject: {
+    methodKind: "unary";
+    input: typeof ResolveProjectRequestSchema;
+    output: typeof ResolveProjectResponseSchema;
   },
   /**
    * Streams which keys changed, so that cached principals are dropped: every change after the given revision, then

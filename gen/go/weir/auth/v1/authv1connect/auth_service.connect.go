@@ -36,6 +36,9 @@ const (
 	// AuthServiceAuthenticateProcedure is the fully-qualified name of the AuthService's Authenticate
 	// RPC.
 	AuthServiceAuthenticateProcedure = "/weir.auth.v1.AuthService/Authenticate"
+	// AuthServiceResolveProjectProcedure is the fully-qualified name of the AuthService's
+	// ResolveProject RPC.
+	AuthServiceResolveProjectProcedure = "/weir.auth.v1.AuthService/ResolveProject"
 	// AuthServiceWatchRevocationsProcedure is the fully-qualified name of the AuthService's
 	// WatchRevocations RPC.
 	AuthServiceWatchRevocationsProcedure = "/weir.auth.v1.AuthService/WatchRevocations"
@@ -48,6 +51,11 @@ type AuthServiceClient interface {
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key.
 	Authenticate(context.Context, *connect.Request[v1.AuthenticateRequest]) (*connect.Response[v1.AuthenticateResponse], error)
+	// Tells whose a project is. A project never changes hands, so that the answer may be kept. Call it when a caller who
+	// reaches beyond its own project names another one.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveProject(context.Context, *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
@@ -74,6 +82,13 @@ func NewAuthServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		resolveProject: connect.NewClient[v1.ResolveProjectRequest, v1.ResolveProjectResponse](
+			httpClient,
+			baseURL+AuthServiceResolveProjectProcedure,
+			connect.WithSchema(authServiceMethods.ByName("ResolveProject")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		watchRevocations: connect.NewClient[v1.WatchRevocationsRequest, v1.WatchRevocationsResponse](
 			httpClient,
 			baseURL+AuthServiceWatchRevocationsProcedure,
@@ -87,12 +102,18 @@ func NewAuthServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 // authServiceClient implements AuthServiceClient.
 type authServiceClient struct {
 	authenticate     *connect.Client[v1.AuthenticateRequest, v1.AuthenticateResponse]
+	resolveProject   *connect.Client[v1.ResolveProjectRequest, v1.ResolveProjectResponse]
 	watchRevocations *connect.Client[v1.WatchRevocationsRequest, v1.WatchRevocationsResponse]
 }
 
 // Authenticate calls weir.auth.v1.AuthService.Authenticate.
 func (c *authServiceClient) Authenticate(ctx context.Context, req *connect.Request[v1.AuthenticateRequest]) (*connect.Response[v1.AuthenticateResponse], error) {
 	return c.authenticate.CallUnary(ctx, req)
+}
+
+// ResolveProject calls weir.auth.v1.AuthService.ResolveProject.
+func (c *authServiceClient) ResolveProject(ctx context.Context, req *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error) {
+	return c.resolveProject.CallUnary(ctx, req)
 }
 
 // WatchRevocations calls weir.auth.v1.AuthService.WatchRevocations.
@@ -107,6 +128,11 @@ type AuthServiceHandler interface {
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key.
 	Authenticate(context.Context, *connect.Request[v1.AuthenticateRequest]) (*connect.Response[v1.AuthenticateResponse], error)
+	// Tells whose a project is. A project never changes hands, so that the answer may be kept. Call it when a caller who
+	// reaches beyond its own project names another one.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveProject(context.Context, *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
@@ -129,6 +155,13 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	authServiceResolveProjectHandler := connect.NewUnaryHandler(
+		AuthServiceResolveProjectProcedure,
+		svc.ResolveProject,
+		connect.WithSchema(authServiceMethods.ByName("ResolveProject")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	authServiceWatchRevocationsHandler := connect.NewServerStreamHandler(
 		AuthServiceWatchRevocationsProcedure,
 		svc.WatchRevocations,
@@ -140,6 +173,8 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 		switch r.URL.Path {
 		case AuthServiceAuthenticateProcedure:
 			authServiceAuthenticateHandler.ServeHTTP(w, r)
+		case AuthServiceResolveProjectProcedure:
+			authServiceResolveProjectHandler.ServeHTTP(w, r)
 		case AuthServiceWatchRevocationsProcedure:
 			authServiceWatchRevocationsHandler.ServeHTTP(w, r)
 		default:
@@ -153,6 +188,10 @@ type UnimplementedAuthServiceHandler struct{}
 
 func (UnimplementedAuthServiceHandler) Authenticate(context.Context, *connect.Request[v1.AuthenticateRequest]) (*connect.Response[v1.AuthenticateResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.auth.v1.AuthService.Authenticate is not implemented"))
+}
+
+func (UnimplementedAuthServiceHandler) ResolveProject(context.Context, *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.auth.v1.AuthService.ResolveProject is not implemented"))
 }
 
 func (UnimplementedAuthServiceHandler) WatchRevocations(context.Context, *connect.Request[v1.WatchRevocationsRequest], *connect.ServerStream[v1.WatchRevocationsResponse]) error {
