@@ -2,7 +2,7 @@ import { createServer, type Http2Server } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import type { Client, Transport } from "@connectrpc/connect";
-import { connectNodeAdapter, createGrpcTransport } from "@connectrpc/connect-node";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { type Principal, PrincipalSchema, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { Audience } from "../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { fail, type WeirError } from "../../services/runtime/errors/fail.ts";
@@ -24,6 +24,7 @@ import { ProbeService } from "./gen/acceptance/v1/probe_service_pb.ts";
 import { createGrpcJsTransport } from "./grpc-js-transport.ts";
 import { createProbe, ProbeLog } from "./probe.ts";
 import { ownersOf } from "../fakes/project-owners.ts";
+import { rpcAdapter } from "../../services/runtime/server/rpc-adapter.ts";
 
 /** How calls reach the handlers. */
 export const transports = ["direct", "Connect over HTTP/2", "gRPC by connect-es", "gRPC by grpc-js"] as const;
@@ -104,8 +105,16 @@ export async function createHarness(name: TransportName): Promise<Harness> {
     owners: ownersOf({ project1: "org1", project2: "org1", project3: "org2" }),
   });
   const shared = { registry, gate, identity, meshToken, readMaxBytes: 1024 * 1024 };
-  const peers = await serve(connectNodeAdapter({ routes: connectRoutes({ ...shared, audience: Audience.MESH }) }));
-  const callers = await serve(connectNodeAdapter({ routes: connectRoutes({ ...shared, audience: Audience.PUBLIC }) }));
+  const adapt = (audience: Audience) =>
+    rpcAdapter({
+      routes: connectRoutes({ ...shared, audience }),
+      fallback: (_request, response) => {
+        response.writeHead(404);
+        response.end();
+      },
+    });
+  const peers = await serve(adapt(Audience.MESH));
+  const callers = await serve(adapt(Audience.PUBLIC));
   const { transport, close } = open(name, peers.url, createDirectTransport({ registry, gate, clock }));
   const here = name === "direct";
   const mesh = createMesh({
@@ -151,7 +160,7 @@ function open(name: TransportName, baseUrl: string, direct: Transport): { transp
   }
 }
 
-async function serve(handler: ReturnType<typeof connectNodeAdapter>): Promise<{ url: string; close(): Promise<void> }> {
+async function serve(handler: ReturnType<typeof rpcAdapter>): Promise<{ url: string; close(): Promise<void> }> {
   const server: Http2Server = createServer(handler);
   const sessions = new Set<{ destroy(): void }>();
   server.on("session", (session) => {

@@ -1,6 +1,5 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { createContextValues } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { Audience } from "../../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Assembled } from "../assemble.ts";
@@ -12,6 +11,7 @@ import type { HttpRequest, HttpResponse } from "./app.ts";
 import { faultHeaders } from "./framing.ts";
 import { healthRoutes } from "./health.ts";
 import { reflectionRoutes } from "./reflection.ts";
+import { rpcAdapter } from "./rpc-adapter.ts";
 
 /** The longest request message of an RPC: as long as the longest body of the HTTP API by default, and some. */
 const readMaxBytes = 16 * 1024 * 1024;
@@ -36,7 +36,7 @@ export function rpcHandler(
     })(router);
     reflectionRoutes(services)(router);
   };
-  return connectNodeAdapter({
+  return rpcAdapter({
     routes,
     readMaxBytes,
     // A member that a contract does not have is a mistake, or an attempt: nobody is left to believe that it took effect.
