@@ -253,6 +253,21 @@ test("an address that tries too many unknown keys is told to wait, and asks nobo
   expect(told(askWarm("junk"))).toBe(ErrorReason.TOO_MANY_BAD_CREDENTIALS);
 });
 
+test("unknown keys that are tried at once cost as much as one after the other", async () => {
+  await identity[Symbol.asyncDispose]();
+  start(60);
+  const key = (n: number) => formatKey(`many${String(n).padStart(8, "0")}`, "x".repeat(30));
+  const at = (n: number) => Promise.all(Array.from({ length: 90 }, (_, i) => ask(key(100 * n + i))));
+  expect(new Set((await at(0)).map(told))).toEqual(new Set([ErrorReason.CREDENTIAL_INVALID]));
+  expect(store.finds).toBe(90);
+  // 30 are owed, and one a second comes back.
+  await clock.advanceAsync(29_000);
+  expect(new Set((await at(1)).map(told))).toEqual(new Set([ErrorReason.TOO_MANY_BAD_CREDENTIALS]));
+  expect(store.finds).toBe(90);
+  await clock.advanceAsync(3_000);
+  expect(told(await ask(key(200)))).toBe(ErrorReason.CREDENTIAL_INVALID);
+});
+
 test("good keys and outages cost an address nothing", async () => {
   await identity[Symbol.asyncDispose]();
   start(1);

@@ -72,6 +72,13 @@ export function createIdentity(options: IdentityOptions): Identity & AsyncDispos
     return reason === ErrorReason.KEY_REVOKED ? fail(reason, { key_id: keyId }) : refuseBad(address);
   }
 
+  /** A key that was looked up in vain costs its address in any case: tries at once would be free but for the first. */
+  function refuseFound(refused: Refused, address: string): WeirError {
+    if (refused.reason === ErrorReason.KEY_REVOKED) return refuse(refused, address);
+    bad.spend(address, clock.monotonicMs());
+    return fail(ErrorReason.CREDENTIAL_INVALID);
+  }
+
   function judged({ principal, validity }: Known): Principal | WeirError {
     return judge(principal, validity, keyring.storeNowMs());
   }
@@ -88,7 +95,7 @@ export function createIdentity(options: IdentityOptions): Identity & AsyncDispos
   async function lookUp(name: KeyName, key: string, address: string): Promise<Principal | WeirError> {
     const found = await keyring.lookUp(name, key);
     if (found.kind === "known") return judged(found.known);
-    if (found.kind === "refused") return refuse(found.refused, address);
+    if (found.kind === "refused") return refuseFound(found.refused, address);
     // Read now: the watch may have told of the key while the question was on its way.
     const known = keyring.known(name.digest);
     if (known) return degraded(known, found.cause);
