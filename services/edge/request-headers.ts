@@ -1,4 +1,4 @@
-import { credentialFrom } from "../runtime/identity/credentials.ts";
+import { credentialFrom, queryHasKey } from "../runtime/identity/credentials.ts";
 import type { WeirError } from "../runtime/errors/fail.ts";
 import type { HttpRequest } from "../runtime/server/app.ts";
 import type { JsonObject } from "./json/parse.ts";
@@ -13,23 +13,9 @@ export function headerOf(request: HttpRequest, name: string): string | undefined
   return typeof value === "string" ? value : value?.join(",");
 }
 
-const queryKeys: ReadonlySet<string> = new Set([
-  "access_token",
-  "api-key",
-  "api_key",
-  "apikey",
-  "auth",
-  "authorization",
-  "key",
-  "token",
-  "x-api-key",
-]);
-
 /** The one credential of the request. */
 export function credentialOf(request: HttpRequest, query: string): string | WeirError {
-  const inQuery =
-    query !== "" && [...new URLSearchParams(query).keys()].some((name) => queryKeys.has(name.toLowerCase()));
-  return credentialFrom({ get: (name) => headerOf(request, name) }, inQuery);
+  return credentialFrom({ get: (name) => headerOf(request, name) }, queryHasKey(query));
 }
 
 /** The caller's own id of the request, if it is one that may be sent back. */

@@ -6,20 +6,37 @@ export interface HeaderReader {
   get(name: string): string | null | undefined;
 }
 
+const queryNames: ReadonlySet<string> = new Set([
+  "access_token",
+  "api-key",
+  "api_key",
+  "apikey",
+  "auth",
+  "authorization",
+  "key",
+  "token",
+  "x-api-key",
+]);
+
+/** Whether a query string, with its question mark or without, holds what may be a key. */
+export function queryHasKey(query: string): boolean {
+  return query !== "" && [...new URLSearchParams(query).keys()].some((name) => queryNames.has(name.toLowerCase()));
+}
+
 const bearer = /^bearer(?: +(.*))?$/i;
 
 /**
  * The one credential of a request, from `Authorization: Bearer`, `x-api-key` or `api-key`: whichever carries it, it is
  * treated the same. A refusal is a value. A key in the query string is never used, because URLs end up in logs.
  */
-export function credentialFrom(headers: HeaderReader, queryHasKey: boolean): string | WeirError {
+export function credentialFrom(headers: HeaderReader, inQuery: boolean): string | WeirError {
   const authorization = headers.get("authorization")?.trim() || undefined;
   const found = [authorization, headers.get("x-api-key")?.trim(), headers.get("api-key")?.trim()].filter(
     (value) => value !== undefined && value !== "",
   );
   const [credential] = found;
   if (credential === undefined) return fail(ErrorReason.CREDENTIAL_MISSING);
-  if (queryHasKey) return fail(ErrorReason.CREDENTIAL_AMBIGUOUS, { where: "header and query string" });
+  if (inQuery) return fail(ErrorReason.CREDENTIAL_AMBIGUOUS, { where: "header and query string" });
   // Headers of one name are joined by a comma, which no key contains.
   if (found.length > 1 || credential.includes(",")) {
     return fail(ErrorReason.CREDENTIAL_AMBIGUOUS, { where: "several headers" });

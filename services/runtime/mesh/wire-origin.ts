@@ -3,7 +3,7 @@ import { Audience } from "../../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, WeirError } from "../errors/fail.ts";
 import { systemIds } from "../ids.ts";
-import { credentialFrom } from "../identity/credentials.ts";
+import { credentialFrom, queryHasKey } from "../identity/credentials.ts";
 import type { Identity } from "../identity/identity.ts";
 import { serves } from "../policy/listener.ts";
 import type { MethodEntry } from "./descriptor.ts";
@@ -22,8 +22,6 @@ export interface ListenerTrust {
   readonly meshToken: string;
 }
 
-const keyInQuery = /[?&](?:key|api[-_]?key|token|access_token)=/i;
-
 /** What is known of a call from its headers alone; a refusal is a value. */
 export async function wireOrigin(
   entry: MethodEntry,
@@ -37,7 +35,7 @@ export async function wireOrigin(
     const told = readMeshHeaders(context.requestHeader, trust.meshToken);
     return told instanceof WeirError ? told : originFrom(context, trust.audience, told);
   }
-  const credential = credentialFrom(context.requestHeader, keyInQuery.test(context.url));
+  const credential = credentialFrom(context.requestHeader, queryHasKey(new URL(context.url).search));
   if (credential instanceof WeirError) return credential;
   const principal = await trust.identity.authenticate(credential, context.values.get(callerAddress));
   return principal instanceof WeirError ? principal : originFrom(context, trust.audience, { principal });
