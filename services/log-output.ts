@@ -6,7 +6,7 @@ export interface LogOutput extends Disposable {
 }
 
 /** Lines are written together: a write for each would cost a request more than its line does. */
-const togetherBytes = 4_096;
+const togetherBytes = 65_536;
 /** A line is seen after this long at the latest; a process that is killed loses no more. */
 const latestMs = 200;
 
