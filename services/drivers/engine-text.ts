@@ -27,6 +27,19 @@ export function scrubbed(text: string): string {
   return kept.length > problemLengthMax ? `${kept.slice(0, problemLengthMax)}…` : kept;
 }
 
+/** A shorter beginning of a key tells nothing. */
+const keyPartMin = 4;
+
+/** A scrubbed text without the engine's own key, whole or as much of it as the cut left. */
+export function withoutKey(text: string, key: string): string {
+  const kept = text.replaceAll(key, "(key)");
+  if (!kept.endsWith("…")) return kept;
+  for (let length = Math.min(key.length, kept.length) - 1; length >= keyPartMin; length--) {
+    if (kept.endsWith(`${key.slice(0, length)}…`)) return `${kept.slice(0, -length - 1)}(key)`;
+  }
+  return kept;
+}
+
 function lastLine(traceback: string): string {
   const lines = traceback.split("\n").filter((line) => /^\S/.test(line) && !line.startsWith("Traceback"));
   // "package.module.SomeError: what happened": the class says nothing to a caller.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { contextOverflow, scrubbed } from "../../services/drivers/engine-text.ts";
+import { contextOverflow, scrubbed, withoutKey } from "../../services/drivers/engine-text.ts";
 import type { Failure } from "../../services/drivers/failure.ts";
 import { engineErrorIn, failureFromError, failureFromResponse } from "../../services/drivers/openai/errors.ts";
 import { failureFromStatus, failureFromText } from "../../services/drivers/triton/errors.ts";
@@ -12,6 +12,17 @@ function reason(failure: Failure | undefined): string | undefined {
 }
 
 describe("an engine's words for a caller", () => {
+  test.each([
+    ["bad key hunter2-hunter2", "bad key (key)"],
+    ["hunter2-hunter2 is not hunter2-hunter2", "(key) is not (key)"],
+    ["bad key hunter2-h…", "bad key (key)"],
+    ["bad key hunt…", "bad key (key)"],
+    ["no such hut…", "no such hut…"],
+    ["bad key", "bad key"],
+  ])("%j, without the engine's own key", (text, expected) => {
+    expect(withoutKey(text, "hunter2-hunter2")).toBe(expected);
+  });
+
   test.each([
     ["[request id: 0190-ab] Request was cancelled", "Request was cancelled"],
     ["[request id: <id_unknown>] in ensemble 'ensemble', no room", "no room"],
