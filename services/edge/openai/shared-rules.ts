@@ -145,6 +145,8 @@ export const sharedRules: readonly (readonly [string, Rule])[] = [
   // Requests that share a key share a prefix: that is what affinity is for.
   ["prompt_cache_key", (value, draft, member) => void expectString(value, member, affinityLengthMax)],
   ["session_id", (value, draft, member) => void expectString(value, member, affinityLengthMax)],
+  // The engine gets ours, of the caller's project: what it would replace need not be carried.
+  ["cache_salt", any],
   ["user", ignored((value, member) => expectString(value, member, metadataValueLengthMax))],
   ["metadata", readMetadata],
   ["prompt_logprobs", carried((value, member) => expectInteger(value, member, 0, logprobsOfPromptMax))],
@@ -158,7 +160,6 @@ const engineMembers = [
   "add_special_tokens",
   "allowed_token_ids",
   "bad_words",
-  "cache_salt",
   "chat_template",
   "chat_template_kwargs",
   "continue_final_message",

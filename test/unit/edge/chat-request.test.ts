@@ -135,11 +135,17 @@ test.each<object>([
   { prompt_logprobs: 3 },
   { logprob_token_ids: [1, 2] },
   { echo: true },
-  { cache_salt: "x", priority: 3 },
+  { priority: 3 },
   { something_new: { nested: [1, "two"] } },
   { constructor: "c", toString: 1 },
 ])("%j is carried", (members) => {
   expect(JSON.parse(requestOf(members).extrasJson)).toEqual(members);
+});
+
+test.each(["x", "x".repeat(1_000_000), 7, { a: 1 }])("a cache_salt is dropped without a word", (cache_salt) => {
+  const decoded = decode({ cache_salt });
+  expect(decoded.requests).toEqual(decode({}).requests);
+  expect([...decoded.ignored]).toEqual([]);
 });
 
 test("null stands for absence, whatever the member", () => {
