@@ -127,7 +127,7 @@ class Answer implements JobSink {
       // The first token of any choice opens all.
       for (const [each, other] of this.#choices.entries()) {
         other.opened = true;
-        for (const opening of this.#shape.opening(each)) this.#chunk(opening);
+        for (const opening of this.#shape.opening(each)) this.#chunk(opening, 0);
       }
     }
     this.#chunk(this.#shape.chunk(index, this.#pieceOf(choice)));
@@ -135,9 +135,9 @@ class Answer implements JobSink {
     choice.scored.length = 0;
   }
 
-  #chunk(choice: object): void {
+  #chunk(choice: object, tokens = this.#tokens): void {
     const { includeUsage, continuousUsage } = this.#asked;
-    if (continuousUsage) this.#event([choice], this.#usage());
+    if (continuousUsage) this.#event([choice], this.#usage(tokens));
     else this.#event([choice], includeUsage ? null : undefined);
   }
 
@@ -162,13 +162,13 @@ class Answer implements JobSink {
     return { id: `${this.#shape.idPrefix}-${id}`, object, created: this.#createdS, model };
   }
 
-  #usage(): object {
+  #usage(tokens = this.#tokens): object {
     const prompt_tokens = this.#running?.promptTokens ?? 0;
     const cached_tokens = this.#running?.cachedTokens ?? 0;
     return {
       prompt_tokens,
-      completion_tokens: this.#tokens,
-      total_tokens: prompt_tokens + this.#tokens,
+      completion_tokens: tokens,
+      total_tokens: prompt_tokens + tokens,
       prompt_tokens_details: cached_tokens > 0 ? { cached_tokens } : null,
     };
   }
