@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type Principal, PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import { WatchResponseSchema } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
+import { type WatchResponse_Change, WatchResponseSchema } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
 import { AliasSchema, ModelSchema } from "../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { PoolSchema } from "../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import { Dialect, Feature, ReplicaHealth, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
@@ -22,7 +22,7 @@ import { createGenerations, type Generations } from "../../services/router/gener
 import { createTokenEstimate } from "../../services/router/metering/token-estimate.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
 import { RecordingSink } from "./recording-sink.ts";
-import { ScriptedDriver } from "./scripted-driver.ts";
+import { ScriptedDriver, type ScriptedTry } from "./scripted-driver.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
 
 /** What a conversational model at a replica can do, when a test says nothing else. */
@@ -37,6 +37,8 @@ export interface WorldOptions {
   readonly queueMax?: number;
   readonly queueTimeoutMs?: number;
   readonly attemptsMax?: number;
+  /** False: the catalogue was not told whole so far. */
+  readonly synced?: boolean;
 }
 
 /** A call as a test follows it. */
@@ -44,8 +46,6 @@ export interface Call {
   readonly sink: RecordingSink<GenerateResponse>;
   cancel(reason: WeirError): void;
 }
-
-type Put = "model" | "alias" | "pool" | "replica";
 
 /** A router with scripted engines and simulated time: everything of it is real but the engines, the wire and the clock. */
 export class RouterWorld {
@@ -62,7 +62,7 @@ export class RouterWorld {
   queued = 0;
   #requests = 0;
 
-  constructor({ queueMax = 100, queueTimeoutMs = 60_000, attemptsMax = 3 }: WorldOptions = {}) {
+  constructor({ queueMax = 100, queueTimeoutMs = 60_000, attemptsMax = 3, synced = true }: WorldOptions = {}) {
     const { clock } = this;
     this.fleet = new Fleet({
       clock,
@@ -102,7 +102,7 @@ export class RouterWorld {
       ejected: (replica) => void this.ejected.push(replica),
     });
     this.fleet.begin();
-    this.snapshotEnd();
+    if (synced) this.snapshotEnd();
   }
 
   /** The catalogue was told whole. */
@@ -111,15 +111,15 @@ export class RouterWorld {
   }
 
   model(init: MessageInitShape<typeof ModelSchema>): void {
-    this.#change("model", create(ModelSchema, { poolId: "pool", ...init }));
+    this.#change({ case: "model", value: create(ModelSchema, { poolId: "pool", ...init }) });
   }
 
   alias(id: string, modelId: string): void {
-    this.#change("alias", create(AliasSchema, { id, modelId }));
+    this.#change({ case: "alias", value: create(AliasSchema, { id, modelId }) });
   }
 
   pool(init: MessageInitShape<typeof PoolSchema> = {}): void {
-    this.#change("pool", create(PoolSchema, { id: "pool", ...init }));
+    this.#change({ case: "pool", value: create(PoolSchema, { id: "pool", ...init }) });
   }
 
   /** A replica that has these models; its driver is found under its id. */
@@ -132,42 +132,45 @@ export class RouterWorld {
       poolId = "pool",
       contextLength = 0,
     } = over;
-    this.#change(
-      "replica",
-      create(ReplicaSchema, {
-        id,
-        poolId,
-        url: `http://${id}`,
-        dialect: over.dialect ?? Dialect.OPENAI,
-        state: {
-          health: up ? ReplicaHealth.READY : ReplicaHealth.DOWN,
-          models: models.map((modelId) => ({
-            modelId,
-            engineModel: `engine-${modelId}`,
-            ready,
-            features: [...features],
-            contextLength: BigInt(contextLength),
-          })),
-          load: { running: over.running ?? -1, waiting: -1, kvUsed: -1 },
-        },
-      }),
-    );
+    const value = create(ReplicaSchema, {
+      id,
+      poolId,
+      url: `http://${id}`,
+      dialect: over.dialect ?? Dialect.OPENAI,
+      state: {
+        health: up ? ReplicaHealth.READY : ReplicaHealth.DOWN,
+        models: models.map((modelId) => ({
+          modelId,
+          engineModel: `engine-${modelId}`,
+          ready,
+          features: [...features],
+          contextLength: BigInt(contextLength),
+        })),
+        load: { running: over.running ?? -1, waiting: -1, kvUsed: -1 },
+      },
+    });
+    this.#change({ case: "replica", value });
   }
 
-  /** The resource is gone. */
-  remove(kind: Put, id: string, poolId = "pool"): void {
-    const value = { id, poolId, modelId: "" };
-    this.fleet.apply(
-      create(WatchResponseSchema, {
-        event: { case: "change", value: { resource: { case: kind, value } as never, deleted: true } },
-      }),
-    );
+  /** The replica is gone. */
+  removeReplica(id: string): void {
+    this.#change({ case: "replica", value: create(ReplicaSchema, { id, poolId: "pool" }) }, true);
   }
 
   driver(id: string): ScriptedDriver {
     const driver = this.drivers.get(id);
     if (!driver) throw new Error(`no driver of ${id}`);
     return driver;
+  }
+
+  /** The newest try at the replica. */
+  tryAt(id: string): ScriptedTry {
+    return this.driver(id).last;
+  }
+
+  /** The replicas where anything was tried so far. */
+  busyReplicas(): string[] {
+    return [...this.drivers].filter(([, driver]) => driver.tries.length > 0).map(([id]) => id);
   }
 
   /** Calls Generate, as the project's key that may call everything unless another is given. */
@@ -187,10 +190,8 @@ export class RouterWorld {
     };
   }
 
-  #change(kind: Put, value: object): void {
-    this.fleet.apply(
-      create(WatchResponseSchema, { event: { case: "change", value: { resource: { case: kind, value } as never } } }),
-    );
+  #change(resource: WatchResponse_Change["resource"], deleted = false): void {
+    this.fleet.apply(create(WatchResponseSchema, { event: { case: "change", value: { resource, deleted } } }));
   }
 }
 

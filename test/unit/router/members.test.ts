@@ -1,9 +1,9 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { GatedMember, PoolSchema } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { GenerateRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { Role } from "../../../gen/ts/weir/router/v1/message_pb.ts";
+import { type PartSchema, Role } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import { checkExtras } from "../../../services/router/members.ts";
 import { checkMessages } from "../../../services/router/message-members.ts";
 import { WeirError } from "../../../services/runtime/errors/fail.ts";
@@ -128,14 +128,12 @@ describe("what else is carried", () => {
 });
 
 describe("what messages carry", () => {
-  const withPart = (part: object, extrasJson = "") =>
+  const withPart = (part: NonNullable<MessageInitShape<typeof PartSchema>["part"]>, extrasJson = "") =>
     create(GenerateRequestSchema, {
       input: {
         case: "conversation",
         value: {
-          messages: [
-            { role: Role.USER, parts: [{ part: { case: "text", value: "see" } }, { part } as never], extrasJson },
-          ],
+          messages: [{ role: Role.USER, parts: [{ part: { case: "text", value: "see" } }, { part }], extrasJson }],
         },
       },
     });
@@ -182,7 +180,7 @@ describe("what messages carry", () => {
   });
 
   test("extras of a message are held to the same lists", () => {
-    const text = { case: "text", value: "x" };
+    const text = { case: "text" as const, value: "x" };
     expect(refusal(checkMessages(withPart(text, '{"a":{"api_key":"x"}}'), own))).toEqual([
       "messages[0].a.api_key",
       "unknown_parameter",

@@ -1,0 +1,118 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail } from "../../../services/runtime/errors/fail.ts";
+import { answer, closeClean, gone, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
+import type { RouterWorld, WorldOptions } from "../../fakes/router-world.ts";
+
+let world: RouterWorld;
+
+function begin(options?: WorldOptions, replicas?: readonly string[]): void {
+  world = openWorld(options, replicas);
+}
+
+beforeEach(() => begin());
+afterEach(() => closeClean(world));
+
+describe("replicas that come and go", () => {
+  test("one that goes ends its request and only then closes its driver", async () => {
+    begin({}, ["a"]);
+    const call = world.call();
+    const driver = world.driver("a");
+    world.removeReplica("a");
+    expect(driver.disposed).toBe(false);
+    answer(driver.last, "x");
+    expect(seen(call)).toContain("+x");
+    expect(driver.disposed).toBe(true);
+  });
+
+  test("one that goes with two requests keeps its driver for the second", () => {
+    begin({}, []);
+    world.pool({ concurrencyMax: 2 });
+    world.replica("a");
+    world.call();
+    world.call();
+    const driver = world.driver("a");
+    const [first, second] = driver.tries;
+    world.removeReplica("a");
+    if (first) answer(first, "x");
+    expect(driver.disposed).toBe(false);
+    if (second) answer(second, "y");
+    expect(driver.disposed).toBe(true);
+  });
+
+  test("one whose bounds change gets a new driver; what runs stays with the old", () => {
+    begin({}, ["a"]);
+    const call = world.call();
+    const old = world.driver("a");
+    world.pool({ concurrencyMax: 1, receiveBytesMax: 99n });
+    expect(world.targets.at(-1)?.receiveBytesMax).toBe(99);
+    const second = world.call();
+    expect(world.driver("a").tries).toHaveLength(1);
+    answer(old.last, "x");
+    expect(old.disposed).toBe(true);
+    for (const one of [call, second]) one.cancel(leaves);
+  });
+
+  test("a new replica takes those who wait", () => {
+    begin({}, ["a"]);
+    world.call();
+    world.call();
+    world.replica("b");
+    expect(world.driver("b").tries).toHaveLength(1);
+  });
+
+  test("what others run there counts, what we run there ourselves does not count twice", () => {
+    begin({}, []);
+    world.pool({ concurrencyMax: 10 });
+    world.replica("a");
+    world.call();
+    world.call();
+    world.replica("a", { running: 2 });
+    world.replica("b", { running: 3 });
+    world.call();
+    // a: 2 of ours; b: 3 of others.
+    expect(world.driver("a").tries).toHaveLength(3);
+  });
+
+  test("the catalogue's restart takes nothing away before its snapshot is complete", () => {
+    begin({}, ["a"]);
+    world.fleet.begin();
+    world.replica("a", { up: false, models: [] });
+    const call = world.call();
+    expect(world.tryAt("a").cancels).toEqual([]);
+    call.cancel(leaves);
+    world.snapshotEnd();
+    expect(world.call().sink.error?.reason).toBe(ErrorReason.MODEL_NOT_FOUND);
+  });
+});
+
+describe("a replica that fails again and again", () => {
+  test("gets no more requests for a while, and a caller's own mistakes never count", () => {
+    const at = (reason: ErrorReason) => {
+      for (const driver of world.drivers.values()) driver.onTry = undefined;
+      world.driver("a").onTry = ({ sink }) => sink.fail(fail(reason));
+      world.driver("b").onTry = (one) => answer(one, "x");
+    };
+    at(ErrorReason.CONTEXT_LENGTH_EXCEEDED);
+    for (let round = 0; round < 1_000; round++) world.call();
+    expect(world.ejected).toEqual([]);
+    at(ErrorReason.ENGINE_FAILED);
+    for (let round = 0; round < 200 && world.ejected.length === 0; round++) world.call();
+    expect(world.ejected).toEqual(["a"]);
+    const before = world.driver("a").tries.length;
+    for (let round = 0; round < 100; round++) expect(world.call().sink.error).toBeUndefined();
+    expect(world.driver("a").tries).toHaveLength(before);
+    world.clock.advance(5_000);
+    at(ErrorReason.CANCELLED);
+    for (let round = 0; round < 100; round++) world.call();
+    expect(world.driver("a").tries.length).toBeGreaterThan(before);
+  });
+
+  test("the last one is never left out", () => {
+    begin({}, ["a"]);
+    world.driver("a").onTry = ({ sink }) => sink.fail(gone);
+    for (let round = 0; round < 20; round++)
+      expect(world.call().sink.error?.reason).toBe(ErrorReason.ENGINE_UNAVAILABLE);
+    expect(world.driver("a").tries).toHaveLength(20);
+  });
+});
