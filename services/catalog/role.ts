@@ -7,6 +7,7 @@ import { systemChance } from "../runtime/ids.ts";
 import type { Role, Runtime } from "../runtime/role.ts";
 import { createCatalog } from "./catalog.ts";
 import { type Desired, desiredFrom } from "./desired.ts";
+import { createHealthLog } from "./health-log.ts";
 import { createProbedReplica, type DriverDoor, type ProbedReplica } from "./probed-replica.ts";
 import { startProber } from "./prober.ts";
 import { catalogService, poolService } from "./service.ts";
@@ -29,6 +30,7 @@ export const role: Role = {
       warn: ({ poolId, engineModel, problem }) =>
         log.warn({ pool: poolId, engine_model: engineModel, problem }, "an engine's model is not served"),
     });
+    const logHealth = createHealthLog(log);
     const prober = startProber({
       ...settings.probe,
       replicas: probedReplicas(desired, runtime),
@@ -36,6 +38,7 @@ export const role: Role = {
       random: systemChance,
       report(outcome) {
         catalog.observe(outcome);
+        logHealth(outcome);
       },
       askedAll: () => store.settle(),
     });
