@@ -10,6 +10,8 @@ export interface Failure {
 }
 
 export const unavailable: Failure = { reason: ErrorReason.ENGINE_UNAVAILABLE, metadata: {} };
+/** The connection broke after the request had gone out on it: the engine may have died of the request. */
+export const lost: Failure = { reason: ErrorReason.ENGINE_UNAVAILABLE, metadata: { phase: "running" } };
 export const credential: Failure = { reason: ErrorReason.ENGINE_CREDENTIAL, metadata: {} };
 export const overloaded: Failure = { reason: ErrorReason.ENGINE_OVERLOADED, metadata: {} };
 

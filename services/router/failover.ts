@@ -33,8 +33,9 @@ export function blamesReplica(error: WeirError): boolean {
   return errorRow(error.reason).source === ErrorSource.ENGINE && error.reason !== ErrorReason.ENGINE_REFUSED;
 }
 
-/** Whether the engine went away with the request. */
+/** Whether the engine went away with the request: most say nothing of it before the first token. */
 export function looksLikeCrash(error: WeirError, accepted: boolean): boolean {
   const { ENGINE_UNAVAILABLE, ENGINE_TRUNCATED } = ErrorReason;
-  return accepted && (error.reason === ENGINE_UNAVAILABLE || error.reason === ENGINE_TRUNCATED);
+  if (error.reason === ENGINE_UNAVAILABLE) return accepted || error.facts["phase"] === "running";
+  return accepted && error.reason === ENGINE_TRUNCATED;
 }

@@ -11,6 +11,8 @@ export interface SimulatorProcess extends AsyncDisposable {
   readonly httpUrl: string;
   readonly grpcUrl: string;
   readonly pid: number;
+  /** The file of its record, a line of JSON an entry, for those who follow it. */
+  readonly recordPath: string;
   /** What it has recorded so far; also after its end, however that came. */
   record(): readonly Entry[];
   /** Sends a signal and, if it is one that ends a process, waits for the end. */
@@ -39,6 +41,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     httpUrl,
     grpcUrl,
     pid: child.pid ?? 0,
+    recordPath,
     record: () => readRecord(recordPath),
     async kill(signal) {
       child.kill(signal);

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from "undici/types/header.js";
 import type { Timer } from "../../runtime/clock.ts";
 import type { Answer, EngineSide } from "../answer.ts";
 import type { Target } from "../driver.ts";
-import { type Failure, protocol, unavailable } from "../failure.ts";
+import { type Failure, lost, protocol, unavailable } from "../failure.ts";
 import type { ChunkReader } from "./chunk.ts";
 import { failureFromResponse } from "./errors.ts";
 import { parsed } from "./json.ts";
@@ -112,7 +112,8 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
     this.#finished();
     if (!this.answer.open) return;
     // Bytes that are no HTTP are another thing than a peer that went away.
-    const failure = error.name === "HTTPParserError" ? protocol("it does not speak HTTP") : unavailable;
+    const gone = this.#controller === undefined ? unavailable : lost;
+    const failure = error.name === "HTTPParserError" ? protocol("it does not speak HTTP") : gone;
     this.answer.broke(this.answer.error(failure, error));
   }
 

@@ -6,6 +6,7 @@ import {
   credential,
   type Failure,
   failed,
+  lost,
   overloaded,
   protocol,
   refusal,
@@ -14,6 +15,8 @@ import {
 
 const refused =
   /unexpected shape|unexpected datatype|expect(?:ed|s) .*inputs?|missing required input|must be (?:greater|less|at least|positive|between|1 when)|invalid|not supported|is not enabled|unsupported/i;
+/** What grpc-js says when a connection ends under a call; without a connection it says another thing. */
+const broken = /^Connection dropped|ECONNRESET|EPIPE|ETIMEDOUT/;
 const restricted = /protocol is restricted|triton-grpc-protocol/i;
 
 /** What an error's text means, when it is all that there is: an error inside a stream has no code. */
@@ -30,6 +33,7 @@ export function failureFromStatus(code: number, text: string): Failure {
   if (recognised) return recognised;
   switch (code) {
     case grpcStatus.UNAVAILABLE:
+      return broken.test(text) ? lost : unavailable;
     case grpcStatus.NOT_FOUND:
     case grpcStatus.CANCELLED:
       return unavailable;

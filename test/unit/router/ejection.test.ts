@@ -78,6 +78,7 @@ describe("what a failure says", () => {
   test("a crash is to go away with the request taken", () => {
     expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE), true)).toBe(true);
     expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE), false)).toBe(false);
+    expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE, { phase: "running" }), false)).toBe(true);
     expect(looksLikeCrash(fail(ENGINE_OVERLOADED), true)).toBe(false);
   });
 });

@@ -205,7 +205,7 @@ const (
 	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 53
 	// More at once than this installation takes. [limit; retry_after_ms]
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 54
-	// The engine could not be reached or went away. [model; replica]
+	// The engine could not be reached or went away. [model; replica; phase is "running" if it had been given the request]
 	ErrorReason_ERROR_REASON_ENGINE_UNAVAILABLE ErrorReason = 60
 	// The engine refused the request. [model; replica; problem: its words, scrubbed]
 	ErrorReason_ERROR_REASON_ENGINE_REFUSED ErrorReason = 61

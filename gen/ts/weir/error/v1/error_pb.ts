@@ -446,7 +446,7 @@ export const ErrorReason = {
   OVERLOADED: 54,
 
   /**
-   * The engine could not be reached or went away. [model; replica]
+   * The engine could not be reached or went away. [model; replica; phase is "running" if it had been given the request]
    *
    * @generated from enum value: ERROR_REASON_ENGINE_UNAVAILABLE = 60;
    */
