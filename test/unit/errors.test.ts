@@ -1,12 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, it } from "vitest";
-import {
-  ErrorDetailSchema,
-  ErrorReason,
-  ErrorReasonSchema,
-  ErrorSource,
-  Retry,
-} from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { ErrorDetailSchema, ErrorReason, ErrorSource, Retry } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { detailOf, errorFromDetail, fail, WeirError, weirErrorFrom } from "../../services/runtime/errors/fail.ts";
 import { openaiErrorBody } from "../../services/runtime/errors/http-body.ts";
 import { errorRow } from "../../services/runtime/errors/table.ts";
