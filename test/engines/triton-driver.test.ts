@@ -35,7 +35,6 @@ async function startInterface(name: string, models: readonly TritonModel[]): Pro
     driver,
     model,
     slots,
-    ask: (shape) => shapes[shape],
     working: async () => openRequests(await server.log()).filter((event) => generators.has(event.model)).length,
     kill: () => server.kill(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -45,15 +44,11 @@ async function startInterface(name: string, models: readonly TritonModel[]): Pro
 const steps: readonly TritonModel[] = ["preprocessing", "tensorrt_llm", "postprocessing"];
 
 describe.skipIf(gate.skip)(gate.title("the triton driver"), () => {
-  describeDriver("at an ensemble", { counts: true, cancels: true }, () =>
-    startInterface("ensemble", [...steps, "ensemble"]),
-  );
-  describeDriver("at a BLS model", { counts: true, cancels: false }, () =>
+  describeDriver("at an ensemble", { shapes, cancels: true }, () => startInterface("ensemble", [...steps, "ensemble"]));
+  describeDriver("at a BLS model", { shapes, cancels: false }, () =>
     startInterface("tensorrt_llm_bls", [...steps, "tensorrt_llm_bls"]),
   );
-  describeDriver("at the vLLM backend", { counts: true, cancels: true }, () =>
-    startInterface("vllm_model", ["vllm_model"]),
-  );
+  describeDriver("at the vLLM backend", { shapes, cancels: true }, () => startInterface("vllm_model", ["vllm_model"]));
 
   test("a model that is unloaded finishes what it has, and is another replica's until it is loaded again", async () => {
     await using server = await startTriton({ models: ["vllm_model"] });

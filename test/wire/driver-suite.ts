@@ -31,8 +31,6 @@ export interface SuiteEngine extends AsyncDisposable {
   readonly model: ReplicaModel;
   /** How many requests it works on at once; more wait inside it. */
   readonly slots: number;
-  /** A prompt of this shape and the tokens to ask for; undefined if the engine has no such. */
-  ask(shape: Shape): Asked | undefined;
   /** How many generations it works on or keeps waiting: from its own log, never from what it answered. */
   working(): Promise<number>;
   /** Ends it at once. The suite starts another one. */
@@ -41,12 +39,14 @@ export interface SuiteEngine extends AsyncDisposable {
 
 /** What is known of an engine beside its features. */
 export interface SuiteTraits {
-  /** It counts tokens of prompt and answer. */
-  readonly counts: boolean;
-  /** A generation can be stopped from outside. */
+  /** A prompt of each shape that the engine has, and the tokens to ask for. */
+  readonly shapes: Readonly<Partial<Record<Shape, Asked>>>;
+  /** A generation can be stopped from outside; false: it has no tests of it. */
   readonly cancels: boolean;
   /** False: a cancelled request that waits stays in the engine's queue until its turn comes, and is dropped then. */
   readonly leavesQueue?: boolean;
+  /** False: it has one model, and takes every name for it. */
+  readonly knowsModels?: boolean;
 }
 
 /** Real engines share a busy machine; the gateway's own bound is measured elsewhere, over many aborts. */
@@ -58,7 +58,7 @@ const restartTimeoutMs = 180_000;
 /**
  * What every driver owes its callers, run against an engine that speaks the protocol: a real one, or the simulator.
  *
- *     describeDriver("the triton driver at an ensemble", { counts: true, cancels: true }, startEnsemble);
+ *     describeDriver("the triton driver at an ensemble", { shapes, cancels: true }, startEnsemble);
  */
 export function describeDriver(title: string, traits: SuiteTraits, makeEngine: () => Promise<SuiteEngine>): void {
   describe(title, () => {
@@ -69,7 +69,7 @@ export function describeDriver(title: string, traits: SuiteTraits, makeEngine: (
     afterAll(() => engine[Symbol.asyncDispose]());
 
     const attempt: Make = (shape, request = {}, more = {}) => {
-      const asked = engine.ask(shape);
+      const asked = traits.shapes[shape];
       if (!asked) throw new Error(`the engine has no ${shape} prompt`);
       const { prompt, maxTokens, ignoreEos = false } = asked;
       const sampling = { ignoreEos, ...request.sampling };
@@ -79,8 +79,11 @@ export function describeDriver(title: string, traits: SuiteTraits, makeEngine: (
     const suite: Suite = { traits, engine: () => engine, attempt };
     describeAnswers(suite);
     describeFailures(suite);
-    describeCancel(suite);
+    if (traits.shapes.failing) describeInnerFailure(suite);
+    if (traits.knowsModels !== false) describeMissingModel(suite);
     describeFlow(suite);
+    if (traits.cancels && traits.shapes.prefill) describeCancelInPrefill(suite);
+    if (traits.cancels) describeCancel(suite);
     describeDeath(suite, makeEngine, (next) => {
       engine = next;
     });
@@ -95,13 +98,13 @@ interface Suite {
   readonly attempt: Make;
 }
 
-function describeAnswers({ engine, attempt, traits }: Suite): void {
+function describeAnswers({ engine, attempt }: Suite): void {
   const ask = (...wanted: Parameters<Make>) => run(engine().driver, attempt(...wanted));
 
   test("a stream: started, deltas, finished, usage, end", async () => {
     const outcome = await ask("short");
     expect(outcome.reason).toBeUndefined();
-    expect(outcome.order).toEqual(["started", "delta", "finished", ...(traits.counts ? ["usage"] : [])]);
+    expect(outcome.order).toEqual(["started", "delta", "finished", "usage"]);
     expect(outcome.deltas.length).toBeGreaterThan(3);
     expect(outcome.late).toBe(0);
   });
@@ -119,16 +122,16 @@ function describeAnswers({ engine, attempt, traits }: Suite): void {
   test("the limit of tokens ends the text, and is told", async () => {
     const outcome = await ask("short", {}, { maxTokens: 4 });
     expect(outcome.finish()).toBe("LENGTH");
-    if (traits.counts) expect(outcome.usage?.completionTokens).toBe(4n);
+    expect(outcome.usage?.completionTokens).toBe(4n);
   });
 
   test("counts are the engine's, and deltas hold no more than them", async () => {
-    if (!traits.counts) return;
-    const { usage, ...outcome } = await ask("short").then((one) => ({ usage: one.usage, tokens: one.tokens() }));
+    const outcome = await ask("short");
+    const { usage } = outcome;
     expect(usage?.promptSource).toBe(CountSource.ENGINE);
     expect(usage?.completionSource).toBe(CountSource.ENGINE);
     expect(usage?.promptTokens).toBeGreaterThan(0n);
-    expect(outcome.tokens).toBeLessThanOrEqual(Number(usage?.completionTokens));
+    expect(outcome.tokens()).toBeLessThanOrEqual(Number(usage?.completionTokens));
   });
 
   test("a seed gives the same text again, another seed another", async () => {
@@ -183,22 +186,6 @@ function describeFailures({ engine, attempt }: Suite): void {
     expect(outcome.events).toEqual([]);
   });
 
-  test("a failure inside the engine is one failure", async () => {
-    if (!engine().ask("failing")) return;
-    const outcome = await run(engine().driver, attempt("failing"));
-    expect(outcome.reason).toBe("ENGINE_FAILED");
-    expect(outcome.failure?.facts["problem"]).not.toMatch(/request id|Traceback|\/|ensemble/);
-    expect([outcome.ended, outcome.late]).toEqual([false, 0]);
-  });
-
-  test("a model that the engine has not is for another replica", async () => {
-    const missing: ReplicaModel = { ...engine().model, engineModel: "no-such-model" };
-    const outcome = await run(engine().driver, { ...attempt("short"), model: missing });
-    // llama.cpp has one model and takes every name for it.
-    if (outcome.ended) return;
-    expect(outcome.reason).toBe("ENGINE_UNAVAILABLE");
-  });
-
   test("what the model cannot do is refused by name, and nothing is sent", async () => {
     const wishes: [Feature, string, Parameters<Make>[1]][] = [
       [Feature.TOOLS, "tools", { tools: [{ name: "f" }] }],
@@ -214,6 +201,33 @@ function describeFailures({ engine, attempt }: Suite): void {
   });
 }
 
+function describeInnerFailure({ engine, attempt }: Suite): void {
+  test("a failure inside the engine is one failure", async () => {
+    const outcome = await run(engine().driver, attempt("failing"));
+    expect(outcome.reason).toBe("ENGINE_FAILED");
+    expect(outcome.failure?.facts["problem"]).not.toMatch(/request id|Traceback|\/|ensemble/);
+    expect([outcome.ended, outcome.late]).toEqual([false, 0]);
+  });
+}
+
+function describeMissingModel({ engine, attempt }: Suite): void {
+  test("a model that the engine has not is for another replica", async () => {
+    const missing: ReplicaModel = { ...engine().model, engineModel: "no-such-model" };
+    const outcome = await run(engine().driver, { ...attempt("short"), model: missing });
+    expect(outcome.reason).toBe("ENGINE_UNAVAILABLE");
+  });
+}
+
+function describeCancelInPrefill({ engine, attempt }: Suite): void {
+  test("cancel reaches the engine before its first token", async () => {
+    const running = start(engine().driver, attempt("prefill"));
+    await reaches(() => engine().working(), 1);
+    running.cancel();
+    await reaches(() => engine().working(), 0);
+    expect(running.outcome.deltas).toEqual([]);
+  });
+}
+
 function describeCancel({ engine, attempt, traits }: Suite): void {
   const begin = (shape: Shape) => start(engine().driver, attempt(shape));
 
@@ -221,22 +235,13 @@ function describeCancel({ engine, attempt, traits }: Suite): void {
     await reaches(() => engine().working(), 0);
   }
 
-  describe.skipIf(!traits.cancels)("cancel reaches the engine", () => {
+  describe("cancel reaches the engine", () => {
     test("while it decodes", async () => {
       const running = begin("slow");
       await running.outcome.until(() => running.outcome.deltas.length > 2);
       running.cancel();
       await expectIdle();
       expect(running.outcome).toMatchObject({ ended: false, failure: undefined, late: 0 });
-    });
-
-    test("before its first token", async () => {
-      if (!engine().ask("prefill")) return;
-      const running = begin("prefill");
-      await reaches(() => engine().working(), 1);
-      running.cancel();
-      await expectIdle();
-      expect(running.outcome.deltas).toEqual([]);
     });
 
     test("while it waits for a place", async () => {
@@ -257,10 +262,13 @@ function describeCancel({ engine, attempt, traits }: Suite): void {
       running.cancel();
       await expectIdle();
     });
+
+    // After all that ran before.
+    test("nothing is left behind", expectIdle);
   });
 }
 
-function describeFlow({ engine, attempt, traits }: Suite): void {
+function describeFlow({ engine, attempt }: Suite): void {
   test("many requests side by side have each their own text", async () => {
     const attempts = Array.from({ length: 24 }, (_, at) =>
       attempt("short", { sampling: { seed: BigInt(at), temperature: 1 } }),
@@ -283,20 +291,19 @@ function describeFlow({ engine, attempt, traits }: Suite): void {
     await outcome.done;
     expect(outcome.text()).toBe((await run(engine().driver, attempt("short", { sampling }))).text());
   });
-
-  test.runIf(traits.cancels)("nothing is left behind", async () => {
-    await reaches(() => engine().working(), 0);
-    expect(await engine().working()).toBe(0);
-  });
 }
 
-function describeDeath({ engine, attempt }: Suite, make: () => Promise<SuiteEngine>, use: (next: SuiteEngine) => void) {
+function describeDeath(
+  { engine, attempt, traits }: Suite,
+  make: () => Promise<SuiteEngine>,
+  use: (next: SuiteEngine) => void,
+) {
   test(
     "a dead engine ends what runs and what comes, and says so once",
     async () => {
       const decoding = start(engine().driver, attempt("slow")).outcome;
       await decoding.until(() => decoding.deltas.length > 2);
-      const silent = engine().ask("prefill") ? start(engine().driver, attempt("prefill")).outcome : undefined;
+      const silent = traits.shapes.prefill ? start(engine().driver, attempt("prefill")).outcome : undefined;
       await engine().kill();
       for (const outcome of [decoding, silent]) {
         await outcome?.done;

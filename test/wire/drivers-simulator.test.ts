@@ -30,7 +30,6 @@ async function startModel(dialect: Dialect, name: string): Promise<SuiteEngine> 
     driver,
     model,
     slots,
-    ask: (shape) => shapes[shape],
     working: async () => {
       const open = new Set<string>();
       for (const { id, event } of simulator.record()) {
@@ -45,16 +44,8 @@ async function startModel(dialect: Dialect, name: string): Promise<SuiteEngine> 
 }
 
 describe("the drivers at the simulator", () => {
-  describeDriver("over OpenAI's HTTP", { counts: true, cancels: true, leavesQueue: true }, () =>
-    startModel(Dialect.OPENAI, "weir-sim"),
-  );
-  describeDriver("at an ensemble", { counts: true, cancels: true, leavesQueue: true }, () =>
-    startModel(Dialect.TRITON, "ensemble"),
-  );
-  describeDriver("at a BLS model", { counts: true, cancels: false, leavesQueue: false }, () =>
-    startModel(Dialect.TRITON, "tensorrt_llm_bls"),
-  );
-  describeDriver("at the vLLM backend", { counts: true, cancels: true, leavesQueue: true }, () =>
-    startModel(Dialect.TRITON, "vllm_model"),
-  );
+  describeDriver("over OpenAI's HTTP", { shapes, cancels: true }, () => startModel(Dialect.OPENAI, "weir-sim"));
+  describeDriver("at an ensemble", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "ensemble"));
+  describeDriver("at a BLS model", { shapes, cancels: false }, () => startModel(Dialect.TRITON, "tensorrt_llm_bls"));
+  describeDriver("at the vLLM backend", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "vllm_model"));
 });
