@@ -16,12 +16,12 @@ export function createHealthLog(log: Logger): (outcome: ProbeOutcome) => void {
       problems.delete(id);
       return;
     }
-    const { reason, facts, rawMessage } = outcome.error;
-    const problem = `${reasonName(reason)}: ${facts["problem"] ?? rawMessage}`;
+    const { reason, facts, cause } = outcome.error;
+    const problem = [reasonName(reason), facts["problem"]].filter((text) => text !== undefined).join(": ");
     if (problem === before) return;
     problems.set(id, problem);
     log.warn(
-      { replica: id, pool: poolId, url, problem, err: outcome.error.cause },
+      { replica: id, pool: poolId, url, problem, err: cause },
       "a replica does not answer: check its address and dialect, and whether the engine runs",
     );
   };

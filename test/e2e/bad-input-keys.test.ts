@@ -7,7 +7,14 @@ import { rawHttp } from "../fakes/raw-http.ts";
 import { expectError, type Row, send } from "../wire/edge-row.ts";
 import { chat } from "../wire/json-rows.ts";
 import { keyRows } from "../wire/key-rows.ts";
-import { type BadInputGateway, canary, type MadeKey, startBadInputGateway, toldBy } from "./bad-input-gateway.ts";
+import {
+  type BadInputGateway,
+  canary,
+  expectRefused,
+  type MadeKey,
+  startBadInputGateway,
+  toldBy,
+} from "./bad-input-gateway.ts";
 
 /** The catalogue of bad input against the whole gateway: keys, tenants and administration. */
 
@@ -55,11 +62,11 @@ describe("A1 A4 A7 keys that are none, or not where they belong", () => {
   test.each(rows)("$name", async (row) => {
     if (row.key === "weir_expired") await inSeconds(1);
     const known = row.key === undefined || row.key === null ? row.key : (made.get(row.key) ?? row.key);
-    await gateway.expectRefused({ ...row, ...(known === undefined ? {} : { key: known }) });
+    await expectRefused(gateway, { ...row, ...(known === undefined ? {} : { key: known }) });
   });
 
   test("A4 a key before its time", () =>
-    gateway.expectRefused({
+    expectRefused(gateway, {
       name: "",
       key: made.get("early") ?? "",
       body: chat('"x"'),
@@ -88,7 +95,7 @@ describe("A1 A4 A7 keys that are none, or not where they belong", () => {
   ])("A2 A3 A5 %s is refused, and the store is not asked", async (_name, key) => {
     const before = await gateway.lookUps();
     const row: Row = { name: "", key: key(), body: chat('"x"'), status: 401, code: "invalid_api_key" };
-    await gateway.expectRefused(row);
+    await expectRefused(gateway, row);
     const rpc = await toldBy(await gateway.rpc("weir.auth.v1.KeyService/ListKeys", {}, { key: key() }));
     expect(rpc).toMatchObject({ status: 401, code: "unauthenticated", reason: "CREDENTIAL_INVALID" });
     expect(await gateway.lookUps()).toBe(before);
@@ -134,7 +141,7 @@ describe("A8 C2 models that a key may not call", () => {
   test("unknown, forbidden and disabled are told in the same words", async () => {
     const texts: string[] = [];
     for (const model of ["nobody", "premium", "off", "best", "weir-large"]) {
-      const told = await gateway.expectRefused(refusal(limited.secret, model));
+      const told = await expectRefused(gateway, refusal(limited.secret, model));
       texts.push(told.replaceAll(model, "MODEL"));
       const response = await send(gateway.url, { key: limited.secret, path: `/v1/models/${model}`, method: "GET" });
       expect([response.status, (await response.text()).replaceAll(model, "MODEL")]).toEqual([404, texts[0]]);
@@ -152,7 +159,7 @@ describe("A8 C2 models that a key may not call", () => {
     }
   });
 
-  test("a disabled model is nobody's", () => gateway.expectRefused(refusal(gateway.key, "off")));
+  test("a disabled model is nobody's", () => expectRefused(gateway, refusal(gateway.key, "off")));
 
   test("a pattern allows what it matches and nothing else", async () => {
     const { secret } = await gateway.createKey({ models: { names: ["weir-*"] } });
@@ -163,7 +170,7 @@ describe("A8 C2 models that a key may not call", () => {
       });
       expect(response.status).toBe(200);
     }
-    for (const model of ["premium", "best", "fragile"]) await gateway.expectRefused(refusal(secret, model));
+    for (const model of ["premium", "best", "fragile"]) await expectRefused(gateway, refusal(secret, model));
   });
 
   test("a fallback is asked only for those who may call it", async () => {
@@ -270,7 +277,7 @@ describe("A14 a flood of keys that are none", () => {
       return statuses;
     };
     const before = await flood(0, 900);
-    expect([...before.keys()].sort()).toEqual([401, 429]);
+    expect(new Set(before.keys())).toEqual(new Set([401, 429]));
     const lookUps = await gateway.lookUps();
     const after = await flood(10_000, 600);
     expect(after.get(429)).toBeGreaterThan(500);
@@ -289,7 +296,7 @@ describe("A14 a flood of keys that are none", () => {
       status: 401,
       code: "invalid_api_key",
     };
-    await gateway.expectRefused(row);
+    await expectRefused(gateway, row);
   });
 });
 
@@ -313,9 +320,9 @@ describe("A19 text that would write lines of its own", () => {
 
   test("as a model is refused on every door", async () => {
     const body = { model: nasty, messages: [{ role: "user", content: "hi" }] };
-    await gateway.expectRefused({ name: "", body, status: 400, code: "invalid_value", param: "model" });
+    await expectRefused(gateway, { name: "", body, status: 400, code: "invalid_value", param: "model" });
     const path = `/v1/models/${encodeURIComponent(nasty)}`;
-    await gateway.expectRefused({ name: "", path, method: "GET", status: 404, code: "model_not_found" });
+    await expectRefused(gateway, { name: "", path, method: "GET", status: 404, code: "model_not_found" });
     const client = createClient(InferenceService, createConnectTransport({ baseUrl: gateway.url, httpVersion: "1.1" }));
     const headers = { authorization: `Bearer ${gateway.key}` };
     const stream = client.generate({ model: nasty, input: { case: "prompt", value: "p" } }, { headers });
@@ -327,7 +334,7 @@ describe("A21 K7 what an operator sees", () => {
   test.each(["/livez", "/readyz", "/metrics", "/healthz", "/debug/pprof/", "/admin", "/config", "/v1/metrics"])(
     "A21 %s is not on the public port",
     async (path) => {
-      await gateway.expectRefused({ name: "", path, method: "GET", status: 404, code: "unknown_url" });
+      await expectRefused(gateway, { name: "", path, method: "GET", status: 404, code: "unknown_url" });
     },
   );
 

@@ -7,7 +7,7 @@ import { expectError, type Row, send } from "../wire/edge-row.ts";
 import { framingRows } from "../wire/framing-rows.ts";
 import { httpRows } from "../wire/http-rows.ts";
 import { bytes, chat, jsonRows } from "../wire/json-rows.ts";
-import { type BadInputGateway, canary, startBadInputGateway } from "./bad-input-gateway.ts";
+import { type BadInputGateway, canary, expectRefused, startBadInputGateway } from "./bad-input-gateway.ts";
 
 /** The catalogue of bad input against the whole gateway: HTTP, JSON and parameters. */
 
@@ -84,7 +84,7 @@ const gatedRows: readonly Row[] = [
 describe("through the whole gateway, and no engine hears of it", () => {
   const rows = [...chatRows, ...completionRows, ...jsonRows, ...httpRows, ...gatedRows];
   test.each(rows.map(marked))("$name", async (row) => {
-    await gateway.expectRefused(row);
+    await expectRefused(gateway, row);
   });
 });
 
@@ -121,7 +121,7 @@ describe("bytes that are no well-framed request", () => {
     expect([response.status, response.headers.get("allow")]).toEqual([405, "POST"]);
   });
 
-  test.each<[string, string, number, string]>([
+  test.concurrent.each<[string, string, number, string]>([
     ["H26 headers without end", "GET / HTTP/1.1\r\nHost: a\r\nX: ", 408, "request_timeout"],
     ["H33 a body that falls silent", "BODY 100", 408, "request_timeout"],
   ])("%s", async (_name, sent, status, code) => {
@@ -132,7 +132,7 @@ describe("bytes that are no well-framed request", () => {
     expect(closed).toBe(true);
   });
 
-  test("H27 a body that drips is cut at its time, however alive it looks", async () => {
+  test.concurrent("H27 a body that drips is cut at its time, however alive it looks", async () => {
     const drip = (async function* () {
       for (;;) {
         yield " ";
@@ -140,7 +140,7 @@ describe("bytes that are no well-framed request", () => {
       }
     })();
     const { answers, closed, elapsedMs } = await rawHttp(gateway.port, postHead("Content-Length: 1000000"), {
-      then: drip,
+      rest: drip,
       patienceMs: 10_000,
     });
     const [answer] = answers;
@@ -170,7 +170,7 @@ describe("bytes that are no well-framed request", () => {
       status: 413,
       code: "request_too_large",
     };
-    await gateway.expectRefused(row);
+    await expectRefused(gateway, row);
   });
 
   test("H32 chunks without end are read no further than the limit", async () => {
@@ -203,7 +203,7 @@ describe("what looks bad and is taken, as clients send it", () => {
   });
 
   test("J16 a string of 4 MB is held against the context, not against a limit of its own", async () => {
-    const told = await gateway.expectRefused({
+    const told = await expectRefused(gateway, {
       name: "",
       body: chat(`"${"x".repeat(4_000_000)}"`),
       status: 400,

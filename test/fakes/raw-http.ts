@@ -21,7 +21,7 @@ export interface RawOptions {
   /** Half-close after sending. */
   readonly end?: boolean;
   /** Sent after the bytes, piece by piece, until the connection ends. */
-  readonly then?: AsyncIterable<string>;
+  readonly rest?: AsyncIterable<string>;
   /** Give up after this long, in milliseconds. */
   readonly patienceMs?: number;
 }
@@ -34,7 +34,7 @@ export function rawHttp(port: number, bytes: string | Buffer, options: RawOption
     const socket: Socket = connect(port, "127.0.0.1", () => {
       socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes);
       if (options.end) socket.end();
-      if (options.then) void sendOn(socket, options.then);
+      if (options.rest) void sendOn(socket, options.rest);
     });
     const timer = setTimeout(() => finish(false), options.patienceMs ?? 5_000);
     const finish = (closed: boolean) => {
