@@ -16,7 +16,7 @@ const parameters = { tensorrt_llm: { slots: String(slots) }, vllm_model: { slots
 const shapes: Readonly<Record<Shape, Asked>> = {
   short: { prompt: "[[tokens=12]] tell me of the river", maxTokens: 16 },
   slow: { prompt: "[[tokens=2000]] [[delay_ms=20]] tell me all of it", maxTokens: 4_000 },
-  prefill: { prompt: "[[prefill_ms=3000]] [[tokens=50]] think", maxTokens: 64 },
+  prefill: { prompt: "[[prefill_ms=10000]] [[tokens=50]] think", maxTokens: 64 },
   overlong: { prompt: "x".repeat(9_000), maxTokens: 16 },
   failing: { prompt: "[[error_after=3]] tell me", maxTokens: 16 },
 };

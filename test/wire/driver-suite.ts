@@ -11,7 +11,7 @@ export type Shape =
   | "short"
   /** Decodes for at least 10 s, at least a token every 100 ms. */
   | "slow"
-  /** Is silent for at least 2 s before its first token. */
+  /** Is silent for at least 10 s before its first token: longer than a stop may take. */
   | "prefill"
   /** Does not fit the context. */
   | "overlong"

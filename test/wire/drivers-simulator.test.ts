@@ -10,7 +10,7 @@ const slots = 4;
 const shapes: Readonly<Record<Shape, Asked>> = {
   short: { prompt: "tell me of the river", maxTokens: 16 },
   slow: { prompt: "[[sim length=1500]] [[sim drip ms=20]] tell me all of it", maxTokens: 1_500 },
-  prefill: { prompt: "[[sim delay ms=3000]] think", maxTokens: 64 },
+  prefill: { prompt: "[[sim delay ms=10000]] think", maxTokens: 64 },
   overlong: { prompt: "x".repeat(9_000), maxTokens: 16 },
   failing: { prompt: "[[sim error after=3]] tell me", maxTokens: 16 },
 };
