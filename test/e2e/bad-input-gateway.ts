@@ -150,6 +150,7 @@ export interface Told {
 
 /** Reads the error that an RPC was answered with. */
 export async function toldBy(response: Response): Promise<Told> {
+  expect(response.headers.get("x-request-id")).toMatch(/^[0-9a-f-]{36}$/);
   const { code, message = "", details = [] } = JSON.parse(await response.text());
   const value: unknown = details[0]?.value;
   const detail = typeof value === "string" ? fromBinary(ErrorDetailSchema, Buffer.from(value, "base64")) : undefined;

@@ -2,6 +2,7 @@ import type { DescMethod, DescMethodServerStreaming, DescMethodUnary, Message } 
 import { createContextKey, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, WeirError } from "../errors/fail.ts";
+import { systemIds } from "../ids.ts";
 import type { MethodEntry } from "./descriptor.ts";
 import { pendingMaxOf } from "./direct.ts";
 import type { Gate } from "./gate.ts";
@@ -55,10 +56,12 @@ function addRoute(router: ConnectRouter, entry: MethodEntry, options: RouteOptio
 
 async function admit(entry: MethodEntry, context: HandlerContext, options: RouteOptions): Promise<void> {
   const origin = await wireOrigin(entry, context, options);
+  // A refusal has an id to quote as well.
+  const requestId = origin instanceof WeirError ? systemIds.uuidv7() : origin.requestId;
+  context.responseHeader.set("x-request-id", requestId);
   if (origin instanceof WeirError) throw options.gate.refuse(entry, origin);
   const call = options.gate.admit(entry, origin);
   if (call instanceof WeirError) throw call;
-  context.responseHeader.set("x-request-id", call.requestId);
   context.values.set(admitted, call);
 }
 
