@@ -116,8 +116,8 @@ describe("bytes that are no well-framed request", () => {
     expect(elapsedMs).toBeLessThan(1_000);
   });
 
-  test("H21 which methods are allowed is said", async () => {
-    const response = await send(gateway.url, { key: gateway.key, method: "PUT" });
+  test.each(["PUT", "GET", "HEAD"])("H21 to %s it is said which methods are allowed", async (method) => {
+    const response = await send(gateway.url, { key: gateway.key, method });
     expect([response.status, response.headers.get("allow")]).toEqual([405, "POST"]);
   });
 
