@@ -40,7 +40,8 @@ export function drainThen(
   };
   const count = (chunk: Buffer) => {
     unwanted += chunk.length;
-    if (unwanted > unwantedBytesMax) done();
+    // Closing now would reset the connection under a sender who has not read its answer.
+    if (unwanted > unwantedBytesMax) request.pause();
   };
   const timer = clock.setTimer(unwantedMs, done);
   request.on("data", count).on("end", done);
