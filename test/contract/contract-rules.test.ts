@@ -102,6 +102,8 @@ function problemsOf(samples: readonly string[]): (index: number) => string[] {
   const workspace = mkdtempSync(join(tmpdir(), "weir-contracts-"));
   try {
     cpSync(join(root, "buf.yaml"), join(workspace, "buf.yaml"));
+    // Every module that buf.yaml names must hold something.
+    cpSync(join(root, "examples/notes/proto"), join(workspace, "examples/notes/proto"), { recursive: true });
     cpSync(join(root, "proto/weir/policy"), join(workspace, "proto/weir/policy"), { recursive: true });
     for (const [index, text] of samples.entries()) {
       const folder = join(workspace, `proto/weir/sample${index}/v1`);
