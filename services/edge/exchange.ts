@@ -26,6 +26,8 @@ export interface HttpWriter {
   end(): unknown;
   end(text: string): unknown;
   destroy(): unknown;
+  /** HTTP/2 only. */
+  readonly stream?: { close(code: number): unknown };
   on(event: "close" | "drain" | "error", listener: () => void): unknown;
   once(event: "close", listener: () => void): unknown;
 }

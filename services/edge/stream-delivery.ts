@@ -1,3 +1,4 @@
+import { constants } from "node:http2";
 import type { Delta, Finished, Started, Usage } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Timer } from "../runtime/clock.ts";
@@ -155,7 +156,9 @@ export class StreamDelivery implements Delivery {
     const wasOpen = this.#state === "open";
     this.abandon();
     // What waits cannot be delivered: nothing that is added would be.
-    response.destroy();
+    // A stream that is merely destroyed ends with "no error" on HTTP/2, as if it were whole.
+    if (response.stream) response.stream.close(constants.NGHTTP2_CANCEL);
+    else response.destroy();
     if (!wasOpen) return;
     const error = fail(ErrorReason.SLOW_READER, { pending_bytes: pending });
     this.#exchange.failed(error);
