@@ -33,7 +33,8 @@ export interface WeirOptions {
 export async function startWeir(options: WeirOptions): Promise<Weir> {
   await using opened = new AsyncDisposableStack();
   const assembled = opened.use(await assemble(options));
-  for (const role of await rolesOf(options.settings)) opened.use(await role.start(assembled.runtime));
+  const services = opened.use(new AsyncDisposableStack());
+  for (const role of await rolesOf(options.settings)) services.use(await role.start(assembled.runtime));
   assembled.watchKeys();
   let draining = false;
   assembled.runtime.readiness("drain", () => (draining ? "the process is stopping" : undefined));
@@ -45,6 +46,8 @@ export async function startWeir(options: WeirOptions): Promise<Weir> {
     async stop(patienceMs) {
       draining = true;
       await Promise.all([listeners.api?.drain(patienceMs), listeners.mesh?.drain(patienceMs)]);
+      // Callers of what still runs are told why it ends, which takes their connections.
+      await services.disposeAsync();
       await running.disposeAsync();
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),

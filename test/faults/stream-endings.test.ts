@@ -202,6 +202,7 @@ describe.each(kinds)("a fault of an engine (%s)", (kind) => {
     if (row.fault === "cut") for (const stream of [true, false]) await refused(row, stream);
     else await Promise.all([refused(row, true), refused(row, false)]);
     await nothingIsLeft();
+    expect(tail.open()).toEqual([]);
   });
 
   async function refused({ command, status, code, reason, afterMs }: Row, stream: boolean): Promise<void> {
