@@ -470,7 +470,7 @@ export type Http = Message<"weir.config.v1.Http"> & {
   requestTimeout?: Duration | undefined;
 
   /**
-   * How long a reader may take nothing while it owes us a read of more than 256 KiB. Default: 30s.
+   * How long a reader may be behind before its stream is cut; 64 KiB behind, the engine is held back. Default: 30s.
    *
    * @generated from field: google.protobuf.Duration slow_reader_timeout = 6;
    */
@@ -547,7 +547,7 @@ export type HttpJson = {
   requestTimeout?: DurationJson;
 
   /**
-   * How long a reader may take nothing while it owes us a read of more than 256 KiB. Default: 30s.
+   * How long a reader may be behind before its stream is cut; 64 KiB behind, the engine is held back. Default: 30s.
    *
    * @generated from field: google.protobuf.Duration slow_reader_timeout = 6;
    */
