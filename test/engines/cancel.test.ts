@@ -97,7 +97,7 @@ describe.skipIf(gate.skip)(gate.title("clients of the gateway that leave stop re
         `${model}: p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms, max ${Math.max(...latencies).toFixed(0)} ms`,
       );
       expect(latencies).toHaveLength(aborts);
-    expect(latencies.every(Number.isFinite)).toBe(true);
+      expect(latencies.every(Number.isFinite)).toBe(true);
       expect(p99).toBeLessThanOrEqual(boundMs);
       expect(own(await triton.log()).filter(({ event }) => event === "finished" || event === "error")).toEqual([]);
       expect(await gateway.gauge("weir_requests_in_flight")).toBe(0);
