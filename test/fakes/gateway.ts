@@ -26,16 +26,17 @@ export interface Gateway extends AsyncDisposable {
   generations(): readonly GenerationLine[];
   /** A gauge, over all models. */
   gauge(name: "weir_requests_in_flight" | "weir_requests_queued"): Promise<number>;
-  /** The replicas that it says are ready. */
-  ready(): Promise<boolean>;
 }
 
 /** Starts it with a configuration, whose `listen` is given already. */
 export async function startGateway(yaml: string): Promise<Gateway> {
+  await using resources = new AsyncDisposableStack();
   const folder = await openFolder("weir-faults-");
+  resources.defer(() => rm(folder, { recursive: true, force: true }));
   const file = join(folder, "weir.yaml");
   await writeFile(file, `listen: { port: 0, admin_port: 0 }\n${yaml}`);
-  const weir = await startWeirProcess({ args: ["--config", file], dataDir: join(folder, "data") });
+  const weir = resources.use(await startWeirProcess({ args: ["--config", file], dataDir: join(folder, "data") }));
+  const running = resources.move();
   const port = Number(new URL(weir.url).port);
   return {
     weir,
@@ -53,10 +54,6 @@ export async function startGateway(yaml: string): Promise<Gateway> {
       const samples = text.split("\n").filter((line) => line.startsWith(`${name}{`));
       return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
     },
-    ready: async () => (await fetch(`${weir.adminUrl}/readyz`)).ok,
-    async [Symbol.asyncDispose]() {
-      await weir[Symbol.asyncDispose]();
-      await rm(folder, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
