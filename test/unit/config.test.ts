@@ -55,11 +55,24 @@ pools:
         dialect: tritn
 `);
     expect(found.map((p) => [p.line, p.path])).toEqual([
+      [2, "listen.port"],
       [3, "listen.hots"],
       [5, "router.queue_timeout"],
+      [9, "pools[0].replicas[0].url"],
       [10, "pools[0].replicas[0].dialect"],
     ]);
-    expect(found[2]?.message).toContain("triton, openai");
+    expect(found[4]?.message).toContain("triton, openai");
+  });
+
+  it("says of one place only once what is wrong with it", () => {
+    const found = problemsOf(`pools:
+  - id: [gpu]
+    replicas: [7, { url: "grpc://h:1" }]
+`);
+    expect(found.map((p) => [p.line, p.path])).toEqual([
+      [2, "pools[0].id"],
+      [3, "pools[0].replicas[0]"],
+    ]);
   });
 
   it("reports every broken rule with its line", () => {

@@ -44,18 +44,21 @@ function fromFile(file: string, flags: Flags, readEnvironment: (name: string) =>
   const shown = relative(process.cwd(), path).startsWith("..") ? path : relative(process.cwd(), path);
   const walked = walkYaml(readText(path, shown), ConfigSchema, readEnvironment);
   const problems = [...walked.problems];
-  // What the walk could not read is missing from the message: rules about it would only repeat that.
-  const checked = walked.problems.length > 0 ? { config: undefined, problems: [] } : checkConfig(walked);
-  problems.push(...checked.problems);
+  const say = (problem: Problem) => {
+    if (!isConsequence(problem.path, walked.problems)) problems.push(problem);
+  };
+  // Of a file that is no YAML nothing more can be said.
+  const checked = walked.problems.some(({ path: at }) => at === "") ? undefined : checkConfig(walked);
+  for (const problem of checked?.problems ?? []) say(problem);
   const settings =
-    checked.config &&
+    checked &&
     resolveSettings(checked.config, {
       folder: dirname(path),
       dataDir: flags.dataDir,
-      say: (problem) => problems.push({ ...problem, line: lineOf(problem.path, walked.lines) }),
+      say: (problem) => say({ ...problem, line: lineOf(problem.path, walked.lines) }),
     });
   if (settings?.roles.has("catalog") && settings.pools.length === 0) {
-    problems.push({
+    say({
       path: "pools",
       line: 0,
       message: "no engine is named: add a pool with its replicas, or start without --config for a demo",
@@ -67,6 +70,14 @@ function fromFile(file: string, flags: Flags, readEnvironment: (name: string) =>
       problems.sort((a, b) => a.line - b.line),
     );
   return { settings, warnings: walked.inlineSecrets, file: shown };
+}
+
+/** Whether a problem only repeats that something at its place, or in the list that it is in, could not be read. */
+function isConsequence(path: string, unread: readonly Problem[]): boolean {
+  return unread.some((problem) => {
+    const place = problem.path.replace(/\[\d+\]$/, "");
+    return path === place || path.startsWith(`${place}.`) || path.startsWith(`${place}[`);
+  });
 }
 
 function fromFlags(flags: Flags): Loaded {

@@ -120,6 +120,8 @@ class Walker {
         field.listKind === "message"
           ? this.message(item, field.message, at)
           : this.#leaf(item, field, field.listKind === "enum" ? field.enum : field.scalar, at);
+      // What follows keeps its place in the list.
+      if (value === undefined && field.listKind === "message") return [{}];
       return value === undefined ? [] : [value];
     });
   }
