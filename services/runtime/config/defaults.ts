@@ -3,7 +3,7 @@
  * two together.
  */
 export const defaults = {
-  roles: ["edge", "router", "catalog", "auth"],
+  roles: ["edge", "router", "catalog", "auth", "quota", "usage"],
   listen: {
     /** Nobody else's machine reaches a fresh installation. */
     host: "127.0.0.1",
@@ -35,6 +35,12 @@ export const defaults = {
     queueMax: 1_024,
     queueTimeoutMs: 60_000,
     attemptsMax: 3,
+  },
+  usage: {
+    /** About ten million records: days of a busy node. */
+    journalBytesMax: 268_435_456,
+    /** A year and a month to look back at a bill. */
+    retentionMs: 34_560_000_000,
   },
   model: {
     ownedBy: "weir",

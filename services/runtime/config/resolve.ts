@@ -46,6 +46,7 @@ export function resolveSettings(config: Config, context: ResolveContext): Settin
       meshPort: config.listen?.meshPort ?? defaults.listen.meshPort,
     },
     dataDir,
+    nodeId: config.nodeId || undefined,
     postgres: {
       url: postgresUrl(config, context),
       connectionsMax: config.postgres?.connectionsMax ?? defaults.postgres.connectionsMax,
@@ -63,6 +64,11 @@ export function resolveSettings(config: Config, context: ResolveContext): Settin
       queueMax: config.router?.queueMax ?? defaults.router.queueMax,
       queueTimeoutMs: ms(config.router?.queueTimeout, defaults.router.queueTimeoutMs),
       attemptsMax: config.router?.attemptsMax ?? defaults.router.attemptsMax,
+    },
+    usage: {
+      journalDir: path(config.usage?.journalDir, resolvePath(dataDir, "journal")),
+      journalBytesMax: Number(config.usage?.journalBytesMax ?? defaults.usage.journalBytesMax),
+      retentionMs: ms(config.usage?.retention, defaults.usage.retentionMs),
     },
     models,
     aliases,
@@ -91,7 +97,7 @@ function roles(config: Config, context: ResolveContext): ReadonlySet<RoleName> {
   if (set.has("edge") !== set.has("router")) {
     context.say({ path: "roles", message: "edge and router go together: name both or neither" });
   }
-  for (const role of ["catalog", "auth"] as const) {
+  for (const role of ["catalog", "auth", "quota", "usage"] as const) {
     if (set.has("edge") && !set.has(role) && !config.mesh?.peers[role]) {
       context.say({
         path: "mesh.peers",

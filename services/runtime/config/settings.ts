@@ -15,6 +15,8 @@ export interface Settings {
   };
   /** Absolute. */
   readonly dataDir: string;
+  /** Undefined: the name that `dataDir` keeps. */
+  readonly nodeId: string | undefined;
   readonly postgres: {
     /** Undefined: the embedded one is started. */
     readonly url: string | undefined;
@@ -37,6 +39,12 @@ export interface Settings {
     readonly queueTimeoutMs: number;
     readonly attemptsMax: number;
   };
+  readonly usage: {
+    /** Absolute. */
+    readonly journalDir: string;
+    readonly journalBytesMax: number;
+    readonly retentionMs: number;
+  };
   readonly models: readonly ModelSettings[];
   readonly aliases: readonly { readonly id: string; readonly model: string }[];
   readonly pools: readonly PoolSettings[];
@@ -47,7 +55,7 @@ export interface Settings {
 }
 
 /** A part of the product that a process can run. */
-export type RoleName = "edge" | "router" | "catalog" | "auth";
+export type RoleName = "edge" | "router" | "catalog" | "auth" | "quota" | "usage";
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
 

@@ -331,6 +331,13 @@ const rows: Record<Name, ErrorRow> = {
     AFTER,
     (m) => `The ${of(m, "service", "service")} service is away. ${soon}`,
   ),
+  LEDGER_UNAVAILABLE: row(
+    "unavailable",
+    "ledger_unavailable",
+    GATEWAY,
+    AFTER,
+    () => `What the request uses cannot be recorded now, so it was not begun. ${soon}`,
+  ),
   INTERNAL: row(
     "internal",
     "internal_error",

@@ -30,7 +30,7 @@ const (
 // The configuration of a process.
 type Config struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What this process runs, of: edge, router, catalog, auth. Empty: everything. edge and router go together.
+	// What this process runs, of: edge, router, catalog, auth, quota, usage. Empty: everything. edge and router go together.
 	Roles []string `protobuf:"bytes,1,rep,name=roles,proto3" json:"roles,omitempty"`
 	// Where it listens.
 	Listen *Listen `protobuf:"bytes,2,opt,name=listen,proto3" json:"listen,omitempty"`
@@ -57,7 +57,12 @@ type Config struct {
 	// What is written to standard error.
 	Log *Log `protobuf:"bytes,13,opt,name=log,proto3" json:"log,omitempty"`
 	// How replicas are probed.
-	Probe         *Probe `protobuf:"bytes,14,opt,name=probe,proto3" json:"probe,omitempty"`
+	Probe *Probe `protobuf:"bytes,14,opt,name=probe,proto3" json:"probe,omitempty"`
+	// What this node is called among the nodes of the installation. Default: a name that is made on the first start and
+	// kept in data_dir.
+	NodeId string `protobuf:"bytes,15,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// The journal and the ledger.
+	Usage         *Usage `protobuf:"bytes,16,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +195,85 @@ func (x *Config) GetProbe() *Probe {
 	return nil
 }
 
+func (x *Config) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Config) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+// The journal of a router, and the ledger that it is shipped to.
+type Usage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where a router keeps what it has not shipped so far; on a disk that outlives the process. Default:
+	// <data_dir>/journal.
+	JournalDir string `protobuf:"bytes,1,opt,name=journal_dir,json=journalDir,proto3" json:"journal_dir,omitempty"`
+	// The most bytes of what was not shipped: beyond it no request is begun. Default: 268435456.
+	JournalBytesMax *int64 `protobuf:"varint,2,opt,name=journal_bytes_max,json=journalBytesMax,proto3,oneof" json:"journal_bytes_max,omitempty"`
+	// How long the ledger keeps records; sums are kept for good. Default: 34560000s, which is 400 days.
+	Retention     *durationpb.Duration `protobuf:"bytes,3,opt,name=retention,proto3" json:"retention,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_weir_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Usage) GetJournalDir() string {
+	if x != nil {
+		return x.JournalDir
+	}
+	return ""
+}
+
+func (x *Usage) GetJournalBytesMax() int64 {
+	if x != nil && x.JournalBytesMax != nil {
+		return *x.JournalBytesMax
+	}
+	return 0
+}
+
+func (x *Usage) GetRetention() *durationpb.Duration {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
 // Where a process listens.
 type Listen struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -207,7 +291,7 @@ type Listen struct {
 
 func (x *Listen) Reset() {
 	*x = Listen{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[1]
+	mi := &file_weir_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -219,7 +303,7 @@ func (x *Listen) String() string {
 func (*Listen) ProtoMessage() {}
 
 func (x *Listen) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[1]
+	mi := &file_weir_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -232,7 +316,7 @@ func (x *Listen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listen.ProtoReflect.Descriptor instead.
 func (*Listen) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Listen) GetHost() string {
@@ -278,7 +362,7 @@ type Postgres struct {
 
 func (x *Postgres) Reset() {
 	*x = Postgres{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[2]
+	mi := &file_weir_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +374,7 @@ func (x *Postgres) String() string {
 func (*Postgres) ProtoMessage() {}
 
 func (x *Postgres) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[2]
+	mi := &file_weir_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +387,7 @@ func (x *Postgres) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Postgres.ProtoReflect.Descriptor instead.
 func (*Postgres) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Postgres) GetUrl() string {
@@ -340,7 +424,7 @@ type Mesh struct {
 
 func (x *Mesh) Reset() {
 	*x = Mesh{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[3]
+	mi := &file_weir_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +436,7 @@ func (x *Mesh) String() string {
 func (*Mesh) ProtoMessage() {}
 
 func (x *Mesh) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[3]
+	mi := &file_weir_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +449,7 @@ func (x *Mesh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mesh.ProtoReflect.Descriptor instead.
 func (*Mesh) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Mesh) GetPeers() map[string]string {
@@ -411,7 +495,7 @@ type Http struct {
 
 func (x *Http) Reset() {
 	*x = Http{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[4]
+	mi := &file_weir_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +507,7 @@ func (x *Http) String() string {
 func (*Http) ProtoMessage() {}
 
 func (x *Http) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[4]
+	mi := &file_weir_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +520,7 @@ func (x *Http) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Http.ProtoReflect.Descriptor instead.
 func (*Http) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Http) GetBodyBytesMax() int64 {
@@ -522,7 +606,7 @@ type Auth struct {
 
 func (x *Auth) Reset() {
 	*x = Auth{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[5]
+	mi := &file_weir_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +618,7 @@ func (x *Auth) String() string {
 func (*Auth) ProtoMessage() {}
 
 func (x *Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[5]
+	mi := &file_weir_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +631,7 @@ func (x *Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Auth.ProtoReflect.Descriptor instead.
 func (*Auth) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Auth) GetStaleMax() *durationpb.Duration {
@@ -579,7 +663,7 @@ type Router struct {
 
 func (x *Router) Reset() {
 	*x = Router{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[6]
+	mi := &file_weir_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +675,7 @@ func (x *Router) String() string {
 func (*Router) ProtoMessage() {}
 
 func (x *Router) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[6]
+	mi := &file_weir_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +688,7 @@ func (x *Router) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Router.ProtoReflect.Descriptor instead.
 func (*Router) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Router) GetQueueMax() int32 {
@@ -655,7 +739,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[7]
+	mi := &file_weir_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +751,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[7]
+	mi := &file_weir_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +764,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Model) GetId() string {
@@ -759,7 +843,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[8]
+	mi := &file_weir_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +855,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[8]
+	mi := &file_weir_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +868,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Alias) GetId() string {
@@ -836,7 +920,7 @@ type Pool struct {
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[9]
+	mi := &file_weir_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +932,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[9]
+	mi := &file_weir_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +945,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pool) GetId() string {
@@ -970,7 +1054,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[10]
+	mi := &file_weir_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1066,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[10]
+	mi := &file_weir_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1079,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Replica) GetId() string {
@@ -1030,7 +1114,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[11]
+	mi := &file_weir_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1126,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[11]
+	mi := &file_weir_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1139,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Log) GetLevel() string {
@@ -1078,7 +1162,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[12]
+	mi := &file_weir_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1174,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[12]
+	mi := &file_weir_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1187,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Probe) GetInterval() *durationpb.Duration {
@@ -1124,9 +1208,9 @@ var File_weir_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xba\x05\n" +
-	"\x06Config\x12A\n" +
-	"\x05roles\x18\x01 \x03(\tB+\xbaH(\x92\x01%\x10\b\x18\x01\"\x1fr\x1dR\x04edgeR\x06routerR\acatalogR\x04authR\x05roles\x12.\n" +
+	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xbb\x06\n" +
+	"\x06Config\x12O\n" +
+	"\x05roles\x18\x01 \x03(\tB9\xbaH6\x92\x013\x10\b\x18\x01\"-r+R\x04edgeR\x06routerR\acatalogR\x04authR\x05quotaR\x05usageR\x05roles\x12.\n" +
 	"\x06listen\x18\x02 \x01(\v2\x16.weir.config.v1.ListenR\x06listen\x12#\n" +
 	"\bdata_dir\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\adataDir\x124\n" +
 	"\bpostgres\x18\x04 \x01(\v2\x18.weir.config.v1.PostgresR\bpostgres\x12(\n" +
@@ -1142,7 +1226,16 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"extensions\x18\f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80 R\n" +
 	"extensions\x12%\n" +
 	"\x03log\x18\r \x01(\v2\x13.weir.config.v1.LogR\x03log\x12+\n" +
-	"\x05probe\x18\x0e \x01(\v2\x15.weir.config.v1.ProbeR\x05probe\"\xd2\x01\n" +
+	"\x05probe\x18\x0e \x01(\v2\x15.weir.config.v1.ProbeR\x05probe\x12D\n" +
+	"\anode_id\x18\x0f \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,47})?$R\x06nodeId\x12+\n" +
+	"\x05usage\x18\x10 \x01(\v2\x15.weir.config.v1.UsageR\x05usage\"\xdb\x01\n" +
+	"\x05Usage\x12)\n" +
+	"\vjournal_dir\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\n" +
+	"journalDir\x12B\n" +
+	"\x11journal_bytes_max\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x80\x80\x80 (\x80\x80\x80\bH\x00R\x0fjournalBytesMax\x88\x01\x01\x12M\n" +
+	"\tretention\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x14\xbaH\x11\xaa\x01\x0e\"\x06\b\x80\xbc\xe0\xdf\v2\x04\b\x80\xc6\n" +
+	"R\tretentionB\x14\n" +
+	"\x12_journal_bytes_max\"\xd2\x01\n" +
 	"\x06Listen\x12\x1c\n" +
 	"\x04host\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xfd\x01R\x04host\x12$\n" +
 	"\x04port\x18\x02 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00H\x00R\x04port\x88\x01\x01\x12/\n" +
@@ -1158,9 +1251,9 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\burl_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\aurlFile\x128\n" +
 	"\x0fconnections_max\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x01H\x00R\x0econnectionsMax\x88\x01\x01B\x12\n" +
-	"\x10_connections_max\"\xcc\x01\n" +
-	"\x04Mesh\x12a\n" +
-	"\x05peers\x18\x01 \x03(\v2\x1f.weir.config.v1.Mesh.PeersEntryB*\xbaH'\x9a\x01$\x10\x10\"\x19r\x17R\x06routerR\acatalogR\x04auth*\x05r\x03\x88\x01\x01R\x05peers\x12'\n" +
+	"\x10_connections_max\"\xda\x01\n" +
+	"\x04Mesh\x12o\n" +
+	"\x05peers\x18\x01 \x03(\v2\x1f.weir.config.v1.Mesh.PeersEntryB8\xbaH5\x9a\x012\x10\x10\"'r%R\x06routerR\acatalogR\x04authR\x05quotaR\x05usage*\x05r\x03\x88\x01\x01R\x05peers\x12'\n" +
 	"\n" +
 	"token_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\ttokenFile\x1a8\n" +
 	"\n" +
@@ -1268,59 +1361,62 @@ func file_weir_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_weir_config_v1_config_proto_rawDescData
 }
 
-var file_weir_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_weir_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_weir_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: weir.config.v1.Config
-	(*Listen)(nil),              // 1: weir.config.v1.Listen
-	(*Postgres)(nil),            // 2: weir.config.v1.Postgres
-	(*Mesh)(nil),                // 3: weir.config.v1.Mesh
-	(*Http)(nil),                // 4: weir.config.v1.Http
-	(*Auth)(nil),                // 5: weir.config.v1.Auth
-	(*Router)(nil),              // 6: weir.config.v1.Router
-	(*Model)(nil),               // 7: weir.config.v1.Model
-	(*Alias)(nil),               // 8: weir.config.v1.Alias
-	(*Pool)(nil),                // 9: weir.config.v1.Pool
-	(*Replica)(nil),             // 10: weir.config.v1.Replica
-	(*Log)(nil),                 // 11: weir.config.v1.Log
-	(*Probe)(nil),               // 12: weir.config.v1.Probe
-	nil,                         // 13: weir.config.v1.Mesh.PeersEntry
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
-	(v1.GatedMember)(0),         // 15: weir.catalog.v1.GatedMember
-	(v1.Dialect)(0),             // 16: weir.catalog.v1.Dialect
+	(*Usage)(nil),               // 1: weir.config.v1.Usage
+	(*Listen)(nil),              // 2: weir.config.v1.Listen
+	(*Postgres)(nil),            // 3: weir.config.v1.Postgres
+	(*Mesh)(nil),                // 4: weir.config.v1.Mesh
+	(*Http)(nil),                // 5: weir.config.v1.Http
+	(*Auth)(nil),                // 6: weir.config.v1.Auth
+	(*Router)(nil),              // 7: weir.config.v1.Router
+	(*Model)(nil),               // 8: weir.config.v1.Model
+	(*Alias)(nil),               // 9: weir.config.v1.Alias
+	(*Pool)(nil),                // 10: weir.config.v1.Pool
+	(*Replica)(nil),             // 11: weir.config.v1.Replica
+	(*Log)(nil),                 // 12: weir.config.v1.Log
+	(*Probe)(nil),               // 13: weir.config.v1.Probe
+	nil,                         // 14: weir.config.v1.Mesh.PeersEntry
+	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
+	(v1.GatedMember)(0),         // 16: weir.catalog.v1.GatedMember
+	(v1.Dialect)(0),             // 17: weir.catalog.v1.Dialect
 }
 var file_weir_config_v1_config_proto_depIdxs = []int32{
-	1,  // 0: weir.config.v1.Config.listen:type_name -> weir.config.v1.Listen
-	2,  // 1: weir.config.v1.Config.postgres:type_name -> weir.config.v1.Postgres
-	3,  // 2: weir.config.v1.Config.mesh:type_name -> weir.config.v1.Mesh
-	4,  // 3: weir.config.v1.Config.http:type_name -> weir.config.v1.Http
-	5,  // 4: weir.config.v1.Config.auth:type_name -> weir.config.v1.Auth
-	6,  // 5: weir.config.v1.Config.router:type_name -> weir.config.v1.Router
-	7,  // 6: weir.config.v1.Config.models:type_name -> weir.config.v1.Model
-	8,  // 7: weir.config.v1.Config.aliases:type_name -> weir.config.v1.Alias
-	9,  // 8: weir.config.v1.Config.pools:type_name -> weir.config.v1.Pool
-	11, // 9: weir.config.v1.Config.log:type_name -> weir.config.v1.Log
-	12, // 10: weir.config.v1.Config.probe:type_name -> weir.config.v1.Probe
-	13, // 11: weir.config.v1.Mesh.peers:type_name -> weir.config.v1.Mesh.PeersEntry
-	14, // 12: weir.config.v1.Http.headers_timeout:type_name -> google.protobuf.Duration
-	14, // 13: weir.config.v1.Http.request_timeout:type_name -> google.protobuf.Duration
-	14, // 14: weir.config.v1.Http.slow_reader_timeout:type_name -> google.protobuf.Duration
-	14, // 15: weir.config.v1.Http.keepalive_interval:type_name -> google.protobuf.Duration
-	14, // 16: weir.config.v1.Http.accept_after:type_name -> google.protobuf.Duration
-	14, // 17: weir.config.v1.Auth.stale_max:type_name -> google.protobuf.Duration
-	14, // 18: weir.config.v1.Router.queue_timeout:type_name -> google.protobuf.Duration
-	10, // 19: weir.config.v1.Pool.replicas:type_name -> weir.config.v1.Replica
-	15, // 20: weir.config.v1.Pool.allowed_members:type_name -> weir.catalog.v1.GatedMember
-	14, // 21: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
-	14, // 22: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
-	14, // 23: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
-	16, // 24: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
-	14, // 25: weir.config.v1.Probe.interval:type_name -> google.protobuf.Duration
-	14, // 26: weir.config.v1.Probe.timeout:type_name -> google.protobuf.Duration
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	2,  // 0: weir.config.v1.Config.listen:type_name -> weir.config.v1.Listen
+	3,  // 1: weir.config.v1.Config.postgres:type_name -> weir.config.v1.Postgres
+	4,  // 2: weir.config.v1.Config.mesh:type_name -> weir.config.v1.Mesh
+	5,  // 3: weir.config.v1.Config.http:type_name -> weir.config.v1.Http
+	6,  // 4: weir.config.v1.Config.auth:type_name -> weir.config.v1.Auth
+	7,  // 5: weir.config.v1.Config.router:type_name -> weir.config.v1.Router
+	8,  // 6: weir.config.v1.Config.models:type_name -> weir.config.v1.Model
+	9,  // 7: weir.config.v1.Config.aliases:type_name -> weir.config.v1.Alias
+	10, // 8: weir.config.v1.Config.pools:type_name -> weir.config.v1.Pool
+	12, // 9: weir.config.v1.Config.log:type_name -> weir.config.v1.Log
+	13, // 10: weir.config.v1.Config.probe:type_name -> weir.config.v1.Probe
+	1,  // 11: weir.config.v1.Config.usage:type_name -> weir.config.v1.Usage
+	15, // 12: weir.config.v1.Usage.retention:type_name -> google.protobuf.Duration
+	14, // 13: weir.config.v1.Mesh.peers:type_name -> weir.config.v1.Mesh.PeersEntry
+	15, // 14: weir.config.v1.Http.headers_timeout:type_name -> google.protobuf.Duration
+	15, // 15: weir.config.v1.Http.request_timeout:type_name -> google.protobuf.Duration
+	15, // 16: weir.config.v1.Http.slow_reader_timeout:type_name -> google.protobuf.Duration
+	15, // 17: weir.config.v1.Http.keepalive_interval:type_name -> google.protobuf.Duration
+	15, // 18: weir.config.v1.Http.accept_after:type_name -> google.protobuf.Duration
+	15, // 19: weir.config.v1.Auth.stale_max:type_name -> google.protobuf.Duration
+	15, // 20: weir.config.v1.Router.queue_timeout:type_name -> google.protobuf.Duration
+	11, // 21: weir.config.v1.Pool.replicas:type_name -> weir.config.v1.Replica
+	16, // 22: weir.config.v1.Pool.allowed_members:type_name -> weir.catalog.v1.GatedMember
+	15, // 23: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
+	15, // 24: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
+	15, // 25: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
+	17, // 26: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
+	15, // 27: weir.config.v1.Probe.interval:type_name -> google.protobuf.Duration
+	15, // 28: weir.config.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_weir_config_v1_config_proto_init() }
@@ -1330,17 +1426,18 @@ func file_weir_config_v1_config_proto_init() {
 	}
 	file_weir_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	file_weir_config_v1_config_proto_msgTypes[2].OneofWrappers = []any{}
-	file_weir_config_v1_config_proto_msgTypes[4].OneofWrappers = []any{}
-	file_weir_config_v1_config_proto_msgTypes[6].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
 	file_weir_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{}
-	file_weir_config_v1_config_proto_msgTypes[9].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{}
+	file_weir_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_config_v1_config_proto_rawDesc), len(file_weir_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

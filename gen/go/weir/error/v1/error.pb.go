@@ -237,6 +237,8 @@ const (
 	ErrorReason_ERROR_REASON_SERVICE_UNAVAILABLE ErrorReason = 91
 	// A defect in Weir. [request_id: what to quote in a report]
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 92
+	// What a request uses could not be recorded now, so none is begun. [retry_after_ms]
+	ErrorReason_ERROR_REASON_LEDGER_UNAVAILABLE ErrorReason = 93
 	// A limit on requests, tokens or concurrency is used up. [limit_id; subject; dimension; limit; remaining;
 	// retry_after_ms]
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 100
@@ -295,6 +297,7 @@ var (
 		90:  "ERROR_REASON_STORE_UNAVAILABLE",
 		91:  "ERROR_REASON_SERVICE_UNAVAILABLE",
 		92:  "ERROR_REASON_INTERNAL",
+		93:  "ERROR_REASON_LEDGER_UNAVAILABLE",
 		100: "ERROR_REASON_RATE_LIMITED",
 		101: "ERROR_REASON_BUDGET_EXHAUSTED",
 		102: "ERROR_REASON_EXCEEDS_LIMIT",
@@ -345,6 +348,7 @@ var (
 		"ERROR_REASON_STORE_UNAVAILABLE":        90,
 		"ERROR_REASON_SERVICE_UNAVAILABLE":      91,
 		"ERROR_REASON_INTERNAL":                 92,
+		"ERROR_REASON_LEDGER_UNAVAILABLE":       93,
 		"ERROR_REASON_RATE_LIMITED":             100,
 		"ERROR_REASON_BUDGET_EXHAUSTED":         101,
 		"ERROR_REASON_EXCEEDS_LIMIT":            102,
@@ -498,7 +502,7 @@ const file_weir_error_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ERROR_SOURCE_CALLER\x10\x01\x12\x18\n" +
 	"\x14ERROR_SOURCE_GATEWAY\x10\x02\x12\x17\n" +
-	"\x13ERROR_SOURCE_ENGINE\x10\x03*\xe7\f\n" +
+	"\x13ERROR_SOURCE_ENGINE\x10\x03*\x8c\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_INVALID_ARGUMENT\x10\x01\x12(\n" +
@@ -543,7 +547,8 @@ const file_weir_error_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_REASON_SLOW_READER\x10R\x12\"\n" +
 	"\x1eERROR_REASON_STORE_UNAVAILABLE\x10Z\x12$\n" +
 	" ERROR_REASON_SERVICE_UNAVAILABLE\x10[\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\\\x12\x1d\n" +
+	"\x15ERROR_REASON_INTERNAL\x10\\\x12#\n" +
+	"\x1fERROR_REASON_LEDGER_UNAVAILABLE\x10]\x12\x1d\n" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10d\x12!\n" +
 	"\x1dERROR_REASON_BUDGET_EXHAUSTED\x10e\x12\x1e\n" +
 	"\x1aERROR_REASON_EXCEEDS_LIMIT\x10f\x12\x1c\n" +

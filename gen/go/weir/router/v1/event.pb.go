@@ -9,6 +9,7 @@ package routerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -156,7 +157,11 @@ type Started struct {
 	// The most tokens that a choice may have; 0 if unknown.
 	MaxTokens int64 `protobuf:"varint,5,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// Members of extras_json that were not passed on.
-	Ignored       []string `protobuf:"bytes,6,rep,name=ignored,proto3" json:"ignored,omitempty"`
+	Ignored []string `protobuf:"bytes,6,rep,name=ignored,proto3" json:"ignored,omitempty"`
+	// What the caller's limits have left with this request admitted. Unset where no limit on requests applies.
+	Requests *RateLimit `protobuf:"bytes,7,opt,name=requests,proto3" json:"requests,omitempty"`
+	// The same for tokens.
+	Tokens        *RateLimit `protobuf:"bytes,8,opt,name=tokens,proto3" json:"tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +238,84 @@ func (x *Started) GetIgnored() []string {
 	return nil
 }
 
+func (x *Started) GetRequests() *RateLimit {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+func (x *Started) GetTokens() *RateLimit {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+// What a limit has left: of those that apply, the one that is nearest to its end.
+type RateLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its ceiling, in its unit.
+	Limit int64 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// What may still be reserved now; never below 0. As this node knows it: others may have spent more.
+	Remaining int64 `protobuf:"varint,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// How long until it is full again, or begins anew.
+	ResetAfter    *durationpb.Duration `protobuf:"bytes,3,opt,name=reset_after,json=resetAfter,proto3" json:"reset_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RateLimit) Reset() {
+	*x = RateLimit{}
+	mi := &file_weir_router_v1_event_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RateLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RateLimit) ProtoMessage() {}
+
+func (x *RateLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_event_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RateLimit.ProtoReflect.Descriptor instead.
+func (*RateLimit) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RateLimit) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *RateLimit) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *RateLimit) GetResetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ResetAfter
+	}
+	return nil
+}
+
 // A piece of one choice.
 type Delta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -259,7 +342,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_weir_router_v1_event_proto_msgTypes[1]
+	mi := &file_weir_router_v1_event_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -271,7 +354,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_event_proto_msgTypes[1]
+	mi := &file_weir_router_v1_event_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -284,7 +367,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Delta) GetChoice() int32 {
@@ -407,7 +490,7 @@ type ToolCallFragment struct {
 
 func (x *ToolCallFragment) Reset() {
 	*x = ToolCallFragment{}
-	mi := &file_weir_router_v1_event_proto_msgTypes[2]
+	mi := &file_weir_router_v1_event_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +502,7 @@ func (x *ToolCallFragment) String() string {
 func (*ToolCallFragment) ProtoMessage() {}
 
 func (x *ToolCallFragment) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_event_proto_msgTypes[2]
+	mi := &file_weir_router_v1_event_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +515,7 @@ func (x *ToolCallFragment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallFragment.ProtoReflect.Descriptor instead.
 func (*ToolCallFragment) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ToolCallFragment) GetIndex() int32 {
@@ -480,7 +563,7 @@ type TokenLogprob struct {
 
 func (x *TokenLogprob) Reset() {
 	*x = TokenLogprob{}
-	mi := &file_weir_router_v1_event_proto_msgTypes[3]
+	mi := &file_weir_router_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +575,7 @@ func (x *TokenLogprob) String() string {
 func (*TokenLogprob) ProtoMessage() {}
 
 func (x *TokenLogprob) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_event_proto_msgTypes[3]
+	mi := &file_weir_router_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +588,7 @@ func (x *TokenLogprob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenLogprob.ProtoReflect.Descriptor instead.
 func (*TokenLogprob) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TokenLogprob) GetToken() string {
@@ -551,7 +634,7 @@ type TopLogprob struct {
 
 func (x *TopLogprob) Reset() {
 	*x = TopLogprob{}
-	mi := &file_weir_router_v1_event_proto_msgTypes[4]
+	mi := &file_weir_router_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +646,7 @@ func (x *TopLogprob) String() string {
 func (*TopLogprob) ProtoMessage() {}
 
 func (x *TopLogprob) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_event_proto_msgTypes[4]
+	mi := &file_weir_router_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +659,7 @@ func (x *TopLogprob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopLogprob.ProtoReflect.Descriptor instead.
 func (*TopLogprob) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TopLogprob) GetToken() string {
@@ -615,7 +698,7 @@ type Finished struct {
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_weir_router_v1_event_proto_msgTypes[5]
+	mi := &file_weir_router_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +710,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_event_proto_msgTypes[5]
+	mi := &file_weir_router_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +723,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Finished) GetChoice() int32 {
@@ -685,7 +768,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_weir_router_v1_event_proto_msgTypes[6]
+	mi := &file_weir_router_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +780,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_event_proto_msgTypes[6]
+	mi := &file_weir_router_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +793,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Usage) GetPromptTokens() int64 {
@@ -768,7 +851,7 @@ type Failed struct {
 
 func (x *Failed) Reset() {
 	*x = Failed{}
-	mi := &file_weir_router_v1_event_proto_msgTypes[7]
+	mi := &file_weir_router_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +863,7 @@ func (x *Failed) String() string {
 func (*Failed) ProtoMessage() {}
 
 func (x *Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_event_proto_msgTypes[7]
+	mi := &file_weir_router_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +876,7 @@ func (x *Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failed.ProtoReflect.Descriptor instead.
 func (*Failed) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_weir_router_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Failed) GetError() *v1.ErrorDetail {
@@ -814,7 +897,7 @@ var File_weir_router_v1_event_proto protoreflect.FileDescriptor
 
 const file_weir_router_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1aweir/router/v1/event.proto\x12\x0eweir.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weir/error/v1/error.proto\x1a\x1bweir/policy/v1/policy.proto\"\xce\x01\n" +
+	"\x1aweir/router/v1/event.proto\x12\x0eweir.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weir/error/v1/error.proto\x1a\x1bweir/policy/v1/policy.proto\"\xb8\x02\n" +
 	"\aStarted\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
@@ -824,7 +907,14 @@ const file_weir_router_v1_event_proto_rawDesc = "" +
 	"\aattempt\x18\x04 \x01(\x05R\aattempt\x12\x1d\n" +
 	"\n" +
 	"max_tokens\x18\x05 \x01(\x03R\tmaxTokens\x12\x18\n" +
-	"\aignored\x18\x06 \x03(\tR\aignored\"\xbf\x02\n" +
+	"\aignored\x18\x06 \x03(\tR\aignored\x125\n" +
+	"\brequests\x18\a \x01(\v2\x19.weir.router.v1.RateLimitR\brequests\x121\n" +
+	"\x06tokens\x18\b \x01(\v2\x19.weir.router.v1.RateLimitR\x06tokens\"{\n" +
+	"\tRateLimit\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\x03R\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x02 \x01(\x03R\tremaining\x12:\n" +
+	"\vreset_after\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"resetAfter\"\xbf\x02\n" +
 	"\x05Delta\x12\x16\n" +
 	"\x06choice\x18\x01 \x01(\x05R\x06choice\x12\x1a\n" +
 	"\x04text\x18\x02 \x01(\tB\x04\xd0\xf3\x18\x01H\x00R\x04text\x12$\n" +
@@ -892,36 +982,41 @@ func file_weir_router_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_weir_router_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weir_router_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_weir_router_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weir_router_v1_event_proto_goTypes = []any{
 	(FinishReason)(0),             // 0: weir.router.v1.FinishReason
 	(CountSource)(0),              // 1: weir.router.v1.CountSource
 	(*Started)(nil),               // 2: weir.router.v1.Started
-	(*Delta)(nil),                 // 3: weir.router.v1.Delta
-	(*ToolCallFragment)(nil),      // 4: weir.router.v1.ToolCallFragment
-	(*TokenLogprob)(nil),          // 5: weir.router.v1.TokenLogprob
-	(*TopLogprob)(nil),            // 6: weir.router.v1.TopLogprob
-	(*Finished)(nil),              // 7: weir.router.v1.Finished
-	(*Usage)(nil),                 // 8: weir.router.v1.Usage
-	(*Failed)(nil),                // 9: weir.router.v1.Failed
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*v1.ErrorDetail)(nil),        // 11: weir.error.v1.ErrorDetail
+	(*RateLimit)(nil),             // 3: weir.router.v1.RateLimit
+	(*Delta)(nil),                 // 4: weir.router.v1.Delta
+	(*ToolCallFragment)(nil),      // 5: weir.router.v1.ToolCallFragment
+	(*TokenLogprob)(nil),          // 6: weir.router.v1.TokenLogprob
+	(*TopLogprob)(nil),            // 7: weir.router.v1.TopLogprob
+	(*Finished)(nil),              // 8: weir.router.v1.Finished
+	(*Usage)(nil),                 // 9: weir.router.v1.Usage
+	(*Failed)(nil),                // 10: weir.router.v1.Failed
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*v1.ErrorDetail)(nil),        // 13: weir.error.v1.ErrorDetail
 }
 var file_weir_router_v1_event_proto_depIdxs = []int32{
-	10, // 0: weir.router.v1.Started.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 1: weir.router.v1.Delta.tool_call:type_name -> weir.router.v1.ToolCallFragment
-	5,  // 2: weir.router.v1.Delta.logprobs:type_name -> weir.router.v1.TokenLogprob
-	6,  // 3: weir.router.v1.TokenLogprob.top:type_name -> weir.router.v1.TopLogprob
-	0,  // 4: weir.router.v1.Finished.reason:type_name -> weir.router.v1.FinishReason
-	1,  // 5: weir.router.v1.Usage.prompt_source:type_name -> weir.router.v1.CountSource
-	1,  // 6: weir.router.v1.Usage.completion_source:type_name -> weir.router.v1.CountSource
-	11, // 7: weir.router.v1.Failed.error:type_name -> weir.error.v1.ErrorDetail
-	8,  // 8: weir.router.v1.Failed.usage:type_name -> weir.router.v1.Usage
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	11, // 0: weir.router.v1.Started.create_time:type_name -> google.protobuf.Timestamp
+	3,  // 1: weir.router.v1.Started.requests:type_name -> weir.router.v1.RateLimit
+	3,  // 2: weir.router.v1.Started.tokens:type_name -> weir.router.v1.RateLimit
+	12, // 3: weir.router.v1.RateLimit.reset_after:type_name -> google.protobuf.Duration
+	5,  // 4: weir.router.v1.Delta.tool_call:type_name -> weir.router.v1.ToolCallFragment
+	6,  // 5: weir.router.v1.Delta.logprobs:type_name -> weir.router.v1.TokenLogprob
+	7,  // 6: weir.router.v1.TokenLogprob.top:type_name -> weir.router.v1.TopLogprob
+	0,  // 7: weir.router.v1.Finished.reason:type_name -> weir.router.v1.FinishReason
+	1,  // 8: weir.router.v1.Usage.prompt_source:type_name -> weir.router.v1.CountSource
+	1,  // 9: weir.router.v1.Usage.completion_source:type_name -> weir.router.v1.CountSource
+	13, // 10: weir.router.v1.Failed.error:type_name -> weir.error.v1.ErrorDetail
+	9,  // 11: weir.router.v1.Failed.usage:type_name -> weir.router.v1.Usage
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_weir_router_v1_event_proto_init() }
@@ -929,7 +1024,7 @@ func file_weir_router_v1_event_proto_init() {
 	if File_weir_router_v1_event_proto != nil {
 		return
 	}
-	file_weir_router_v1_event_proto_msgTypes[1].OneofWrappers = []any{
+	file_weir_router_v1_event_proto_msgTypes[2].OneofWrappers = []any{
 		(*Delta_Text)(nil),
 		(*Delta_Reasoning)(nil),
 		(*Delta_ToolCall)(nil),
@@ -941,7 +1036,7 @@ func file_weir_router_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_router_v1_event_proto_rawDesc), len(file_weir_router_v1_event_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

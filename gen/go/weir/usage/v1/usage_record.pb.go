@@ -262,7 +262,9 @@ type UsageRecord struct {
 	// Every try that was dispatched, in their order.
 	Attempts []*Attempt `protobuf:"bytes,19,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	// What it costs. Unset while it runs, and in what routers send: the price is found where records are kept.
-	Cost          *Cost `protobuf:"bytes,20,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost *Cost `protobuf:"bytes,20,opt,name=cost,proto3" json:"cost,omitempty"`
+	// Time that it stood in a queue, over all its tries.
+	QueueTime     *durationpb.Duration `protobuf:"bytes,21,opt,name=queue_time,json=queueTime,proto3" json:"queue_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -433,6 +435,13 @@ func (x *UsageRecord) GetAttempts() []*Attempt {
 func (x *UsageRecord) GetCost() *Cost {
 	if x != nil {
 		return x.Cost
+	}
+	return nil
+}
+
+func (x *UsageRecord) GetQueueTime() *durationpb.Duration {
+	if x != nil {
+		return x.QueueTime
 	}
 	return nil
 }
@@ -687,7 +696,7 @@ var File_weir_usage_v1_usage_record_proto protoreflect.FileDescriptor
 
 const file_weir_usage_v1_usage_record_proto_rawDesc = "" +
 	"\n" +
-	" weir/usage/v1/usage_record.proto\x12\rweir.usage.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weir/error/v1/error.proto\x1a\x1aweir/router/v1/event.proto\"\xca\b\n" +
+	" weir/usage/v1/usage_record.proto\x12\rweir.usage.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weir/error/v1/error.proto\x1a\x1aweir/router/v1/event.proto\"\x84\t\n" +
 	"\vUsageRecord\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12;\n" +
@@ -719,7 +728,9 @@ const file_weir_usage_v1_usage_record_proto_rawDesc = "" +
 	"checkpoint\x18\x12 \x01(\bR\n" +
 	"checkpoint\x12<\n" +
 	"\battempts\x18\x13 \x03(\v2\x16.weir.usage.v1.AttemptB\b\xbaH\x05\x92\x01\x02\x10\x10R\battempts\x12'\n" +
-	"\x04cost\x18\x14 \x01(\v2\x13.weir.usage.v1.CostR\x04cost\"\xf3\x02\n" +
+	"\x04cost\x18\x14 \x01(\v2\x13.weir.usage.v1.CostR\x04cost\x128\n" +
+	"\n" +
+	"queue_time\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\tqueueTime\"\xf3\x02\n" +
 	"\vTokenCounts\x12,\n" +
 	"\rprompt_tokens\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\fpromptTokens\x124\n" +
 	"\x11completion_tokens\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x10completionTokens\x12,\n" +
@@ -801,18 +812,19 @@ var file_weir_usage_v1_usage_record_proto_depIdxs = []int32{
 	9,  // 6: weir.usage.v1.UsageRecord.error_reason:type_name -> weir.error.v1.ErrorReason
 	5,  // 7: weir.usage.v1.UsageRecord.attempts:type_name -> weir.usage.v1.Attempt
 	6,  // 8: weir.usage.v1.UsageRecord.cost:type_name -> weir.usage.v1.Cost
-	10, // 9: weir.usage.v1.TokenCounts.prompt_source:type_name -> weir.router.v1.CountSource
-	10, // 10: weir.usage.v1.TokenCounts.completion_source:type_name -> weir.router.v1.CountSource
-	7,  // 11: weir.usage.v1.Attempt.dispatch_time:type_name -> google.protobuf.Timestamp
-	8,  // 12: weir.usage.v1.Attempt.duration:type_name -> google.protobuf.Duration
-	4,  // 13: weir.usage.v1.Attempt.tokens:type_name -> weir.usage.v1.TokenCounts
-	9,  // 14: weir.usage.v1.Attempt.error_reason:type_name -> weir.error.v1.ErrorReason
-	2,  // 15: weir.usage.v1.Cost.pricing:type_name -> weir.usage.v1.Pricing
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	8,  // 9: weir.usage.v1.UsageRecord.queue_time:type_name -> google.protobuf.Duration
+	10, // 10: weir.usage.v1.TokenCounts.prompt_source:type_name -> weir.router.v1.CountSource
+	10, // 11: weir.usage.v1.TokenCounts.completion_source:type_name -> weir.router.v1.CountSource
+	7,  // 12: weir.usage.v1.Attempt.dispatch_time:type_name -> google.protobuf.Timestamp
+	8,  // 13: weir.usage.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	4,  // 14: weir.usage.v1.Attempt.tokens:type_name -> weir.usage.v1.TokenCounts
+	9,  // 15: weir.usage.v1.Attempt.error_reason:type_name -> weir.error.v1.ErrorReason
+	2,  // 16: weir.usage.v1.Cost.pricing:type_name -> weir.usage.v1.Pricing
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_weir_usage_v1_usage_record_proto_init() }

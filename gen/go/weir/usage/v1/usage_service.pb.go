@@ -29,12 +29,8 @@ type RecordUsageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node whose journal it is.
 	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// The journal; a node that loses its disk starts another.
-	JournalId string `protobuf:"bytes,2,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
-	// The batch's place in the journal, rising.
-	Batch int64 `protobuf:"varint,3,opt,name=batch,proto3" json:"batch,omitempty"`
-	// Its records. Empty: only asks for an acknowledgement, to keep the stream alive.
-	Records       []*UsageRecord `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
+	// Its records, in any order; of one request there may be several.
+	Records       []*UsageRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -76,20 +72,6 @@ func (x *RecordUsageRequest) GetNodeId() string {
 	return ""
 }
 
-func (x *RecordUsageRequest) GetJournalId() string {
-	if x != nil {
-		return x.JournalId
-	}
-	return ""
-}
-
-func (x *RecordUsageRequest) GetBatch() int64 {
-	if x != nil {
-		return x.Batch
-	}
-	return 0
-}
-
 func (x *RecordUsageRequest) GetRecords() []*UsageRecord {
 	if x != nil {
 		return x.Records
@@ -97,13 +79,11 @@ func (x *RecordUsageRequest) GetRecords() []*UsageRecord {
 	return nil
 }
 
-// Batches are stored.
+// The batch is stored.
 type RecordUsageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Every batch up to this one is stored.
-	AcknowledgedBatch int64 `protobuf:"varint,1,opt,name=acknowledged_batch,json=acknowledgedBatch,proto3" json:"acknowledged_batch,omitempty"`
-	// Records of those batches that were set aside.
-	Quarantined   []*QuarantinedRecord `protobuf:"bytes,2,rep,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// Records of the batch that were set aside.
+	Quarantined   []*QuarantinedRecord `protobuf:"bytes,1,rep,name=quarantined,proto3" json:"quarantined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,13 +116,6 @@ func (x *RecordUsageResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use RecordUsageResponse.ProtoReflect.Descriptor instead.
 func (*RecordUsageResponse) Descriptor() ([]byte, []int) {
 	return file_weir_usage_v1_usage_service_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *RecordUsageResponse) GetAcknowledgedBatch() int64 {
-	if x != nil {
-		return x.AcknowledgedBatch
-	}
-	return 0
 }
 
 func (x *RecordUsageResponse) GetQuarantined() []*QuarantinedRecord {
@@ -640,16 +613,12 @@ var File_weir_usage_v1_usage_service_proto protoreflect.FileDescriptor
 
 const file_weir_usage_v1_usage_service_proto_rawDesc = "" +
 	"\n" +
-	"!weir/usage/v1/usage_service.proto\x12\rweir.usage.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x1fweir/usage/v1/usage_query.proto\x1a weir/usage/v1/usage_record.proto\"\xd5\x01\n" +
+	"!weir/usage/v1/usage_service.proto\x12\rweir.usage.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x1fweir/usage/v1/usage_query.proto\x1a weir/usage/v1/usage_record.proto\"\x8f\x01\n" +
 	"\x12RecordUsageRequest\x126\n" +
-	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\x12'\n" +
-	"\n" +
-	"journal_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\tjournalId\x12\x1d\n" +
-	"\x05batch\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\x05batch\x12?\n" +
-	"\arecords\x18\x04 \x03(\v2\x1a.weir.usage.v1.UsageRecordB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\arecords\"\x88\x01\n" +
-	"\x13RecordUsageResponse\x12-\n" +
-	"\x12acknowledged_batch\x18\x01 \x01(\x03R\x11acknowledgedBatch\x12B\n" +
-	"\vquarantined\x18\x02 \x03(\v2 .weir.usage.v1.QuarantinedRecordR\vquarantined\"\xe2\x01\n" +
+	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\x12A\n" +
+	"\arecords\x18\x02 \x03(\v2\x1a.weir.usage.v1.UsageRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\arecords\"Y\n" +
+	"\x13RecordUsageResponse\x12B\n" +
+	"\vquarantined\x18\x01 \x03(\v2 .weir.usage.v1.QuarantinedRecordR\vquarantined\"\xe2\x01\n" +
 	"\x11QueryUsageRequest\x12B\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB#\xbaH r\x1e2\x1c^([a-z0-9][a-z0-9-]{0,62})?$R\tprojectId\x127\n" +
@@ -692,9 +661,9 @@ const file_weir_usage_v1_usage_service_proto_rawDesc = "" +
 	"\x11QuarantinedRecord\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x18\n" +
-	"\aproblem\x18\x02 \x01(\tR\aproblem2\x94\x04\n" +
-	"\fUsageService\x12k\n" +
-	"\vRecordUsage\x12!.weir.usage.v1.RecordUsageRequest\x1a\".weir.usage.v1.RecordUsageResponse\"\x11\xca\xf3\x18\r\b\x03\x1a\x02\b\x01 \x02*\x03\b\x90\x1c(\x010\x01\x12~\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem2\x8f\x04\n" +
+	"\fUsageService\x12f\n" +
+	"\vRecordUsage\x12!.weir.usage.v1.RecordUsageRequest\x1a\".weir.usage.v1.RecordUsageResponse\"\x10\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x02*\x02\b\x1e\x12~\n" +
 	"\n" +
 	"QueryUsage\x12 .weir.usage.v1.QueryUsageRequest\x1a!.weir.usage.v1.QueryUsageResponse\"+\xca\xf3\x18$\b\x01\x12\n" +
 	"usage.read\x1a\x0e\b\x04\x12\n" +

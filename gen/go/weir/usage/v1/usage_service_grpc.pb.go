@@ -31,17 +31,13 @@ const (
 //
 // Keeps what was used, and reports it. Nothing is lost and nothing is counted twice.
 type UsageServiceClient interface {
-	// Takes records from a node's journal, in batches, and acknowledges each batch once it is stored: only then may the
-	// node drop it from its journal. Records may come again, out of order, and from a journal that reappears: the later
+	// Takes a batch of records from a node's journal. They are stored once it returns: only then may the node drop them
+	// from its journal. Records may come again, out of order, side by side, and from a journal that reappears: the later
 	// state or sequence of a request holds, and totals change by the difference. A record that can't be stored (its time
-	// lies before what is kept, or its ids are nobody's) is set aside, told in the acknowledgement, and not sent again.
+	// lies before what is kept, or its counts are nonsense) is set aside, told in the answer, and not sent again.
 	//
-	// A node has one such stream; it may send up to 16 batches ahead of their acknowledgements. When the stream breaks or
-	// its deadline ends, open another and send again what was not acknowledged.
-	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE (keep the journal, try again), ERROR_REASON_INVALID_ARGUMENT (a defect of
-	// the sender: the batch that follows the last acknowledged one).
-	RecordUsage(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RecordUsageRequest, RecordUsageResponse], error)
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE (nothing of the batch is stored, or that is not known: send it again).
+	RecordUsage(ctx context.Context, in *RecordUsageRequest, opts ...grpc.CallOption) (*RecordUsageResponse, error)
 	// Sums up a project's usage by time and by what group_by names. It is complete up to complete_until; what is later may
 	// still grow.
 	//
@@ -67,18 +63,15 @@ func NewUsageServiceClient(cc grpc.ClientConnInterface) UsageServiceClient {
 	return &usageServiceClient{cc}
 }
 
-func (c *usageServiceClient) RecordUsage(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[RecordUsageRequest, RecordUsageResponse], error) {
+func (c *usageServiceClient) RecordUsage(ctx context.Context, in *RecordUsageRequest, opts ...grpc.CallOption) (*RecordUsageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &UsageService_ServiceDesc.Streams[0], UsageService_RecordUsage_FullMethodName, cOpts...)
+	out := new(RecordUsageResponse)
+	err := c.cc.Invoke(ctx, UsageService_RecordUsage_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[RecordUsageRequest, RecordUsageResponse]{ClientStream: stream}
-	return x, nil
+	return out, nil
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type UsageService_RecordUsageClient = grpc.BidiStreamingClient[RecordUsageRequest, RecordUsageResponse]
 
 func (c *usageServiceClient) QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -116,17 +109,13 @@ func (c *usageServiceClient) ListUsageRecords(ctx context.Context, in *ListUsage
 //
 // Keeps what was used, and reports it. Nothing is lost and nothing is counted twice.
 type UsageServiceServer interface {
-	// Takes records from a node's journal, in batches, and acknowledges each batch once it is stored: only then may the
-	// node drop it from its journal. Records may come again, out of order, and from a journal that reappears: the later
+	// Takes a batch of records from a node's journal. They are stored once it returns: only then may the node drop them
+	// from its journal. Records may come again, out of order, side by side, and from a journal that reappears: the later
 	// state or sequence of a request holds, and totals change by the difference. A record that can't be stored (its time
-	// lies before what is kept, or its ids are nobody's) is set aside, told in the acknowledgement, and not sent again.
+	// lies before what is kept, or its counts are nonsense) is set aside, told in the answer, and not sent again.
 	//
-	// A node has one such stream; it may send up to 16 batches ahead of their acknowledgements. When the stream breaks or
-	// its deadline ends, open another and send again what was not acknowledged.
-	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE (keep the journal, try again), ERROR_REASON_INVALID_ARGUMENT (a defect of
-	// the sender: the batch that follows the last acknowledged one).
-	RecordUsage(grpc.BidiStreamingServer[RecordUsageRequest, RecordUsageResponse]) error
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE (nothing of the batch is stored, or that is not known: send it again).
+	RecordUsage(context.Context, *RecordUsageRequest) (*RecordUsageResponse, error)
 	// Sums up a project's usage by time and by what group_by names. It is complete up to complete_until; what is later may
 	// still grow.
 	//
@@ -152,8 +141,8 @@ type UsageServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedUsageServiceServer struct{}
 
-func (UnimplementedUsageServiceServer) RecordUsage(grpc.BidiStreamingServer[RecordUsageRequest, RecordUsageResponse]) error {
-	return status.Error(codes.Unimplemented, "method RecordUsage not implemented")
+func (UnimplementedUsageServiceServer) RecordUsage(context.Context, *RecordUsageRequest) (*RecordUsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordUsage not implemented")
 }
 func (UnimplementedUsageServiceServer) QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method QueryUsage not implemented")
@@ -185,12 +174,23 @@ func RegisterUsageServiceServer(s grpc.ServiceRegistrar, srv UsageServiceServer)
 	s.RegisterService(&UsageService_ServiceDesc, srv)
 }
 
-func _UsageService_RecordUsage_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(UsageServiceServer).RecordUsage(&grpc.GenericServerStream[RecordUsageRequest, RecordUsageResponse]{ServerStream: stream})
+func _UsageService_RecordUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordUsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsageServiceServer).RecordUsage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsageService_RecordUsage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsageServiceServer).RecordUsage(ctx, req.(*RecordUsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type UsageService_RecordUsageServer = grpc.BidiStreamingServer[RecordUsageRequest, RecordUsageResponse]
 
 func _UsageService_QueryUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(QueryUsageRequest)
@@ -254,6 +254,10 @@ var UsageService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*UsageServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "RecordUsage",
+			Handler:    _UsageService_RecordUsage_Handler,
+		},
+		{
 			MethodName: "QueryUsage",
 			Handler:    _UsageService_QueryUsage_Handler,
 		},
@@ -266,13 +270,6 @@ var UsageService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _UsageService_ListUsageRecords_Handler,
 		},
 	},
-	Streams: []grpc.StreamDesc{
-		{
-			StreamName:    "RecordUsage",
-			Handler:       _UsageService_RecordUsage_Handler,
-			ServerStreams: true,
-			ClientStreams: true,
-		},
-	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "weir/usage/v1/usage_service.proto",
 }

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/config.proto.
  */
 export const file_weir_config_v1_config: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIs4ECgZDb25maWcSOgoFcm9sZXMYASADKAlCK7pIKJIBJRAIGAEiH3IdUgRlZGdlUgZyb3V0ZXJSB2NhdGFsb2dSBGF1dGgSJgoGbGlzdGVuGAIgASgLMhYud2Vpci5jb25maWcudjEuTGlzdGVuEhoKCGRhdGFfZGlyGAMgASgJQgi6SAVyAxiAIBIqCghwb3N0Z3JlcxgEIAEoCzIYLndlaXIuY29uZmlnLnYxLlBvc3RncmVzEiIKBG1lc2gYBSABKAsyFC53ZWlyLmNvbmZpZy52MS5NZXNoEiIKBGh0dHAYBiABKAsyFC53ZWlyLmNvbmZpZy52MS5IdHRwEiIKBGF1dGgYByABKAsyFC53ZWlyLmNvbmZpZy52MS5BdXRoEiYKBnJvdXRlchgIIAEoCzIWLndlaXIuY29uZmlnLnYxLlJvdXRlchIwCgZtb2RlbHMYCSADKAsyFS53ZWlyLmNvbmZpZy52MS5Nb2RlbEIJukgGkgEDEJBOEjEKB2FsaWFzZXMYCiADKAsyFS53ZWlyLmNvbmZpZy52MS5BbGlhc0IJukgGkgEDEJBOEi4KBXBvb2xzGAsgAygLMhQud2Vpci5jb25maWcudjEuUG9vbEIJukgGkgEDEOgHEicKCmV4dGVuc2lvbnMYDCADKAlCE7pIEJIBDRBAGAEiB3IFEAEYgCASIAoDbG9nGA0gASgLMhMud2Vpci5jb25maWcudjEuTG9nEiQKBXByb2JlGA4gASgLMhUud2Vpci5jb25maWcudjEuUHJvYmUisQEKBkxpc3RlbhIWCgRob3N0GAEgASgJQgi6SAVyAxj9ARIeCgRwb3J0GAIgASgFQgu6SAgaBhj//wMoAEgAiAEBEiQKCmFkbWluX3BvcnQYAyABKAVCC7pICBoGGP//AygASAGIAQESIwoJbWVzaF9wb3J0GAQgASgFQgu6SAgaBhj//wMoAEgCiAEBQgcKBV9wb3J0Qg0KC19hZG1pbl9wb3J0QgwKCl9tZXNoX3BvcnQifwoIUG9zdGdyZXMSGQoDdXJsGAEgASgJQgy6SAVyAxiAINDzGAESGgoIdXJsX2ZpbGUYAiABKAlCCLpIBXIDGIAgEigKD2Nvbm5lY3Rpb25zX21heBgDIAEoBUIKukgHGgUY6AcoAUgAiAEBQhIKEF9jb25uZWN0aW9uc19tYXgirgEKBE1lc2gSWgoFcGVlcnMYASADKAsyHy53ZWlyLmNvbmZpZy52MS5NZXNoLlBlZXJzRW50cnlCKrpIJ5oBJBAQIhlyF1IGcm91dGVyUgdjYXRhbG9nUgRhdXRoKgVyA4gBARIcCgp0b2tlbl9maWxlGAIgASgJQgi6SAVyAxiAIBosCgpQZWVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi+gQKBEh0dHASKgoOYm9keV9ieXRlc19tYXgYASABKANCDbpICiIIGICAgIAEKAFIAIgBARI1Chtjb25uZWN0aW9uc19wZXJfYWRkcmVzc19tYXgYAiABKAVCC7pICBoGGMCEPSgBSAGIAQESKgoPdHJ1c3RlZF9wcm94aWVzGAMgAygJQhG6SA6SAQsQgAIiBnIEEAEYQBJBCg9oZWFkZXJzX3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCNgEKgASQQoPcmVxdWVzdF90aW1lb3V0GAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwiQHCoAEkUKE3Nsb3dfcmVhZGVyX3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASRAoSa2VlcGFsaXZlX2ludGVydmFsGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwjYBCoAEg4KBnN0cmljdBgIIAEoCBIxChdiYWRfa2V5c19wZXJfbWludXRlX21heBgJIAEoBUILukgIGgYYwIQ9KAFIAogBARI+CgxhY2NlcHRfYWZ0ZXIYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCNgEKgBCEQoPX2JvZHlfYnl0ZXNfbWF4Qh4KHF9jb25uZWN0aW9uc19wZXJfYWRkcmVzc19tYXhCGgoYX2JhZF9rZXlzX3Blcl9taW51dGVfbWF4ImMKBEF1dGgSPAoJc3RhbGVfbWF4GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUyABIdCgtwZXBwZXJfZmlsZRgCIAEoCUIIukgFcgMYgCAiswEKBlJvdXRlchIjCglxdWV1ZV9tYXgYASABKAVCC7pICBoGGMCEPSgBSACIAQESPwoNcXVldWVfdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINukgKqgEHIgMIkBwqABIkCgxhdHRlbXB0c19tYXgYAyABKAVCCbpIBhoEGAooAUgBiAEBQgwKCl9xdWV1ZV9tYXhCDwoNX2F0dGVtcHRzX21heCL2AgoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCEIRCg9fY29udGV4dF9sZW5ndGhCFAoSX21heF9vdXRwdXRfdG9rZW5zIlwKBUFsaWFzEjgKAmlkGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIZCgVtb2RlbBgCIAEoCUIKukgHcgUQARiAAiKxBQoEUG9vbBI0CgJpZBgBIAEoCUIoukglciMQARiAATIcXltBLVphLXowLTldW0EtWmEtejAtOS5fLV0qJBI2CghyZXBsaWNhcxgCIAMoCzIXLndlaXIuY29uZmlnLnYxLlJlcGxpY2FCC7pICJIBBQgBEOgHEg4KBmhvc3RlZBgDIAEoCBJKCg9hbGxvd2VkX21lbWJlcnMYBCADKA4yHC53ZWlyLmNhdGFsb2cudjEuR2F0ZWRNZW1iZXJCE7pIEJIBDRAQGAEiB4IBBBABIAASIQoPZW5naW5lX2tleV9maWxlGAUgASgJQgi6SAVyAxiAIBIgCgplbmdpbmVfa2V5GAYgASgJQgy6SAVyAxiAQNDzGAESJAoLY2hvaWNlc19tYXgYByABKAVCCrpIBxoFGIABKAFIAIgBARIpCg9jb25jdXJyZW5jeV9tYXgYCCABKAVCC7pICBoGGMCEPSgBSAGIAQESRgoTZmlyc3RfZXZlbnRfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASPwoMaWRsZV90aW1lb3V0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABJACg10b3RhbF90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABItChFyZWNlaXZlX2J5dGVzX21heBgMIAEoA0INukgKIggYgICAgAQoAUgCiAEBEhUKDWFsbG93X3ByaXZhdGUYDSABKAhCDgoMX2Nob2ljZXNfbWF4QhIKEF9jb25jdXJyZW5jeV9tYXhCFAoSX3JlY2VpdmVfYnl0ZXNfbWF4IpEBCgdSZXBsaWNhEjgKAmlkGAEgASgJQiy6SClyJzIlXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezAsMTI3fSk/JBIXCgN1cmwYAiABKAlCCrpIB3IFEAEYgBASMwoHZGlhbGVjdBgDIAEoDjIYLndlaXIuY2F0YWxvZy52MS5EaWFsZWN0Qgi6SAWCAQIQASI+CgNMb2cSNwoFbGV2ZWwYASABKAlCKLpIJXIjUgBSBXRyYWNlUgVkZWJ1Z1IEaW5mb1IEd2FyblIFZXJyb3IifgoFUHJvYmUSOgoIaW50ZXJ2YWwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASOQoHdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINukgKqgEHIgMI2AQqAGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
+  fileDesc("Cht3ZWlyL2NvbmZpZy92MS9jb25maWcucHJvdG8SDndlaXIuY29uZmlnLnYxIsAFCgZDb25maWcSSAoFcm9sZXMYASADKAlCObpINpIBMxAIGAEiLXIrUgRlZGdlUgZyb3V0ZXJSB2NhdGFsb2dSBGF1dGhSBXF1b3RhUgV1c2FnZRImCgZsaXN0ZW4YAiABKAsyFi53ZWlyLmNvbmZpZy52MS5MaXN0ZW4SGgoIZGF0YV9kaXIYAyABKAlCCLpIBXIDGIAgEioKCHBvc3RncmVzGAQgASgLMhgud2Vpci5jb25maWcudjEuUG9zdGdyZXMSIgoEbWVzaBgFIAEoCzIULndlaXIuY29uZmlnLnYxLk1lc2gSIgoEaHR0cBgGIAEoCzIULndlaXIuY29uZmlnLnYxLkh0dHASIgoEYXV0aBgHIAEoCzIULndlaXIuY29uZmlnLnYxLkF1dGgSJgoGcm91dGVyGAggASgLMhYud2Vpci5jb25maWcudjEuUm91dGVyEjAKBm1vZGVscxgJIAMoCzIVLndlaXIuY29uZmlnLnYxLk1vZGVsQgm6SAaSAQMQkE4SMQoHYWxpYXNlcxgKIAMoCzIVLndlaXIuY29uZmlnLnYxLkFsaWFzQgm6SAaSAQMQkE4SLgoFcG9vbHMYCyADKAsyFC53ZWlyLmNvbmZpZy52MS5Qb29sQgm6SAaSAQMQ6AcSJwoKZXh0ZW5zaW9ucxgMIAMoCUITukgQkgENEEAYASIHcgUQARiAIBIgCgNsb2cYDSABKAsyEy53ZWlyLmNvbmZpZy52MS5Mb2cSJAoFcHJvYmUYDiABKAsyFS53ZWlyLmNvbmZpZy52MS5Qcm9iZRI8Cgdub2RlX2lkGA8gASgJQiu6SChyJjIkXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezAsNDd9KT8kEiQKBXVzYWdlGBAgASgLMhUud2Vpci5jb25maWcudjEuVXNhZ2UiswEKBVVzYWdlEh0KC2pvdXJuYWxfZGlyGAEgASgJQgi6SAVyAxiAIBIxChFqb3VybmFsX2J5dGVzX21heBgCIAEoA0IRukgOIgwYgICAgIAgKICAgAhIAIgBARJCCglyZXRlbnRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CFLpIEaoBDiIGCIC84N8LMgQIgMYKQhQKEl9qb3VybmFsX2J5dGVzX21heCKxAQoGTGlzdGVuEhYKBGhvc3QYASABKAlCCLpIBXIDGP0BEh4KBHBvcnQYAiABKAVCC7pICBoGGP//AygASACIAQESJAoKYWRtaW5fcG9ydBgDIAEoBUILukgIGgYY//8DKABIAYgBARIjCgltZXNoX3BvcnQYBCABKAVCC7pICBoGGP//AygASAKIAQFCBwoFX3BvcnRCDQoLX2FkbWluX3BvcnRCDAoKX21lc2hfcG9ydCJ/CghQb3N0Z3JlcxIZCgN1cmwYASABKAlCDLpIBXIDGIAg0PMYARIaCgh1cmxfZmlsZRgCIAEoCUIIukgFcgMYgCASKAoPY29ubmVjdGlvbnNfbWF4GAMgASgFQgq6SAcaBRjoBygBSACIAQFCEgoQX2Nvbm5lY3Rpb25zX21heCK8AQoETWVzaBJoCgVwZWVycxgBIAMoCzIfLndlaXIuY29uZmlnLnYxLk1lc2guUGVlcnNFbnRyeUI4ukg1mgEyEBAiJ3IlUgZyb3V0ZXJSB2NhdGFsb2dSBGF1dGhSBXF1b3RhUgV1c2FnZSoFcgOIAQESHAoKdG9rZW5fZmlsZRgCIAEoCUIIukgFcgMYgCAaLAoKUGVlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvoECgRIdHRwEioKDmJvZHlfYnl0ZXNfbWF4GAEgASgDQg26SAoiCBiAgICABCgBSACIAQESNQobY29ubmVjdGlvbnNfcGVyX2FkZHJlc3NfbWF4GAIgASgFQgu6SAgaBhjAhD0oAUgBiAEBEioKD3RydXN0ZWRfcHJveGllcxgDIAMoCUIRukgOkgELEIACIgZyBBABGEASQQoPaGVhZGVyc190aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwjYBCoAEkEKD3JlcXVlc3RfdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINukgKqgEHIgMIkBwqABJFChNzbG93X3JlYWRlcl90aW1lb3V0GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwiQHCoAEkQKEmtlZXBhbGl2ZV9pbnRlcnZhbBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINukgKqgEHIgMI2AQqABIOCgZzdHJpY3QYCCABKAgSMQoXYmFkX2tleXNfcGVyX21pbnV0ZV9tYXgYCSABKAVCC7pICBoGGMCEPSgBSAKIAQESPgoMYWNjZXB0X2FmdGVyGAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwjYBCoAQhEKD19ib2R5X2J5dGVzX21heEIeChxfY29ubmVjdGlvbnNfcGVyX2FkZHJlc3NfbWF4QhoKGF9iYWRfa2V5c19wZXJfbWludXRlX21heCJjCgRBdXRoEjwKCXN0YWxlX21heBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFMgASHQoLcGVwcGVyX2ZpbGUYAiABKAlCCLpIBXIDGIAgIrMBCgZSb3V0ZXISIwoJcXVldWVfbWF4GAEgASgFQgu6SAgaBhjAhD0oAUgAiAEBEj8KDXF1ZXVlX3RpbWVvdXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCJAcKgASJAoMYXR0ZW1wdHNfbWF4GAMgASgFQgm6SAYaBBgKKAFIAYgBAUIMCgpfcXVldWVfbWF4Qg8KDV9hdHRlbXB0c19tYXgi9gIKBU1vZGVsEjgKAmlkGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIYCgRwb29sGAIgASgJQgq6SAdyBRABGIACEh4KDGVuZ2luZV9tb2RlbBgDIAEoCUIIukgFcgMYgAISGgoIb3duZWRfYnkYBCABKAlCCLpIBXIDGIACEioKDmNvbnRleHRfbGVuZ3RoGAUgASgDQg26SAoiCBiAlOvcAygBSACIAQESLQoRbWF4X291dHB1dF90b2tlbnMYBiABKANCDbpICiIIGICU69wDKAFIAYgBARIfCg1jaGF0X3RlbXBsYXRlGAcgASgJQgi6SAVyAxiAIBImCglmYWxsYmFja3MYCCADKAlCE7pIEJIBDRAQGAEiB3IFEAEYgAISEAoIZGlzYWJsZWQYCSABKAhCEQoPX2NvbnRleHRfbGVuZ3RoQhQKEl9tYXhfb3V0cHV0X3Rva2VucyJcCgVBbGlhcxI4CgJpZBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSGQoFbW9kZWwYAiABKAlCCrpIB3IFEAEYgAIisQUKBFBvb2wSNAoCaWQYASABKAlCKLpIJXIjEAEYgAEyHF5bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKiQSNgoIcmVwbGljYXMYAiADKAsyFy53ZWlyLmNvbmZpZy52MS5SZXBsaWNhQgu6SAiSAQUIARDoBxIOCgZob3N0ZWQYAyABKAgSSgoPYWxsb3dlZF9tZW1iZXJzGAQgAygOMhwud2Vpci5jYXRhbG9nLnYxLkdhdGVkTWVtYmVyQhO6SBCSAQ0QEBgBIgeCAQQQASAAEiEKD2VuZ2luZV9rZXlfZmlsZRgFIAEoCUIIukgFcgMYgCASIAoKZW5naW5lX2tleRgGIAEoCUIMukgFcgMYgEDQ8xgBEiQKC2Nob2ljZXNfbWF4GAcgASgFQgq6SAcaBRiAASgBSACIAQESKQoPY29uY3VycmVuY3lfbWF4GAggASgFQgu6SAgaBhjAhD0oAUgBiAEBEkYKE2ZpcnN0X2V2ZW50X3RpbWVvdXQYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDrpIC6oBCCIECICjBSoAEj8KDGlkbGVfdGltZW91dBgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASQAoNdG90YWxfdGltZW91dBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASLQoRcmVjZWl2ZV9ieXRlc19tYXgYDCABKANCDbpICiIIGICAgIAEKAFIAogBARIVCg1hbGxvd19wcml2YXRlGA0gASgIQg4KDF9jaG9pY2VzX21heEISChBfY29uY3VycmVuY3lfbWF4QhQKEl9yZWNlaXZlX2J5dGVzX21heCKRAQoHUmVwbGljYRI4CgJpZBgBIAEoCUIsukgpcicyJV4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDEyN30pPyQSFwoDdXJsGAIgASgJQgq6SAdyBRABGIAQEjMKB2RpYWxlY3QYAyABKA4yGC53ZWlyLmNhdGFsb2cudjEuRGlhbGVjdEIIukgFggECEAEiPgoDTG9nEjcKBWxldmVsGAEgASgJQii6SCVyI1IAUgV0cmFjZVIFZGVidWdSBGluZm9SBHdhcm5SBWVycm9yIn4KBVByb2JlEjoKCGludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQciAwiQHCoAEjkKB3RpbWVvdXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBByIDCNgEKgBiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
 
 /**
  * The configuration of a process.
@@ -29,7 +29,7 @@ export const file_weir_config_v1_config: GenFile = /*@__PURE__*/
  */
 export type Config = Message<"weir.config.v1.Config"> & {
   /**
-   * What this process runs, of: edge, router, catalog, auth. Empty: everything. edge and router go together.
+   * What this process runs, of: edge, router, catalog, auth, quota, usage. Empty: everything. edge and router go together.
    *
    * @generated from field: repeated string roles = 1;
    */
@@ -125,6 +125,21 @@ export type Config = Message<"weir.config.v1.Config"> & {
    * @generated from field: weir.config.v1.Probe probe = 14;
    */
   probe?: Probe | undefined;
+
+  /**
+   * What this node is called among the nodes of the installation. Default: a name that is made on the first start and
+   * kept in data_dir.
+   *
+   * @generated from field: string node_id = 15;
+   */
+  nodeId: string;
+
+  /**
+   * The journal and the ledger.
+   *
+   * @generated from field: weir.config.v1.Usage usage = 16;
+   */
+  usage?: Usage | undefined;
 };
 
 /**
@@ -134,7 +149,7 @@ export type Config = Message<"weir.config.v1.Config"> & {
  */
 export type ConfigJson = {
   /**
-   * What this process runs, of: edge, router, catalog, auth. Empty: everything. edge and router go together.
+   * What this process runs, of: edge, router, catalog, auth, quota, usage. Empty: everything. edge and router go together.
    *
    * @generated from field: repeated string roles = 1;
    */
@@ -230,6 +245,21 @@ export type ConfigJson = {
    * @generated from field: weir.config.v1.Probe probe = 14;
    */
   probe?: ProbeJson;
+
+  /**
+   * What this node is called among the nodes of the installation. Default: a name that is made on the first start and
+   * kept in data_dir.
+   *
+   * @generated from field: string node_id = 15;
+   */
+  nodeId?: string;
+
+  /**
+   * The journal and the ledger.
+   *
+   * @generated from field: weir.config.v1.Usage usage = 16;
+   */
+  usage?: UsageJson;
 };
 
 /**
@@ -238,6 +268,71 @@ export type ConfigJson = {
  */
 export const ConfigSchema: GenMessage<Config, {jsonType: ConfigJson}> = /*@__PURE__*/
   messageDesc(file_weir_config_v1_config, 0);
+
+/**
+ * The journal of a router, and the ledger that it is shipped to.
+ *
+ * @generated from message weir.config.v1.Usage
+ */
+export type Usage = Message<"weir.config.v1.Usage"> & {
+  /**
+   * Where a router keeps what it has not shipped so far; on a disk that outlives the process. Default:
+   * <data_dir>/journal.
+   *
+   * @generated from field: string journal_dir = 1;
+   */
+  journalDir: string;
+
+  /**
+   * The most bytes of what was not shipped: beyond it no request is begun. Default: 268435456.
+   *
+   * @generated from field: optional int64 journal_bytes_max = 2;
+   */
+  journalBytesMax?: bigint | undefined;
+
+  /**
+   * How long the ledger keeps records; sums are kept for good. Default: 34560000s, which is 400 days.
+   *
+   * @generated from field: google.protobuf.Duration retention = 3;
+   */
+  retention?: Duration | undefined;
+};
+
+/**
+ * The journal of a router, and the ledger that it is shipped to.
+ *
+ * @generated from message weir.config.v1.Usage
+ */
+export type UsageJson = {
+  /**
+   * Where a router keeps what it has not shipped so far; on a disk that outlives the process. Default:
+   * <data_dir>/journal.
+   *
+   * @generated from field: string journal_dir = 1;
+   */
+  journalDir?: string;
+
+  /**
+   * The most bytes of what was not shipped: beyond it no request is begun. Default: 268435456.
+   *
+   * @generated from field: optional int64 journal_bytes_max = 2;
+   */
+  journalBytesMax?: string;
+
+  /**
+   * How long the ledger keeps records; sums are kept for good. Default: 34560000s, which is 400 days.
+   *
+   * @generated from field: google.protobuf.Duration retention = 3;
+   */
+  retention?: DurationJson;
+};
+
+/**
+ * Describes the message weir.config.v1.Usage.
+ * Use `create(UsageSchema)` to create a new message.
+ */
+export const UsageSchema: GenMessage<Usage, {jsonType: UsageJson}> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_config, 1);
 
 /**
  * Where a process listens.
@@ -314,7 +409,7 @@ export type ListenJson = {
  * Use `create(ListenSchema)` to create a new message.
  */
 export const ListenSchema: GenMessage<Listen, {jsonType: ListenJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 1);
+  messageDesc(file_weir_config_v1_config, 2);
 
 /**
  * The database.
@@ -377,7 +472,7 @@ export type PostgresJson = {
  * Use `create(PostgresSchema)` to create a new message.
  */
 export const PostgresSchema: GenMessage<Postgres, {jsonType: PostgresJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 2);
+  messageDesc(file_weir_config_v1_config, 3);
 
 /**
  * How processes of one installation find and trust each other.
@@ -426,7 +521,7 @@ export type MeshJson = {
  * Use `create(MeshSchema)` to create a new message.
  */
 export const MeshSchema: GenMessage<Mesh, {jsonType: MeshJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 3);
+  messageDesc(file_weir_config_v1_config, 4);
 
 /**
  * Bounds of the public port.
@@ -587,7 +682,7 @@ export type HttpJson = {
  * Use `create(HttpSchema)` to create a new message.
  */
 export const HttpSchema: GenMessage<Http, {jsonType: HttpJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 4);
+  messageDesc(file_weir_config_v1_config, 5);
 
 /**
  * Keys.
@@ -636,7 +731,7 @@ export type AuthJson = {
  * Use `create(AuthSchema)` to create a new message.
  */
 export const AuthSchema: GenMessage<Auth, {jsonType: AuthJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 5);
+  messageDesc(file_weir_config_v1_config, 6);
 
 /**
  * Queues, picking and failover.
@@ -699,7 +794,7 @@ export type RouterJson = {
  * Use `create(RouterSchema)` to create a new message.
  */
 export const RouterSchema: GenMessage<Router, {jsonType: RouterJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 6);
+  messageDesc(file_weir_config_v1_config, 7);
 
 /**
  * A model that callers name.
@@ -846,7 +941,7 @@ export type ModelJson = {
  * Use `create(ModelSchema)` to create a new message.
  */
 export const ModelSchema: GenMessage<Model, {jsonType: ModelJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 7);
+  messageDesc(file_weir_config_v1_config, 8);
 
 /**
  * Another name of a model.
@@ -895,7 +990,7 @@ export type AliasJson = {
  * Use `create(AliasSchema)` to create a new message.
  */
 export const AliasSchema: GenMessage<Alias, {jsonType: AliasJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 8);
+  messageDesc(file_weir_config_v1_config, 9);
 
 /**
  * Engines that serve the same models in the same way.
@@ -1098,7 +1193,7 @@ export type PoolJson = {
  * Use `create(PoolSchema)` to create a new message.
  */
 export const PoolSchema: GenMessage<Pool, {jsonType: PoolJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 9);
+  messageDesc(file_weir_config_v1_config, 10);
 
 /**
  * A running engine.
@@ -1161,7 +1256,7 @@ export type ReplicaJson = {
  * Use `create(ReplicaSchema)` to create a new message.
  */
 export const ReplicaSchema: GenMessage<Replica, {jsonType: ReplicaJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 10);
+  messageDesc(file_weir_config_v1_config, 11);
 
 /**
  * What is written to standard error.
@@ -1196,7 +1291,7 @@ export type LogJson = {
  * Use `create(LogSchema)` to create a new message.
  */
 export const LogSchema: GenMessage<Log, {jsonType: LogJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 11);
+  messageDesc(file_weir_config_v1_config, 12);
 
 /**
  * How replicas are probed.
@@ -1245,5 +1340,5 @@ export type ProbeJson = {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe, {jsonType: ProbeJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_config, 12);
+  messageDesc(file_weir_config_v1_config, 13);
 

@@ -4,8 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, DurationJson, Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { ErrorDetail, ErrorDetailJson } from "../../error/v1/error_pb.ts";
 import { file_weir_error_v1_error } from "../../error/v1/error_pb.ts";
 import { file_weir_policy_v1_policy } from "../../policy/v1/policy_pb.ts";
@@ -15,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/router/v1/event.proto.
  */
 export const file_weir_router_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Chp3ZWlyL3JvdXRlci92MS9ldmVudC5wcm90bxIOd2Vpci5yb3V0ZXIudjEikwEKB1N0YXJ0ZWQSEgoKcmVxdWVzdF9pZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYXR0ZW1wdBgEIAEoBRISCgptYXhfdG9rZW5zGAUgASgDEg8KB2lnbm9yZWQYBiADKAki9wEKBURlbHRhEg4KBmNob2ljZRgBIAEoBRIUCgR0ZXh0GAIgASgJQgTQ8xgBSAASGQoJcmVhc29uaW5nGAMgASgJQgTQ8xgBSAASNQoJdG9vbF9jYWxsGAQgASgLMiAud2Vpci5yb3V0ZXIudjEuVG9vbENhbGxGcmFnbWVudEgAEhcKB3JlZnVzYWwYBSABKAlCBNDzGAFIABIOCgZ0b2tlbnMYBiABKAUSEQoJdG9rZW5faWRzGAcgAygFEi4KCGxvZ3Byb2JzGAggAygLMhwud2Vpci5yb3V0ZXIudjEuVG9rZW5Mb2dwcm9iQgoKCGZyYWdtZW50IlQKEFRvb2xDYWxsRnJhZ21lbnQSDQoFaW5kZXgYASABKAUSCgoCaWQYAiABKAkSDAoEbmFtZRgDIAEoCRIXCglhcmd1bWVudHMYBCABKAlCBNDzGAEicgoMVG9rZW5Mb2dwcm9iEhMKBXRva2VuGAEgASgJQgTQ8xgBEg8KB2xvZ3Byb2IYAiABKAESEwoFYnl0ZXMYAyABKAxCBNDzGAESJwoDdG9wGAQgAygLMhoud2Vpci5yb3V0ZXIudjEuVG9wTG9ncHJvYiJHCgpUb3BMb2dwcm9iEhMKBXRva2VuGAEgASgJQgTQ8xgBEg8KB2xvZ3Byb2IYAiABKAESEwoFYnl0ZXMYAyABKAxCBNDzGAEiZQoIRmluaXNoZWQSDgoGY2hvaWNlGAEgASgFEiwKBnJlYXNvbhgCIAEoDjIcLndlaXIucm91dGVyLnYxLkZpbmlzaFJlYXNvbhIbCg1zdG9wX3NlcXVlbmNlGAMgASgJQgTQ8xgBItYBCgVVc2FnZRIVCg1wcm9tcHRfdG9rZW5zGAEgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGAIgASgDEhUKDWNhY2hlZF90b2tlbnMYAyABKAMSGAoQcmVhc29uaW5nX3Rva2VucxgEIAEoAxIyCg1wcm9tcHRfc291cmNlGAUgASgOMhsud2Vpci5yb3V0ZXIudjEuQ291bnRTb3VyY2USNgoRY29tcGxldGlvbl9zb3VyY2UYBiABKA4yGy53ZWlyLnJvdXRlci52MS5Db3VudFNvdXJjZSJZCgZGYWlsZWQSKQoFZXJyb3IYASABKAsyGi53ZWlyLmVycm9yLnYxLkVycm9yRGV0YWlsEiQKBXVzYWdlGAIgASgLMhUud2Vpci5yb3V0ZXIudjEuVXNhZ2UqnwEKDEZpbmlzaFJlYXNvbhIdChlGSU5JU0hfUkVBU09OX1VOU1BFQ0lGSUVEEAASFgoSRklOSVNIX1JFQVNPTl9TVE9QEAESGAoURklOSVNIX1JFQVNPTl9MRU5HVEgQAhIcChhGSU5JU0hfUkVBU09OX1RPT0xfQ0FMTFMQAxIgChxGSU5JU0hfUkVBU09OX0NPTlRFTlRfRklMVEVSEAQqegoLQ291bnRTb3VyY2USHAoYQ09VTlRfU09VUkNFX1VOU1BFQ0lGSUVEEAASFwoTQ09VTlRfU09VUkNFX0VOR0lORRABEhgKFENPVU5UX1NPVVJDRV9DT1VOVEVEEAISGgoWQ09VTlRfU09VUkNFX0VTVElNQVRFRBADYgZwcm90bzM", [file_google_protobuf_timestamp, file_weir_error_v1_error, file_weir_policy_v1_policy]);
+  fileDesc("Chp3ZWlyL3JvdXRlci92MS9ldmVudC5wcm90bxIOd2Vpci5yb3V0ZXIudjEi6wEKB1N0YXJ0ZWQSEgoKcmVxdWVzdF9pZBgBIAEoCRINCgVtb2RlbBgCIAEoCRIvCgtjcmVhdGVfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYXR0ZW1wdBgEIAEoBRISCgptYXhfdG9rZW5zGAUgASgDEg8KB2lnbm9yZWQYBiADKAkSKwoIcmVxdWVzdHMYByABKAsyGS53ZWlyLnJvdXRlci52MS5SYXRlTGltaXQSKQoGdG9rZW5zGAggASgLMhkud2Vpci5yb3V0ZXIudjEuUmF0ZUxpbWl0Il0KCVJhdGVMaW1pdBINCgVsaW1pdBgBIAEoAxIRCglyZW1haW5pbmcYAiABKAMSLgoLcmVzZXRfYWZ0ZXIYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i9wEKBURlbHRhEg4KBmNob2ljZRgBIAEoBRIUCgR0ZXh0GAIgASgJQgTQ8xgBSAASGQoJcmVhc29uaW5nGAMgASgJQgTQ8xgBSAASNQoJdG9vbF9jYWxsGAQgASgLMiAud2Vpci5yb3V0ZXIudjEuVG9vbENhbGxGcmFnbWVudEgAEhcKB3JlZnVzYWwYBSABKAlCBNDzGAFIABIOCgZ0b2tlbnMYBiABKAUSEQoJdG9rZW5faWRzGAcgAygFEi4KCGxvZ3Byb2JzGAggAygLMhwud2Vpci5yb3V0ZXIudjEuVG9rZW5Mb2dwcm9iQgoKCGZyYWdtZW50IlQKEFRvb2xDYWxsRnJhZ21lbnQSDQoFaW5kZXgYASABKAUSCgoCaWQYAiABKAkSDAoEbmFtZRgDIAEoCRIXCglhcmd1bWVudHMYBCABKAlCBNDzGAEicgoMVG9rZW5Mb2dwcm9iEhMKBXRva2VuGAEgASgJQgTQ8xgBEg8KB2xvZ3Byb2IYAiABKAESEwoFYnl0ZXMYAyABKAxCBNDzGAESJwoDdG9wGAQgAygLMhoud2Vpci5yb3V0ZXIudjEuVG9wTG9ncHJvYiJHCgpUb3BMb2dwcm9iEhMKBXRva2VuGAEgASgJQgTQ8xgBEg8KB2xvZ3Byb2IYAiABKAESEwoFYnl0ZXMYAyABKAxCBNDzGAEiZQoIRmluaXNoZWQSDgoGY2hvaWNlGAEgASgFEiwKBnJlYXNvbhgCIAEoDjIcLndlaXIucm91dGVyLnYxLkZpbmlzaFJlYXNvbhIbCg1zdG9wX3NlcXVlbmNlGAMgASgJQgTQ8xgBItYBCgVVc2FnZRIVCg1wcm9tcHRfdG9rZW5zGAEgASgDEhkKEWNvbXBsZXRpb25fdG9rZW5zGAIgASgDEhUKDWNhY2hlZF90b2tlbnMYAyABKAMSGAoQcmVhc29uaW5nX3Rva2VucxgEIAEoAxIyCg1wcm9tcHRfc291cmNlGAUgASgOMhsud2Vpci5yb3V0ZXIudjEuQ291bnRTb3VyY2USNgoRY29tcGxldGlvbl9zb3VyY2UYBiABKA4yGy53ZWlyLnJvdXRlci52MS5Db3VudFNvdXJjZSJZCgZGYWlsZWQSKQoFZXJyb3IYASABKAsyGi53ZWlyLmVycm9yLnYxLkVycm9yRGV0YWlsEiQKBXVzYWdlGAIgASgLMhUud2Vpci5yb3V0ZXIudjEuVXNhZ2UqnwEKDEZpbmlzaFJlYXNvbhIdChlGSU5JU0hfUkVBU09OX1VOU1BFQ0lGSUVEEAASFgoSRklOSVNIX1JFQVNPTl9TVE9QEAESGAoURklOSVNIX1JFQVNPTl9MRU5HVEgQAhIcChhGSU5JU0hfUkVBU09OX1RPT0xfQ0FMTFMQAxIgChxGSU5JU0hfUkVBU09OX0NPTlRFTlRfRklMVEVSEAQqegoLQ291bnRTb3VyY2USHAoYQ09VTlRfU09VUkNFX1VOU1BFQ0lGSUVEEAASFwoTQ09VTlRfU09VUkNFX0VOR0lORRABEhgKFENPVU5UX1NPVVJDRV9DT1VOVEVEEAISGgoWQ09VTlRfU09VUkNFX0VTVElNQVRFRBADYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_error_v1_error, file_weir_policy_v1_policy]);
 
 /**
  * The engine has taken the request.
@@ -64,6 +64,20 @@ export type Started = Message<"weir.router.v1.Started"> & {
    * @generated from field: repeated string ignored = 6;
    */
   ignored: string[];
+
+  /**
+   * What the caller's limits have left with this request admitted. Unset where no limit on requests applies.
+   *
+   * @generated from field: weir.router.v1.RateLimit requests = 7;
+   */
+  requests?: RateLimit | undefined;
+
+  /**
+   * The same for tokens.
+   *
+   * @generated from field: weir.router.v1.RateLimit tokens = 8;
+   */
+  tokens?: RateLimit | undefined;
 };
 
 /**
@@ -113,6 +127,20 @@ export type StartedJson = {
    * @generated from field: repeated string ignored = 6;
    */
   ignored?: string[];
+
+  /**
+   * What the caller's limits have left with this request admitted. Unset where no limit on requests applies.
+   *
+   * @generated from field: weir.router.v1.RateLimit requests = 7;
+   */
+  requests?: RateLimitJson;
+
+  /**
+   * The same for tokens.
+   *
+   * @generated from field: weir.router.v1.RateLimit tokens = 8;
+   */
+  tokens?: RateLimitJson;
 };
 
 /**
@@ -121,6 +149,69 @@ export type StartedJson = {
  */
 export const StartedSchema: GenMessage<Started, {jsonType: StartedJson}> = /*@__PURE__*/
   messageDesc(file_weir_router_v1_event, 0);
+
+/**
+ * What a limit has left: of those that apply, the one that is nearest to its end.
+ *
+ * @generated from message weir.router.v1.RateLimit
+ */
+export type RateLimit = Message<"weir.router.v1.RateLimit"> & {
+  /**
+   * Its ceiling, in its unit.
+   *
+   * @generated from field: int64 limit = 1;
+   */
+  limit: bigint;
+
+  /**
+   * What may still be reserved now; never below 0. As this node knows it: others may have spent more.
+   *
+   * @generated from field: int64 remaining = 2;
+   */
+  remaining: bigint;
+
+  /**
+   * How long until it is full again, or begins anew.
+   *
+   * @generated from field: google.protobuf.Duration reset_after = 3;
+   */
+  resetAfter?: Duration | undefined;
+};
+
+/**
+ * What a limit has left: of those that apply, the one that is nearest to its end.
+ *
+ * @generated from message weir.router.v1.RateLimit
+ */
+export type RateLimitJson = {
+  /**
+   * Its ceiling, in its unit.
+   *
+   * @generated from field: int64 limit = 1;
+   */
+  limit?: string;
+
+  /**
+   * What may still be reserved now; never below 0. As this node knows it: others may have spent more.
+   *
+   * @generated from field: int64 remaining = 2;
+   */
+  remaining?: string;
+
+  /**
+   * How long until it is full again, or begins anew.
+   *
+   * @generated from field: google.protobuf.Duration reset_after = 3;
+   */
+  resetAfter?: DurationJson;
+};
+
+/**
+ * Describes the message weir.router.v1.RateLimit.
+ * Use `create(RateLimitSchema)` to create a new message.
+ */
+export const RateLimitSchema: GenMessage<RateLimit, {jsonType: RateLimitJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_event, 1);
 
 /**
  * A piece of one choice.
@@ -264,7 +355,7 @@ export type DeltaJson = {
  * Use `create(DeltaSchema)` to create a new message.
  */
 export const DeltaSchema: GenMessage<Delta, {jsonType: DeltaJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_event, 1);
+  messageDesc(file_weir_router_v1_event, 2);
 
 /**
  * Part of a function call.
@@ -341,7 +432,7 @@ export type ToolCallFragmentJson = {
  * Use `create(ToolCallFragmentSchema)` to create a new message.
  */
 export const ToolCallFragmentSchema: GenMessage<ToolCallFragment, {jsonType: ToolCallFragmentJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_event, 2);
+  messageDesc(file_weir_router_v1_event, 3);
 
 /**
  * How likely a token was.
@@ -418,7 +509,7 @@ export type TokenLogprobJson = {
  * Use `create(TokenLogprobSchema)` to create a new message.
  */
 export const TokenLogprobSchema: GenMessage<TokenLogprob, {jsonType: TokenLogprobJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_event, 3);
+  messageDesc(file_weir_router_v1_event, 4);
 
 /**
  * An alternative token.
@@ -481,7 +572,7 @@ export type TopLogprobJson = {
  * Use `create(TopLogprobSchema)` to create a new message.
  */
 export const TopLogprobSchema: GenMessage<TopLogprob, {jsonType: TopLogprobJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_event, 4);
+  messageDesc(file_weir_router_v1_event, 5);
 
 /**
  * One choice is complete.
@@ -544,7 +635,7 @@ export type FinishedJson = {
  * Use `create(FinishedSchema)` to create a new message.
  */
 export const FinishedSchema: GenMessage<Finished, {jsonType: FinishedJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_event, 5);
+  messageDesc(file_weir_router_v1_event, 6);
 
 /**
  * What was counted.
@@ -649,7 +740,7 @@ export type UsageJson = {
  * Use `create(UsageSchema)` to create a new message.
  */
 export const UsageSchema: GenMessage<Usage, {jsonType: UsageJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_event, 6);
+  messageDesc(file_weir_router_v1_event, 7);
 
 /**
  * The generation failed after it had started.
@@ -698,7 +789,7 @@ export type FailedJson = {
  * Use `create(FailedSchema)` to create a new message.
  */
 export const FailedSchema: GenMessage<Failed, {jsonType: FailedJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_event, 7);
+  messageDesc(file_weir_router_v1_event, 8);
 
 /**
  * Why a choice ended.

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/usage/v1/usage_service.proto.
  */
 export const file_weir_usage_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("CiF3ZWlyL3VzYWdlL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SDXdlaXIudXNhZ2UudjEisgEKElJlY29yZFVzYWdlUmVxdWVzdBIuCgdub2RlX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBIcCgpqb3VybmFsX2lkGAIgASgJQgi6SAVyA7ABARIWCgViYXRjaBgDIAEoA0IHukgEIgIoARI2CgdyZWNvcmRzGAQgAygLMhoud2Vpci51c2FnZS52MS5Vc2FnZVJlY29yZEIJukgGkgEDEOgHImgKE1JlY29yZFVzYWdlUmVzcG9uc2USGgoSYWNrbm93bGVkZ2VkX2JhdGNoGAEgASgDEjUKC3F1YXJhbnRpbmVkGAIgAygLMiAud2Vpci51c2FnZS52MS5RdWFyYW50aW5lZFJlY29yZCK7AQoRUXVlcnlVc2FnZVJlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSMAoFcXVlcnkYAiABKAsyGS53ZWlyLnVzYWdlLnYxLlVzYWdlUXVlcnlCBrpIA8gBARIdCglwYWdlX3NpemUYAyABKAVCCrpIBxoFGJBOKAASHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgAQiiAEKElF1ZXJ5VXNhZ2VSZXNwb25zZRIlCgRyb3dzGAEgAygLMhcud2Vpci51c2FnZS52MS5Vc2FnZVJvdxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSMgoOY29tcGxldGVfdW50aWwYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIroBChRRdWVyeU9yZ1VzYWdlUmVxdWVzdBIzCgZvcmdfaWQYASABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEjAKBXF1ZXJ5GAIgASgLMhkud2Vpci51c2FnZS52MS5Vc2FnZVF1ZXJ5Qga6SAPIAQESHQoJcGFnZV9zaXplGAMgASgFQgq6SAcaBRiQTigAEhwKCnBhZ2VfdG9rZW4YBCABKAlCCLpIBXIDGIAEIosBChVRdWVyeU9yZ1VzYWdlUmVzcG9uc2USJQoEcm93cxgBIAMoCzIXLndlaXIudXNhZ2UudjEuVXNhZ2VSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjIKDmNvbXBsZXRlX3VudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK6AgoXTGlzdFVzYWdlUmVjb3Jkc1JlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgZmaWx0ZXIYBiABKAsyGi53ZWlyLnVzYWdlLnYxLlVzYWdlRmlsdGVyEh8KCnJlcXVlc3RfaWQYByABKAlCC7pICNgBAXIDsAEBImAKGExpc3RVc2FnZVJlY29yZHNSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoud2Vpci51c2FnZS52MS5Vc2FnZVJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiOAoRUXVhcmFudGluZWRSZWNvcmQSEgoKcmVxdWVzdF9pZBgBIAEoCRIPCgdwcm9ibGVtGAIgASgJMpQECgxVc2FnZVNlcnZpY2USawoLUmVjb3JkVXNhZ2USIS53ZWlyLnVzYWdlLnYxLlJlY29yZFVzYWdlUmVxdWVzdBoiLndlaXIudXNhZ2UudjEuUmVjb3JkVXNhZ2VSZXNwb25zZSIRyvMYDQgDGgIIASACKgMIkBwoATABEn4KClF1ZXJ5VXNhZ2USIC53ZWlyLnVzYWdlLnYxLlF1ZXJ5VXNhZ2VSZXF1ZXN0GiEud2Vpci51c2FnZS52MS5RdWVyeVVzYWdlUmVzcG9uc2UiK5ACAcrzGCQIARIKdXNhZ2UucmVhZBoOCAQSCnByb2plY3RfaWQgASoCCB4SgwEKDVF1ZXJ5T3JnVXNhZ2USIy53ZWlyLnVzYWdlLnYxLlF1ZXJ5T3JnVXNhZ2VSZXF1ZXN0GiQud2Vpci51c2FnZS52MS5RdWVyeU9yZ1VzYWdlUmVzcG9uc2UiJ5ACAcrzGCAIARIKdXNhZ2UucmVhZBoKCAMSBm9yZ19pZCABKgIIHhKQAQoQTGlzdFVzYWdlUmVjb3JkcxImLndlaXIudXNhZ2UudjEuTGlzdFVzYWdlUmVjb3Jkc1JlcXVlc3QaJy53ZWlyLnVzYWdlLnYxLkxpc3RVc2FnZVJlY29yZHNSZXNwb25zZSIrkAIByvMYJAgBEgp1c2FnZS5yZWFkGg4IBBIKcHJvamVjdF9pZCABKgIIHmIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_policy_v1_policy, file_weir_usage_v1_usage_query, file_weir_usage_v1_usage_record]);
+  fileDesc("CiF3ZWlyL3VzYWdlL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SDXdlaXIudXNhZ2UudjEifgoSUmVjb3JkVXNhZ2VSZXF1ZXN0Ei4KB25vZGVfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjgKB3JlY29yZHMYAiADKAsyGi53ZWlyLnVzYWdlLnYxLlVzYWdlUmVjb3JkQgu6SAiSAQUIARDoByJMChNSZWNvcmRVc2FnZVJlc3BvbnNlEjUKC3F1YXJhbnRpbmVkGAEgAygLMiAud2Vpci51c2FnZS52MS5RdWFyYW50aW5lZFJlY29yZCK7AQoRUXVlcnlVc2FnZVJlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSMAoFcXVlcnkYAiABKAsyGS53ZWlyLnVzYWdlLnYxLlVzYWdlUXVlcnlCBrpIA8gBARIdCglwYWdlX3NpemUYAyABKAVCCrpIBxoFGJBOKAASHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgAQiiAEKElF1ZXJ5VXNhZ2VSZXNwb25zZRIlCgRyb3dzGAEgAygLMhcud2Vpci51c2FnZS52MS5Vc2FnZVJvdxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSMgoOY29tcGxldGVfdW50aWwYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIroBChRRdWVyeU9yZ1VzYWdlUmVxdWVzdBIzCgZvcmdfaWQYASABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEjAKBXF1ZXJ5GAIgASgLMhkud2Vpci51c2FnZS52MS5Vc2FnZVF1ZXJ5Qga6SAPIAQESHQoJcGFnZV9zaXplGAMgASgFQgq6SAcaBRiQTigAEhwKCnBhZ2VfdG9rZW4YBCABKAlCCLpIBXIDGIAEIosBChVRdWVyeU9yZ1VzYWdlUmVzcG9uc2USJQoEcm93cxgBIAMoCzIXLndlaXIudXNhZ2UudjEuVXNhZ2VSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjIKDmNvbXBsZXRlX3VudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK6AgoXTGlzdFVzYWdlUmVjb3Jkc1JlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgZmaWx0ZXIYBiABKAsyGi53ZWlyLnVzYWdlLnYxLlVzYWdlRmlsdGVyEh8KCnJlcXVlc3RfaWQYByABKAlCC7pICNgBAXIDsAEBImAKGExpc3RVc2FnZVJlY29yZHNSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoud2Vpci51c2FnZS52MS5Vc2FnZVJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiOAoRUXVhcmFudGluZWRSZWNvcmQSEgoKcmVxdWVzdF9pZBgBIAEoCRIPCgdwcm9ibGVtGAIgASgJMo8ECgxVc2FnZVNlcnZpY2USZgoLUmVjb3JkVXNhZ2USIS53ZWlyLnVzYWdlLnYxLlJlY29yZFVzYWdlUmVxdWVzdBoiLndlaXIudXNhZ2UudjEuUmVjb3JkVXNhZ2VSZXNwb25zZSIQyvMYDAgDGgIIASACKgIIHhJ+CgpRdWVyeVVzYWdlEiAud2Vpci51c2FnZS52MS5RdWVyeVVzYWdlUmVxdWVzdBohLndlaXIudXNhZ2UudjEuUXVlcnlVc2FnZVJlc3BvbnNlIiuQAgHK8xgkCAESCnVzYWdlLnJlYWQaDggEEgpwcm9qZWN0X2lkIAEqAggeEoMBCg1RdWVyeU9yZ1VzYWdlEiMud2Vpci51c2FnZS52MS5RdWVyeU9yZ1VzYWdlUmVxdWVzdBokLndlaXIudXNhZ2UudjEuUXVlcnlPcmdVc2FnZVJlc3BvbnNlIieQAgHK8xggCAESCnVzYWdlLnJlYWQaCggDEgZvcmdfaWQgASoCCB4SkAEKEExpc3RVc2FnZVJlY29yZHMSJi53ZWlyLnVzYWdlLnYxLkxpc3RVc2FnZVJlY29yZHNSZXF1ZXN0Gicud2Vpci51c2FnZS52MS5MaXN0VXNhZ2VSZWNvcmRzUmVzcG9uc2UiK5ACAcrzGCQIARIKdXNhZ2UucmVhZBoOCAQSCnByb2plY3RfaWQgASoCCB5iBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_policy_v1_policy, file_weir_usage_v1_usage_query, file_weir_usage_v1_usage_record]);
 
 /**
  * One batch of a journal.
@@ -34,23 +34,9 @@ export type RecordUsageRequest = Message<"weir.usage.v1.RecordUsageRequest"> & {
   nodeId: string;
 
   /**
-   * The journal; a node that loses its disk starts another.
+   * Its records, in any order; of one request there may be several.
    *
-   * @generated from field: string journal_id = 2;
-   */
-  journalId: string;
-
-  /**
-   * The batch's place in the journal, rising.
-   *
-   * @generated from field: int64 batch = 3;
-   */
-  batch: bigint;
-
-  /**
-   * Its records. Empty: only asks for an acknowledgement, to keep the stream alive.
-   *
-   * @generated from field: repeated weir.usage.v1.UsageRecord records = 4;
+   * @generated from field: repeated weir.usage.v1.UsageRecord records = 2;
    */
   records: UsageRecord[];
 };
@@ -69,23 +55,9 @@ export type RecordUsageRequestJson = {
   nodeId?: string;
 
   /**
-   * The journal; a node that loses its disk starts another.
+   * Its records, in any order; of one request there may be several.
    *
-   * @generated from field: string journal_id = 2;
-   */
-  journalId?: string;
-
-  /**
-   * The batch's place in the journal, rising.
-   *
-   * @generated from field: int64 batch = 3;
-   */
-  batch?: string;
-
-  /**
-   * Its records. Empty: only asks for an acknowledgement, to keep the stream alive.
-   *
-   * @generated from field: repeated weir.usage.v1.UsageRecord records = 4;
+   * @generated from field: repeated weir.usage.v1.UsageRecord records = 2;
    */
   records?: UsageRecordJson[];
 };
@@ -98,43 +70,29 @@ export const RecordUsageRequestSchema: GenMessage<RecordUsageRequest, {jsonType:
   messageDesc(file_weir_usage_v1_usage_service, 0);
 
 /**
- * Batches are stored.
+ * The batch is stored.
  *
  * @generated from message weir.usage.v1.RecordUsageResponse
  */
 export type RecordUsageResponse = Message<"weir.usage.v1.RecordUsageResponse"> & {
   /**
-   * Every batch up to this one is stored.
+   * Records of the batch that were set aside.
    *
-   * @generated from field: int64 acknowledged_batch = 1;
-   */
-  acknowledgedBatch: bigint;
-
-  /**
-   * Records of those batches that were set aside.
-   *
-   * @generated from field: repeated weir.usage.v1.QuarantinedRecord quarantined = 2;
+   * @generated from field: repeated weir.usage.v1.QuarantinedRecord quarantined = 1;
    */
   quarantined: QuarantinedRecord[];
 };
 
 /**
- * Batches are stored.
+ * The batch is stored.
  *
  * @generated from message weir.usage.v1.RecordUsageResponse
  */
 export type RecordUsageResponseJson = {
   /**
-   * Every batch up to this one is stored.
+   * Records of the batch that were set aside.
    *
-   * @generated from field: int64 acknowledged_batch = 1;
-   */
-  acknowledgedBatch?: string;
-
-  /**
-   * Records of those batches that were set aside.
-   *
-   * @generated from field: repeated weir.usage.v1.QuarantinedRecord quarantined = 2;
+   * @generated from field: repeated weir.usage.v1.QuarantinedRecord quarantined = 1;
    */
   quarantined?: QuarantinedRecordJson[];
 };
@@ -650,21 +608,17 @@ export const QuarantinedRecordSchema: GenMessage<QuarantinedRecord, {jsonType: Q
  */
 export const UsageService: GenService<{
   /**
-   * Takes records from a node's journal, in batches, and acknowledges each batch once it is stored: only then may the
-   * node drop it from its journal. Records may come again, out of order, and from a journal that reappears: the later
+   * Takes a batch of records from a node's journal. They are stored once it returns: only then may the node drop them
+   * from its journal. Records may come again, out of order, side by side, and from a journal that reappears: the later
    * state or sequence of a request holds, and totals change by the difference. A record that can't be stored (its time
-   * lies before what is kept, or its ids are nobody's) is set aside, told in the acknowledgement, and not sent again.
+   * lies before what is kept, or its counts are nonsense) is set aside, told in the answer, and not sent again.
    *
-   * A node has one such stream; it may send up to 16 batches ahead of their acknowledgements. When the stream breaks or
-   * its deadline ends, open another and send again what was not acknowledged.
-   *
-   * Errors: ERROR_REASON_STORE_UNAVAILABLE (keep the journal, try again), ERROR_REASON_INVALID_ARGUMENT (a defect of
-   * the sender: the batch that follows the last acknowledged one).
+   * Errors: ERROR_REASON_STORE_UNAVAILABLE (nothing of the batch is stored, or that is not known: send it again).
    *
    * @generated from rpc weir.usage.v1.UsageService.RecordUsage
    */
   recordUsage: {
-    methodKind: "bidi_streaming";
+    methodKind: "unary";
     input: typeof RecordUsageRequestSchema;
     output: typeof RecordUsageResponseSchema;
   },

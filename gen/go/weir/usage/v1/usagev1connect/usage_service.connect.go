@@ -48,17 +48,13 @@ const (
 
 // UsageServiceClient is a client for the weir.usage.v1.UsageService service.
 type UsageServiceClient interface {
-	// Takes records from a node's journal, in batches, and acknowledges each batch once it is stored: only then may the
-	// node drop it from its journal. Records may come again, out of order, and from a journal that reappears: the later
+	// Takes a batch of records from a node's journal. They are stored once it returns: only then may the node drop them
+	// from its journal. Records may come again, out of order, side by side, and from a journal that reappears: the later
 	// state or sequence of a request holds, and totals change by the difference. A record that can't be stored (its time
-	// lies before what is kept, or its ids are nobody's) is set aside, told in the acknowledgement, and not sent again.
+	// lies before what is kept, or its counts are nonsense) is set aside, told in the answer, and not sent again.
 	//
-	// A node has one such stream; it may send up to 16 batches ahead of their acknowledgements. When the stream breaks or
-	// its deadline ends, open another and send again what was not acknowledged.
-	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE (keep the journal, try again), ERROR_REASON_INVALID_ARGUMENT (a defect of
-	// the sender: the batch that follows the last acknowledged one).
-	RecordUsage(context.Context) *connect.BidiStreamForClient[v1.RecordUsageRequest, v1.RecordUsageResponse]
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE (nothing of the batch is stored, or that is not known: send it again).
+	RecordUsage(context.Context, *connect.Request[v1.RecordUsageRequest]) (*connect.Response[v1.RecordUsageResponse], error)
 	// Sums up a project's usage by time and by what group_by names. It is complete up to complete_until; what is later may
 	// still grow.
 	//
@@ -126,8 +122,8 @@ type usageServiceClient struct {
 }
 
 // RecordUsage calls weir.usage.v1.UsageService.RecordUsage.
-func (c *usageServiceClient) RecordUsage(ctx context.Context) *connect.BidiStreamForClient[v1.RecordUsageRequest, v1.RecordUsageResponse] {
-	return c.recordUsage.CallBidiStream(ctx)
+func (c *usageServiceClient) RecordUsage(ctx context.Context, req *connect.Request[v1.RecordUsageRequest]) (*connect.Response[v1.RecordUsageResponse], error) {
+	return c.recordUsage.CallUnary(ctx, req)
 }
 
 // QueryUsage calls weir.usage.v1.UsageService.QueryUsage.
@@ -147,17 +143,13 @@ func (c *usageServiceClient) ListUsageRecords(ctx context.Context, req *connect.
 
 // UsageServiceHandler is an implementation of the weir.usage.v1.UsageService service.
 type UsageServiceHandler interface {
-	// Takes records from a node's journal, in batches, and acknowledges each batch once it is stored: only then may the
-	// node drop it from its journal. Records may come again, out of order, and from a journal that reappears: the later
+	// Takes a batch of records from a node's journal. They are stored once it returns: only then may the node drop them
+	// from its journal. Records may come again, out of order, side by side, and from a journal that reappears: the later
 	// state or sequence of a request holds, and totals change by the difference. A record that can't be stored (its time
-	// lies before what is kept, or its ids are nobody's) is set aside, told in the acknowledgement, and not sent again.
+	// lies before what is kept, or its counts are nonsense) is set aside, told in the answer, and not sent again.
 	//
-	// A node has one such stream; it may send up to 16 batches ahead of their acknowledgements. When the stream breaks or
-	// its deadline ends, open another and send again what was not acknowledged.
-	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE (keep the journal, try again), ERROR_REASON_INVALID_ARGUMENT (a defect of
-	// the sender: the batch that follows the last acknowledged one).
-	RecordUsage(context.Context, *connect.BidiStream[v1.RecordUsageRequest, v1.RecordUsageResponse]) error
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE (nothing of the batch is stored, or that is not known: send it again).
+	RecordUsage(context.Context, *connect.Request[v1.RecordUsageRequest]) (*connect.Response[v1.RecordUsageResponse], error)
 	// Sums up a project's usage by time and by what group_by names. It is complete up to complete_until; what is later may
 	// still grow.
 	//
@@ -182,7 +174,7 @@ type UsageServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewUsageServiceHandler(svc UsageServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	usageServiceMethods := v1.File_weir_usage_v1_usage_service_proto.Services().ByName("UsageService").Methods()
-	usageServiceRecordUsageHandler := connect.NewBidiStreamHandler(
+	usageServiceRecordUsageHandler := connect.NewUnaryHandler(
 		UsageServiceRecordUsageProcedure,
 		svc.RecordUsage,
 		connect.WithSchema(usageServiceMethods.ByName("RecordUsage")),
@@ -228,8 +220,8 @@ func NewUsageServiceHandler(svc UsageServiceHandler, opts ...connect.HandlerOpti
 // UnimplementedUsageServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedUsageServiceHandler struct{}
 
-func (UnimplementedUsageServiceHandler) RecordUsage(context.Context, *connect.BidiStream[v1.RecordUsageRequest, v1.RecordUsageResponse]) error {
-	return connect.NewError(connect.CodeUnimplemented, errors.New("weir.usage.v1.UsageService.RecordUsage is not implemented"))
+func (UnimplementedUsageServiceHandler) RecordUsage(context.Context, *connect.Request[v1.RecordUsageRequest]) (*connect.Response[v1.RecordUsageResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.usage.v1.UsageService.RecordUsage is not implemented"))
 }
 
 func (UnimplementedUsageServiceHandler) QueryUsage(context.Context, *connect.Request[v1.QueryUsageRequest]) (*connect.Response[v1.QueryUsageResponse], error) {
