@@ -1,14 +1,16 @@
 import { hkdfSync } from "node:crypto";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import type { Clock } from "./clock.ts";
-import type { Settings } from "./config/settings.ts";
+import type { RoleName, Settings } from "./config/settings.ts";
 import { type Database, openDatabase } from "./database.ts";
 import { type DataDir, openDataDir } from "./data-dir.ts";
 import { readOrCreateSecret } from "./durable-file.ts";
 import { createIdentity, type Identity } from "./identity/identity.ts";
 import { createProjectOwners, type ProjectOwners } from "./identity/project-owners.ts";
 import { createGate, type Gate } from "./mesh/gate.ts";
+import { systemIds } from "./ids.ts";
 import { createMesh } from "./mesh/mesh.ts";
 import { createRegistry, type Registry } from "./mesh/registry.ts";
 import { startEmbeddedPostgres } from "./postgres/embedded.ts";
@@ -47,6 +49,7 @@ export async function assemble({ settings, clock, log }: AssembleOptions): Promi
   const dataDir = opened.use(await claimDataDir(settings.dataDir));
   const database = opened.use(await openStores(settings, dataDir, clock, log, opened));
   const meshToken = await readOrCreateSecret(settings.mesh.tokenFile);
+  const nodeId = settings.nodeId ?? (await readOrCreateSecret(join(settings.dataDir, "node.id"), newNodeId));
   const metrics = createMetrics();
   const registry = createRegistry();
   const checks = new Map<string, () => string | undefined>();
@@ -68,6 +71,7 @@ export async function assemble({ settings, clock, log }: AssembleOptions): Promi
 
   const runtime: Runtime = {
     settings,
+    nodeId,
     clock,
     log,
     metrics,
@@ -108,6 +112,10 @@ export async function assemble({ settings, clock, log }: AssembleOptions): Promi
   };
 }
 
+function newNodeId(): string {
+  return `node-${systemIds.short(10)}`;
+}
+
 function named<T>(value: T | undefined): T {
   if (value === undefined) throw new Error("asked for before it was opened, or not part of this process's roles");
   return value;
@@ -127,7 +135,8 @@ async function openStores(
   log: Logger,
   opened: AsyncDisposableStack,
 ): Promise<Database | undefined> {
-  if (!settings.roles.has("auth")) return undefined;
+  const storing: readonly RoleName[] = ["auth", "quota", "usage"];
+  if (!storing.some((role) => settings.roles.has(role))) return undefined;
   const { url, connectionsMax } = settings.postgres;
   if (url !== undefined) return openDatabase(url, { connectionsMax, log });
   const own = opened.use(await startEmbeddedPostgres({ dataDir, clock, log }));

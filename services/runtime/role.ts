@@ -37,6 +37,8 @@ export interface HttpDoor {
 /** What a process gives to the roles that it runs. */
 export interface Runtime {
   readonly settings: Settings;
+  /** What this node is called among the nodes of the installation: the same after a restart. */
+  readonly nodeId: string;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;

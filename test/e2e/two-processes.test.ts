@@ -26,8 +26,11 @@ beforeAll(async () => {
     return startWeirProcess({ args: ["--config", file], dataDir: join(folder, name) });
   };
   const pools = `pools: [{ id: sim, replicas: [{ url: "${simulator.httpUrl}" }] }]\nmodels: [{ id: weir-sim, pool: sim }]`;
-  control = await start("control", `roles: [catalog, auth]\nMESH }\npostgres: { url: "${database.url}" }\n${pools}\n`);
-  const peers = `peers: { auth: "${control.meshUrl}", catalog: "${control.meshUrl}" }`;
+  control = await start(
+    "control",
+    `roles: [catalog, auth, quota, usage]\nMESH }\npostgres: { url: "${database.url}" }\n${pools}\n`,
+  );
+  const peers = `peers: { auth: "${control.meshUrl}", catalog: "${control.meshUrl}", quota: "${control.meshUrl}", usage: "${control.meshUrl}" }`;
   data = await start("data", `roles: [edge, router]\nMESH, ${peers} }\n`);
 }, 120_000);
 

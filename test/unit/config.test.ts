@@ -38,7 +38,7 @@ describe("a configuration file", () => {
     const { settings } = load(base);
     expect(settings.listen).toEqual({ host: "127.0.0.1", port: 8080, adminPort: 9090, meshPort: 7070 });
     expect(settings.pools[0]?.replicas[0]).toEqual({ id: "gpu-0", url: "grpc://10.0.0.1:8001", dialect: 0 });
-    expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth"]);
+    expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth", "quota", "usage"]);
     expect(settings.pools[0]?.idleTimeoutMs).toBe(20_000);
   });
 
@@ -188,8 +188,14 @@ const refused: readonly (readonly [name: string, text: string, line: number, pat
     "pools[0].replicas[0].url",
     "allow_private",
   ],
-  ["edge without router", `${base}roles: [edge, catalog, auth]\n`, 4, "roles", "go together"],
-  ["a role elsewhere that is not named", `${base}roles: [edge, router, auth]\n`, 1, "mesh.peers", "catalog"],
+  ["edge without router", `${base}roles: [edge, catalog, auth, quota, usage]\n`, 4, "roles", "go together"],
+  [
+    "a role elsewhere that is not named",
+    `${base}roles: [edge, router, auth, quota, usage]\n`,
+    1,
+    "mesh.peers",
+    "catalog",
+  ],
   ["a variable that is not set", `${base}postgres: { url: "\${NO_SUCH}" }\n`, 4, "postgres.url", "NO_SUCH"],
   [
     "a template that is not there",
