@@ -148,9 +148,9 @@ func (UsageGroup) EnumDescriptor() ([]byte, []int) {
 // Which usage to sum up, and how.
 type UsageQuery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Admitted at or after this time; rounded down to a whole step.
+	// Admitted at or after this time; rounded down to a whole step, or to a quarter of an hour if there is none.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Admitted before this time; rounded up to a whole step.
+	// Admitted before this time; rounded up like start_time is rounded down.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// How long a row's time is. Unspecified: one row for all of it.
 	Step TimeStep `protobuf:"varint,3,opt,name=step,proto3,enum=weir.usage.v1.TimeStep" json:"step,omitempty"`
@@ -333,7 +333,7 @@ type UsageRow struct {
 	Model string `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
 	// Admitted requests, those that still run included.
 	Requests int64 `protobuf:"varint,6,opt,name=requests,proto3" json:"requests,omitempty"`
-	// Of them, those that failed.
+	// Of them, those that failed, or were lost with the process that ran them.
 	FailedRequests int64 `protobuf:"varint,7,opt,name=failed_requests,json=failedRequests,proto3" json:"failed_requests,omitempty"`
 	// Tokens of prompts.
 	PromptTokens int64 `protobuf:"varint,8,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"`
@@ -347,7 +347,7 @@ type UsageRow struct {
 	EstimatedTokens int64 `protobuf:"varint,12,opt,name=estimated_tokens,json=estimatedTokens,proto3" json:"estimated_tokens,omitempty"`
 	// What the priced requests cost, a sum for each currency.
 	Costs []*CostSum `protobuf:"bytes,13,rep,name=costs,proto3" json:"costs,omitempty"`
-	// Requests without a price: the costs do not hold them.
+	// Requests without a price, those that still run included: the costs do not hold them.
 	UnpricedRequests int64 `protobuf:"varint,14,opt,name=unpriced_requests,json=unpricedRequests,proto3" json:"unpriced_requests,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

@@ -29,8 +29,12 @@ type RecordUsageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node whose journal it is.
 	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// Its records, in any order; of one request there may be several.
-	Records       []*UsageRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	// Its records in any order, each a UsageRecord in protobuf's binary form: as journals hold them, so that one which
+	// can't be read spoils no other. Of one request there may be several. None: the node only says complete_until.
+	Records [][]byte `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	// The node has nothing more to tell of requests that it admitted before this time, once this batch is stored. Unset:
+	// it does not say; then what it shipped tells, with a delay.
+	CompleteUntil *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=complete_until,json=completeUntil,proto3" json:"complete_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -72,9 +76,16 @@ func (x *RecordUsageRequest) GetNodeId() string {
 	return ""
 }
 
-func (x *RecordUsageRequest) GetRecords() []*UsageRecord {
+func (x *RecordUsageRequest) GetRecords() [][]byte {
 	if x != nil {
 		return x.Records
+	}
+	return nil
+}
+
+func (x *RecordUsageRequest) GetCompleteUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CompleteUntil
 	}
 	return nil
 }
@@ -205,7 +216,7 @@ type QueryUsageResponse struct {
 	Rows []*UsageRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
 	// Where the next page begins; empty on the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// Requests admitted before this time are all counted.
+	// Requests admitted before this time have ended and are all counted. Unset: nothing is known yet.
 	CompleteUntil *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=complete_until,json=completeUntil,proto3" json:"complete_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -342,7 +353,7 @@ type QueryOrgUsageResponse struct {
 	Rows []*UsageRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
 	// Where the next page begins; empty on the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// Requests admitted before this time are all counted.
+	// Requests admitted before this time have ended and are all counted. Unset: nothing is known yet.
 	CompleteUntil *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=complete_until,json=completeUntil,proto3" json:"complete_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -557,10 +568,12 @@ func (x *ListUsageRecordsResponse) GetNextPageToken() string {
 // A record that was set aside: it can be looked at, and is not counted.
 type QuarantinedRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request.
+	// The request; empty if it can't be read.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What is wrong with it.
-	Problem       string `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Its place in the batch, from 0.
+	Index         int32 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -609,14 +622,22 @@ func (x *QuarantinedRecord) GetProblem() string {
 	return ""
 }
 
+func (x *QuarantinedRecord) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 var File_weir_usage_v1_usage_service_proto protoreflect.FileDescriptor
 
 const file_weir_usage_v1_usage_service_proto_rawDesc = "" +
 	"\n" +
-	"!weir/usage/v1/usage_service.proto\x12\rweir.usage.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x1fweir/usage/v1/usage_query.proto\x1a weir/usage/v1/usage_record.proto\"\x8f\x01\n" +
+	"!weir/usage/v1/usage_service.proto\x12\rweir.usage.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x1fweir/usage/v1/usage_query.proto\x1a weir/usage/v1/usage_record.proto\"\xbe\x01\n" +
 	"\x12RecordUsageRequest\x126\n" +
-	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\x12A\n" +
-	"\arecords\x18\x02 \x03(\v2\x1a.weir.usage.v1.UsageRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\arecords\"Y\n" +
+	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\x12-\n" +
+	"\arecords\x18\x02 \x03(\fB\x13\xbaH\x10\x92\x01\r\x10\xe8\a\"\bz\x06\x10\x01\x18\x80\x80\x04R\arecords\x12A\n" +
+	"\x0ecomplete_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\rcompleteUntil\"Y\n" +
 	"\x13RecordUsageResponse\x12B\n" +
 	"\vquarantined\x18\x01 \x03(\v2 .weir.usage.v1.QuarantinedRecordR\vquarantined\"\xe2\x01\n" +
 	"\x11QueryUsageRequest\x12B\n" +
@@ -626,7 +647,7 @@ const file_weir_usage_v1_usage_service_proto_rawDesc = "" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xac\x01\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\xac\x01\n" +
 	"\x12QueryUsageResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.weir.usage.v1.UsageRowR\x04rows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12A\n" +
@@ -637,7 +658,7 @@ const file_weir_usage_v1_usage_service_proto_rawDesc = "" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"\xaf\x01\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\xaf\x01\n" +
 	"\x15QueryOrgUsageResponse\x12+\n" +
 	"\x04rows\x18\x01 \x03(\v2\x17.weir.usage.v1.UsageRowR\x04rows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12A\n" +
@@ -657,11 +678,12 @@ const file_weir_usage_v1_usage_service_proto_rawDesc = "" +
 	"request_id\x18\a \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"x\n" +
 	"\x18ListUsageRecordsResponse\x124\n" +
 	"\arecords\x18\x01 \x03(\v2\x1a.weir.usage.v1.UsageRecordR\arecords\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"b\n" +
 	"\x11QuarantinedRecord\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x18\n" +
-	"\aproblem\x18\x02 \x01(\tR\aproblem2\x8f\x04\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index2\x8f\x04\n" +
 	"\fUsageService\x12f\n" +
 	"\vRecordUsage\x12!.weir.usage.v1.RecordUsageRequest\x1a\".weir.usage.v1.RecordUsageResponse\"\x10\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x02*\x02\b\x1e\x12~\n" +
 	"\n" +
@@ -699,25 +721,25 @@ var file_weir_usage_v1_usage_service_proto_goTypes = []any{
 	(*ListUsageRecordsRequest)(nil),  // 6: weir.usage.v1.ListUsageRecordsRequest
 	(*ListUsageRecordsResponse)(nil), // 7: weir.usage.v1.ListUsageRecordsResponse
 	(*QuarantinedRecord)(nil),        // 8: weir.usage.v1.QuarantinedRecord
-	(*UsageRecord)(nil),              // 9: weir.usage.v1.UsageRecord
+	(*timestamppb.Timestamp)(nil),    // 9: google.protobuf.Timestamp
 	(*UsageQuery)(nil),               // 10: weir.usage.v1.UsageQuery
 	(*UsageRow)(nil),                 // 11: weir.usage.v1.UsageRow
-	(*timestamppb.Timestamp)(nil),    // 12: google.protobuf.Timestamp
-	(*UsageFilter)(nil),              // 13: weir.usage.v1.UsageFilter
+	(*UsageFilter)(nil),              // 12: weir.usage.v1.UsageFilter
+	(*UsageRecord)(nil),              // 13: weir.usage.v1.UsageRecord
 }
 var file_weir_usage_v1_usage_service_proto_depIdxs = []int32{
-	9,  // 0: weir.usage.v1.RecordUsageRequest.records:type_name -> weir.usage.v1.UsageRecord
+	9,  // 0: weir.usage.v1.RecordUsageRequest.complete_until:type_name -> google.protobuf.Timestamp
 	8,  // 1: weir.usage.v1.RecordUsageResponse.quarantined:type_name -> weir.usage.v1.QuarantinedRecord
 	10, // 2: weir.usage.v1.QueryUsageRequest.query:type_name -> weir.usage.v1.UsageQuery
 	11, // 3: weir.usage.v1.QueryUsageResponse.rows:type_name -> weir.usage.v1.UsageRow
-	12, // 4: weir.usage.v1.QueryUsageResponse.complete_until:type_name -> google.protobuf.Timestamp
+	9,  // 4: weir.usage.v1.QueryUsageResponse.complete_until:type_name -> google.protobuf.Timestamp
 	10, // 5: weir.usage.v1.QueryOrgUsageRequest.query:type_name -> weir.usage.v1.UsageQuery
 	11, // 6: weir.usage.v1.QueryOrgUsageResponse.rows:type_name -> weir.usage.v1.UsageRow
-	12, // 7: weir.usage.v1.QueryOrgUsageResponse.complete_until:type_name -> google.protobuf.Timestamp
-	12, // 8: weir.usage.v1.ListUsageRecordsRequest.start_time:type_name -> google.protobuf.Timestamp
-	12, // 9: weir.usage.v1.ListUsageRecordsRequest.end_time:type_name -> google.protobuf.Timestamp
-	13, // 10: weir.usage.v1.ListUsageRecordsRequest.filter:type_name -> weir.usage.v1.UsageFilter
-	9,  // 11: weir.usage.v1.ListUsageRecordsResponse.records:type_name -> weir.usage.v1.UsageRecord
+	9,  // 7: weir.usage.v1.QueryOrgUsageResponse.complete_until:type_name -> google.protobuf.Timestamp
+	9,  // 8: weir.usage.v1.ListUsageRecordsRequest.start_time:type_name -> google.protobuf.Timestamp
+	9,  // 9: weir.usage.v1.ListUsageRecordsRequest.end_time:type_name -> google.protobuf.Timestamp
+	12, // 10: weir.usage.v1.ListUsageRecordsRequest.filter:type_name -> weir.usage.v1.UsageFilter
+	13, // 11: weir.usage.v1.ListUsageRecordsResponse.records:type_name -> weir.usage.v1.UsageRecord
 	0,  // 12: weir.usage.v1.UsageService.RecordUsage:input_type -> weir.usage.v1.RecordUsageRequest
 	2,  // 13: weir.usage.v1.UsageService.QueryUsage:input_type -> weir.usage.v1.QueryUsageRequest
 	4,  // 14: weir.usage.v1.UsageService.QueryOrgUsage:input_type -> weir.usage.v1.QueryOrgUsageRequest

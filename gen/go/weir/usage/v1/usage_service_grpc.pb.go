@@ -41,8 +41,11 @@ type UsageServiceClient interface {
 	// Sums up a project's usage by time and by what group_by names. It is complete up to complete_until; what is later may
 	// still grow.
 	//
-	// Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, or a page_token of another query),
-	// ERROR_REASON_STORE_UNAVAILABLE.
+	// Sums are kept for good, by the quarter of an hour, which all time zones' days begin with. Minutes and end_reasons are
+	// answered from the records: as far back as those are kept, and for at most 31 days.
+	//
+	// Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, an unknown time zone, a page_token of another
+	// query, or more records than are kept or allowed), ERROR_REASON_STORE_UNAVAILABLE.
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
 	// Sums up the usage of an organisation over all its projects, as QueryUsage does for one.
 	//
@@ -119,8 +122,11 @@ type UsageServiceServer interface {
 	// Sums up a project's usage by time and by what group_by names. It is complete up to complete_until; what is later may
 	// still grow.
 	//
-	// Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, or a page_token of another query),
-	// ERROR_REASON_STORE_UNAVAILABLE.
+	// Sums are kept for good, by the quarter of an hour, which all time zones' days begin with. Minutes and end_reasons are
+	// answered from the records: as far back as those are kept, and for at most 31 days.
+	//
+	// Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, an unknown time zone, a page_token of another
+	// query, or more records than are kept or allowed), ERROR_REASON_STORE_UNAVAILABLE.
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
 	// Sums up the usage of an organisation over all its projects, as QueryUsage does for one.
 	//

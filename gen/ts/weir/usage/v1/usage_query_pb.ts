@@ -24,14 +24,14 @@ export const file_weir_usage_v1_usage_query: GenFile = /*@__PURE__*/
  */
 export type UsageQuery = Message<"weir.usage.v1.UsageQuery"> & {
   /**
-   * Admitted at or after this time; rounded down to a whole step.
+   * Admitted at or after this time; rounded down to a whole step, or to a quarter of an hour if there is none.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 1;
    */
   startTime?: Timestamp | undefined;
 
   /**
-   * Admitted before this time; rounded up to a whole step.
+   * Admitted before this time; rounded up like start_time is rounded down.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 2;
    */
@@ -73,14 +73,14 @@ export type UsageQuery = Message<"weir.usage.v1.UsageQuery"> & {
  */
 export type UsageQueryJson = {
   /**
-   * Admitted at or after this time; rounded down to a whole step.
+   * Admitted at or after this time; rounded down to a whole step, or to a quarter of an hour if there is none.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 1;
    */
   startTime?: TimestampJson;
 
   /**
-   * Admitted before this time; rounded up to a whole step.
+   * Admitted before this time; rounded up like start_time is rounded down.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 2;
    */
@@ -262,7 +262,7 @@ export type UsageRow = Message<"weir.usage.v1.UsageRow"> & {
   requests: bigint;
 
   /**
-   * Of them, those that failed.
+   * Of them, those that failed, or were lost with the process that ran them.
    *
    * @generated from field: int64 failed_requests = 7;
    */
@@ -311,7 +311,7 @@ export type UsageRow = Message<"weir.usage.v1.UsageRow"> & {
   costs: CostSum[];
 
   /**
-   * Requests without a price: the costs do not hold them.
+   * Requests without a price, those that still run included: the costs do not hold them.
    *
    * @generated from field: int64 unpriced_requests = 14;
    */
@@ -367,7 +367,7 @@ export type UsageRowJson = {
   requests?: string;
 
   /**
-   * Of them, those that failed.
+   * Of them, those that failed, or were lost with the process that ran them.
    *
    * @generated from field: int64 failed_requests = 7;
    */
@@ -416,7 +416,7 @@ export type UsageRowJson = {
   costs?: CostSumJson[];
 
   /**
-   * Requests without a price: the costs do not hold them.
+   * Requests without a price, those that still run included: the costs do not hold them.
    *
    * @generated from field: int64 unpriced_requests = 14;
    */

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/usage/v1/usage_service.proto.
  */
 export const file_weir_usage_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("CiF3ZWlyL3VzYWdlL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SDXdlaXIudXNhZ2UudjEifgoSUmVjb3JkVXNhZ2VSZXF1ZXN0Ei4KB25vZGVfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjgKB3JlY29yZHMYAiADKAsyGi53ZWlyLnVzYWdlLnYxLlVzYWdlUmVjb3JkQgu6SAiSAQUIARDoByJMChNSZWNvcmRVc2FnZVJlc3BvbnNlEjUKC3F1YXJhbnRpbmVkGAEgAygLMiAud2Vpci51c2FnZS52MS5RdWFyYW50aW5lZFJlY29yZCK7AQoRUXVlcnlVc2FnZVJlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSMAoFcXVlcnkYAiABKAsyGS53ZWlyLnVzYWdlLnYxLlVzYWdlUXVlcnlCBrpIA8gBARIdCglwYWdlX3NpemUYAyABKAVCCrpIBxoFGJBOKAASHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgAQiiAEKElF1ZXJ5VXNhZ2VSZXNwb25zZRIlCgRyb3dzGAEgAygLMhcud2Vpci51c2FnZS52MS5Vc2FnZVJvdxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSMgoOY29tcGxldGVfdW50aWwYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIroBChRRdWVyeU9yZ1VzYWdlUmVxdWVzdBIzCgZvcmdfaWQYASABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEjAKBXF1ZXJ5GAIgASgLMhkud2Vpci51c2FnZS52MS5Vc2FnZVF1ZXJ5Qga6SAPIAQESHQoJcGFnZV9zaXplGAMgASgFQgq6SAcaBRiQTigAEhwKCnBhZ2VfdG9rZW4YBCABKAlCCLpIBXIDGIAEIosBChVRdWVyeU9yZ1VzYWdlUmVzcG9uc2USJQoEcm93cxgBIAMoCzIXLndlaXIudXNhZ2UudjEuVXNhZ2VSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjIKDmNvbXBsZXRlX3VudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK6AgoXTGlzdFVzYWdlUmVjb3Jkc1JlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgZmaWx0ZXIYBiABKAsyGi53ZWlyLnVzYWdlLnYxLlVzYWdlRmlsdGVyEh8KCnJlcXVlc3RfaWQYByABKAlCC7pICNgBAXIDsAEBImAKGExpc3RVc2FnZVJlY29yZHNSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoud2Vpci51c2FnZS52MS5Vc2FnZVJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiOAoRUXVhcmFudGluZWRSZWNvcmQSEgoKcmVxdWVzdF9pZBgBIAEoCRIPCgdwcm9ibGVtGAIgASgJMo8ECgxVc2FnZVNlcnZpY2USZgoLUmVjb3JkVXNhZ2USIS53ZWlyLnVzYWdlLnYxLlJlY29yZFVzYWdlUmVxdWVzdBoiLndlaXIudXNhZ2UudjEuUmVjb3JkVXNhZ2VSZXNwb25zZSIQyvMYDAgDGgIIASACKgIIHhJ+CgpRdWVyeVVzYWdlEiAud2Vpci51c2FnZS52MS5RdWVyeVVzYWdlUmVxdWVzdBohLndlaXIudXNhZ2UudjEuUXVlcnlVc2FnZVJlc3BvbnNlIiuQAgHK8xgkCAESCnVzYWdlLnJlYWQaDggEEgpwcm9qZWN0X2lkIAEqAggeEoMBCg1RdWVyeU9yZ1VzYWdlEiMud2Vpci51c2FnZS52MS5RdWVyeU9yZ1VzYWdlUmVxdWVzdBokLndlaXIudXNhZ2UudjEuUXVlcnlPcmdVc2FnZVJlc3BvbnNlIieQAgHK8xggCAESCnVzYWdlLnJlYWQaCggDEgZvcmdfaWQgASoCCB4SkAEKEExpc3RVc2FnZVJlY29yZHMSJi53ZWlyLnVzYWdlLnYxLkxpc3RVc2FnZVJlY29yZHNSZXF1ZXN0Gicud2Vpci51c2FnZS52MS5MaXN0VXNhZ2VSZWNvcmRzUmVzcG9uc2UiK5ACAcrzGCQIARIKdXNhZ2UucmVhZBoOCAQSCnByb2plY3RfaWQgASoCCB5iBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_policy_v1_policy, file_weir_usage_v1_usage_query, file_weir_usage_v1_usage_record]);
+  fileDesc("CiF3ZWlyL3VzYWdlL3YxL3VzYWdlX3NlcnZpY2UucHJvdG8SDXdlaXIudXNhZ2UudjEingEKElJlY29yZFVzYWdlUmVxdWVzdBIuCgdub2RlX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBIkCgdyZWNvcmRzGAIgAygMQhO6SBCSAQ0Q6AciCHoGEAEYgIAEEjIKDmNvbXBsZXRlX3VudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJMChNSZWNvcmRVc2FnZVJlc3BvbnNlEjUKC3F1YXJhbnRpbmVkGAEgAygLMiAud2Vpci51c2FnZS52MS5RdWFyYW50aW5lZFJlY29yZCK7AQoRUXVlcnlVc2FnZVJlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSMAoFcXVlcnkYAiABKAsyGS53ZWlyLnVzYWdlLnYxLlVzYWdlUXVlcnlCBrpIA8gBARIdCglwYWdlX3NpemUYAyABKAVCCrpIBxoFGJBOKAASHAoKcGFnZV90b2tlbhgEIAEoCUIIukgFcgMYgBAiiAEKElF1ZXJ5VXNhZ2VSZXNwb25zZRIlCgRyb3dzGAEgAygLMhcud2Vpci51c2FnZS52MS5Vc2FnZVJvdxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSMgoOY29tcGxldGVfdW50aWwYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIroBChRRdWVyeU9yZ1VzYWdlUmVxdWVzdBIzCgZvcmdfaWQYASABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEjAKBXF1ZXJ5GAIgASgLMhkud2Vpci51c2FnZS52MS5Vc2FnZVF1ZXJ5Qga6SAPIAQESHQoJcGFnZV9zaXplGAMgASgFQgq6SAcaBRiQTigAEhwKCnBhZ2VfdG9rZW4YBCABKAlCCLpIBXIDGIAQIosBChVRdWVyeU9yZ1VzYWdlUmVzcG9uc2USJQoEcm93cxgBIAMoCzIXLndlaXIudXNhZ2UudjEuVXNhZ2VSb3cSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjIKDmNvbXBsZXRlX3VudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK6AgoXTGlzdFVzYWdlUmVjb3Jkc1JlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSHQoJcGFnZV9zaXplGAIgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAEEi4KCnN0YXJ0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgZmaWx0ZXIYBiABKAsyGi53ZWlyLnVzYWdlLnYxLlVzYWdlRmlsdGVyEh8KCnJlcXVlc3RfaWQYByABKAlCC7pICNgBAXIDsAEBImAKGExpc3RVc2FnZVJlY29yZHNSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoud2Vpci51c2FnZS52MS5Vc2FnZVJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiRwoRUXVhcmFudGluZWRSZWNvcmQSEgoKcmVxdWVzdF9pZBgBIAEoCRIPCgdwcm9ibGVtGAIgASgJEg0KBWluZGV4GAMgASgFMo8ECgxVc2FnZVNlcnZpY2USZgoLUmVjb3JkVXNhZ2USIS53ZWlyLnVzYWdlLnYxLlJlY29yZFVzYWdlUmVxdWVzdBoiLndlaXIudXNhZ2UudjEuUmVjb3JkVXNhZ2VSZXNwb25zZSIQyvMYDAgDGgIIASACKgIIHhJ+CgpRdWVyeVVzYWdlEiAud2Vpci51c2FnZS52MS5RdWVyeVVzYWdlUmVxdWVzdBohLndlaXIudXNhZ2UudjEuUXVlcnlVc2FnZVJlc3BvbnNlIiuQAgHK8xgkCAESCnVzYWdlLnJlYWQaDggEEgpwcm9qZWN0X2lkIAEqAggeEoMBCg1RdWVyeU9yZ1VzYWdlEiMud2Vpci51c2FnZS52MS5RdWVyeU9yZ1VzYWdlUmVxdWVzdBokLndlaXIudXNhZ2UudjEuUXVlcnlPcmdVc2FnZVJlc3BvbnNlIieQAgHK8xggCAESCnVzYWdlLnJlYWQaCggDEgZvcmdfaWQgASoCCB4SkAEKEExpc3RVc2FnZVJlY29yZHMSJi53ZWlyLnVzYWdlLnYxLkxpc3RVc2FnZVJlY29yZHNSZXF1ZXN0Gicud2Vpci51c2FnZS52MS5MaXN0VXNhZ2VSZWNvcmRzUmVzcG9uc2UiK5ACAcrzGCQIARIKdXNhZ2UucmVhZBoOCAQSCnByb2plY3RfaWQgASoCCB5iBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp, file_weir_policy_v1_policy, file_weir_usage_v1_usage_query, file_weir_usage_v1_usage_record]);
 
 /**
  * One batch of a journal.
@@ -34,11 +34,20 @@ export type RecordUsageRequest = Message<"weir.usage.v1.RecordUsageRequest"> & {
   nodeId: string;
 
   /**
-   * Its records, in any order; of one request there may be several.
+   * Its records in any order, each a UsageRecord in protobuf's binary form: as journals hold them, so that one which
+   * can't be read spoils no other. Of one request there may be several. None: the node only says complete_until.
    *
-   * @generated from field: repeated weir.usage.v1.UsageRecord records = 2;
+   * @generated from field: repeated bytes records = 2;
    */
-  records: UsageRecord[];
+  records: Uint8Array[];
+
+  /**
+   * The node has nothing more to tell of requests that it admitted before this time, once this batch is stored. Unset:
+   * it does not say; then what it shipped tells, with a delay.
+   *
+   * @generated from field: google.protobuf.Timestamp complete_until = 3;
+   */
+  completeUntil?: Timestamp | undefined;
 };
 
 /**
@@ -55,11 +64,20 @@ export type RecordUsageRequestJson = {
   nodeId?: string;
 
   /**
-   * Its records, in any order; of one request there may be several.
+   * Its records in any order, each a UsageRecord in protobuf's binary form: as journals hold them, so that one which
+   * can't be read spoils no other. Of one request there may be several. None: the node only says complete_until.
    *
-   * @generated from field: repeated weir.usage.v1.UsageRecord records = 2;
+   * @generated from field: repeated bytes records = 2;
    */
-  records?: UsageRecordJson[];
+  records?: string[];
+
+  /**
+   * The node has nothing more to tell of requests that it admitted before this time, once this batch is stored. Unset:
+   * it does not say; then what it shipped tells, with a delay.
+   *
+   * @generated from field: google.protobuf.Timestamp complete_until = 3;
+   */
+  completeUntil?: TimestampJson;
 };
 
 /**
@@ -202,7 +220,7 @@ export type QueryUsageResponse = Message<"weir.usage.v1.QueryUsageResponse"> & {
   nextPageToken: string;
 
   /**
-   * Requests admitted before this time are all counted.
+   * Requests admitted before this time have ended and are all counted. Unset: nothing is known yet.
    *
    * @generated from field: google.protobuf.Timestamp complete_until = 3;
    */
@@ -230,7 +248,7 @@ export type QueryUsageResponseJson = {
   nextPageToken?: string;
 
   /**
-   * Requests admitted before this time are all counted.
+   * Requests admitted before this time have ended and are all counted. Unset: nothing is known yet.
    *
    * @generated from field: google.protobuf.Timestamp complete_until = 3;
    */
@@ -342,7 +360,7 @@ export type QueryOrgUsageResponse = Message<"weir.usage.v1.QueryOrgUsageResponse
   nextPageToken: string;
 
   /**
-   * Requests admitted before this time are all counted.
+   * Requests admitted before this time have ended and are all counted. Unset: nothing is known yet.
    *
    * @generated from field: google.protobuf.Timestamp complete_until = 3;
    */
@@ -370,7 +388,7 @@ export type QueryOrgUsageResponseJson = {
   nextPageToken?: string;
 
   /**
-   * Requests admitted before this time are all counted.
+   * Requests admitted before this time have ended and are all counted. Unset: nothing is known yet.
    *
    * @generated from field: google.protobuf.Timestamp complete_until = 3;
    */
@@ -559,7 +577,7 @@ export const ListUsageRecordsResponseSchema: GenMessage<ListUsageRecordsResponse
  */
 export type QuarantinedRecord = Message<"weir.usage.v1.QuarantinedRecord"> & {
   /**
-   * The request.
+   * The request; empty if it can't be read.
    *
    * @generated from field: string request_id = 1;
    */
@@ -571,6 +589,13 @@ export type QuarantinedRecord = Message<"weir.usage.v1.QuarantinedRecord"> & {
    * @generated from field: string problem = 2;
    */
   problem: string;
+
+  /**
+   * Its place in the batch, from 0.
+   *
+   * @generated from field: int32 index = 3;
+   */
+  index: number;
 };
 
 /**
@@ -580,7 +605,7 @@ export type QuarantinedRecord = Message<"weir.usage.v1.QuarantinedRecord"> & {
  */
 export type QuarantinedRecordJson = {
   /**
-   * The request.
+   * The request; empty if it can't be read.
    *
    * @generated from field: string request_id = 1;
    */
@@ -592,6 +617,13 @@ export type QuarantinedRecordJson = {
    * @generated from field: string problem = 2;
    */
   problem?: string;
+
+  /**
+   * Its place in the batch, from 0.
+   *
+   * @generated from field: int32 index = 3;
+   */
+  index?: number;
 };
 
 /**
@@ -626,8 +658,11 @@ export const UsageService: GenService<{
    * Sums up a project's usage by time and by what group_by names. It is complete up to complete_until; what is later may
    * still grow.
    *
-   * Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, or a page_token of another query),
-   * ERROR_REASON_STORE_UNAVAILABLE.
+   * Sums are kept for good, by the quarter of an hour, which all time zones' days begin with. Minutes and end_reasons are
+   * answered from the records: as far back as those are kept, and for at most 31 days.
+   *
+   * Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, an unknown time zone, a page_token of another
+   * query, or more records than are kept or allowed), ERROR_REASON_STORE_UNAVAILABLE.
    *
    * @generated from rpc weir.usage.v1.UsageService.QueryUsage
    */
