@@ -4,11 +4,12 @@ import { openDemo } from "./demo.ts";
 import { modelIds } from "./model-ids.ts";
 import { DataDirError } from "./runtime/assemble.ts";
 import { systemClock } from "./runtime/clock.ts";
-import { parseFlags, usage } from "./runtime/config/flags.ts";
+import { type Flags, parseFlags, usage } from "./runtime/config/flags.ts";
 import { type Loaded, loadSettings } from "./runtime/config/load.ts";
 import { ConfigError, formatProblem } from "./runtime/config/problem.ts";
 import { createLog } from "./runtime/telemetry/log.ts";
 import { openLogOutput } from "./log-output.ts";
+import { probeEngine } from "./probe-engine.ts";
 import { onStopSignal } from "./stop-signal.ts";
 import { startWeir } from "./weir.ts";
 
@@ -25,17 +26,17 @@ function quit(code: number, text: string): never {
   process.exit(code);
 }
 
-function load(): Loaded {
+function flagsOfProcess(): Flags {
   const parsed = parseFlags(process.argv.slice(2));
   if ("problems" in parsed) return quit(exitUsage, `${parsed.problems.join("\n")}\n\n${usage}`);
-  if (parsed.flags.command === "help") {
-    process.stdout.write(`${usage}\n`);
-    process.exit(0);
-  }
+  return parsed.flags;
+}
+
+function load(flags: Flags): Loaded {
   try {
-    const loaded = loadSettings(parsed.flags);
+    const loaded = loadSettings(flags);
     for (const warning of loaded.warnings) process.stderr.write(`warning: ${formatProblem(loaded.file, warning)}\n`);
-    if (parsed.flags.command === "check") {
+    if (flags.command === "check") {
       process.stdout.write(`${loaded.file || "the command line"}: good\n`);
       process.exit(0);
     }
@@ -51,8 +52,26 @@ function packageVersion(): string {
   return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
 }
 
+async function probe({ engines: [url = ""], engineKeyFile }: Flags): Promise<void> {
+  let engineKey: string | undefined;
+  try {
+    engineKey = engineKeyFile === undefined ? undefined : readFileSync(engineKeyFile, "utf8").trim();
+  } catch (error) {
+    return quit(exitUsage, `--engine-key-file: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  const found = await probeEngine(url, engineKey, systemClock);
+  if (found.kind === "failed") return quit(1, found.problem);
+  process.stdout.write(found.report);
+}
+
 async function main(): Promise<void> {
-  const loaded = load();
+  const flags = flagsOfProcess();
+  if (flags.command === "help") {
+    process.stdout.write(`${usage}\n`);
+    return;
+  }
+  if (flags.command === "engines probe") return probe(flags);
+  const loaded = load(flags);
   const stopping = onStopSignal(systemClock);
   using output = openLogOutput();
   const log = createLog(loaded.settings.log.level, output.destination);

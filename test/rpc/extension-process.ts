@@ -96,6 +96,7 @@ const noFlags = {
   dataDir: undefined,
   engines: [],
   chatTemplate: undefined,
+  engineKeyFile: undefined,
 } as const;
 
 /** No engine is called: the pool names an address where nobody listens. */

@@ -3,18 +3,25 @@ import { engineUrl } from "./engine-url.ts";
 
 /** What the command line says. */
 export interface Flags {
-  /** `start` runs; `check` reads the configuration, says what is wrong and ends. */
-  readonly command: "start" | "check" | "help";
+  /**
+   * `start` runs; `check` reads the configuration, says what is wrong and ends; `engines probe` asks an engine what it
+   * is and ends.
+   */
+  readonly command: "start" | "check" | "engines probe" | "help";
   readonly config: string | undefined;
   readonly port: number | undefined;
   readonly adminPort: number | undefined;
   readonly dataDir: string | undefined;
   readonly engines: readonly string[];
   readonly chatTemplate: string | undefined;
+  /** Of `engines probe`: a file with the credential that the engine wants. */
+  readonly engineKeyFile: string | undefined;
 }
 
 /** Printed by --help. */
-export const usage = `Usage: npm start -- [check] [flags]
+export const usage = `Usage: npm start -- [flags]
+       npm start -- check [flags]
+       npm start -- engines probe URL [--engine-key-file FILE]
 
   --config FILE          weir.yaml; all its fields are in weir.reference.yaml
   --engine URL           an engine, instead of a file: Triton's gRPC or OpenAI-compatible HTTP (may be repeated)
@@ -24,6 +31,7 @@ export const usage = `Usage: npm start -- [check] [flags]
   --data-dir DIR         where keys and the embedded database live (data)
 
   check                  read the configuration, say everything that is wrong, and end (exit code 78)
+  engines probe URL      ask an engine what it speaks, which models it has and what they lack, and end
 
 Without --config and --engine a demo runs, on a simulated engine.`;
 
@@ -34,6 +42,7 @@ const options = {
   "data-dir": { type: "string" },
   engine: { type: "string", multiple: true },
   "chat-template": { type: "string" },
+  "engine-key-file": { type: "string" },
   help: { type: "boolean", short: "h" },
 } as const;
 
@@ -49,38 +58,58 @@ export function parseFlags(
     return { problems: [error instanceof Error ? error.message : String(error)] };
   }
   const { values, positionals } = parsed;
-  const [command = "start", ...rest] = positionals;
-  if (rest.length > 0 || (command !== "start" && command !== "check"))
-    problems.push(`unknown command: ${positionals.join(" ")}`);
+  const [command, probed] = commandOf(positionals, problems);
   if (values.config !== undefined && values.engine !== undefined) {
     problems.push("--engine and --config: name the engines in the file, or use --engine alone");
   }
   if (values["chat-template"] !== undefined && values.engine === undefined) {
     problems.push("--chat-template goes with --engine; in a file it is `chat_template` of a model");
   }
-  const engines = (values.engine ?? []).flatMap((given) => {
-    const checked = engineUrl(given, { allowPrivate: false });
-    if ("url" in checked) return [checked.url];
-    problems.push(`--engine ${given}: ${checked.problem}`);
-    return [];
-  });
+  if (values["engine-key-file"] !== undefined && command !== "engines probe") {
+    problems.push("--engine-key-file goes with `engines probe`; in a file it is `engine_key_file` of a pool");
+  }
+  const engines = [
+    ...(values.engine ?? []).flatMap((given) => urlOf(`--engine ${given}`, given, problems)),
+    ...probed.flatMap((given) => urlOf(`engines probe ${given}`, given, problems)),
+  ];
   const port = portOf("--port", values.port, problems);
   const adminPort = portOf("--admin-port", values["admin-port"], problems);
   if (problems.length > 0) return { problems };
   const flags: Flags = {
-    command: values.help === true ? "help" : command === "check" ? "check" : "start",
+    command: values.help === true ? "help" : command,
     config: values.config,
     port,
     adminPort,
     dataDir: values["data-dir"],
     engines,
     chatTemplate: values["chat-template"],
+    engineKeyFile: values["engine-key-file"],
   };
   return { flags };
 }
 
 function parse(args: readonly string[]) {
   return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+}
+
+/** The command, and the URL that it is about. */
+function commandOf(
+  positionals: readonly string[],
+  problems: string[],
+): readonly [Exclude<Flags["command"], "help">, readonly string[]] {
+  const [first = "start", second, third, ...rest] = positionals;
+  if ((first === "start" || first === "check") && second === undefined) return [first, []];
+  if (first === "engines" && second === "probe" && third !== undefined && rest.length === 0)
+    return ["engines probe", [third]];
+  problems.push(first === "engines" ? "write: engines probe URL" : `unknown command: ${positionals.join(" ")}`);
+  return ["start", []];
+}
+
+function urlOf(named: string, given: string, problems: string[]): readonly string[] {
+  const checked = engineUrl(given, { allowPrivate: false });
+  if ("url" in checked) return [checked.url];
+  problems.push(`${named}: ${checked.problem}`);
+  return [];
 }
 
 function portOf(flag: string, given: string | undefined, problems: string[]): number | undefined {

@@ -42,6 +42,9 @@ export interface CallOptions {
   readonly headers?: Headers | Readonly<Record<string, string>>;
   /** Our id of the request, a UUIDv7; made if there is none. */
   readonly requestId?: string;
-  /** The request was built by this process from checked parts: it is not validated again. */
+  /**
+   * The request was built by this process from checked parts: it is not validated again. Within the process messages of
+   * such a call are handed over and not copied: neither side changes them any more.
+   */
   readonly trusted?: boolean;
 }

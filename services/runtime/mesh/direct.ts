@@ -11,7 +11,7 @@ import type { Clock } from "../clock.ts";
 import { fail, WeirError } from "../errors/fail.ts";
 import { callOptionsFrom } from "./call-options.ts";
 import { CallerContext, originOf } from "./caller-context.ts";
-import { copyOf } from "./copy.ts";
+import { copyOf, handedOver } from "./copy.ts";
 import type { MethodEntry } from "./descriptor.ts";
 import type { Gate } from "./gate.ts";
 import { nothingToCancel } from "./pump.ts";
@@ -29,7 +29,7 @@ export interface DirectOptions {
 
 /**
  * A Connect transport to the services of this process: no bytes are made, and callers cannot tell. Requests and answers
- * are copied at the border, except where the push form hands them over.
+ * are copied at the border, except where the push form or a trusted call hands them over.
  */
 export function createDirectTransport({ registry, gate }: DirectOptions): Transport {
   return {
@@ -37,7 +37,7 @@ export function createDirectTransport({ registry, gate }: DirectOptions): Transp
       const context = new CallerContext(method, callOptionsFrom(values, signal, timeoutMs, headers));
       const call = gate.admit(entryOf(registry, method), context);
       if (call instanceof WeirError) throw call;
-      const message = await gate.unary(call, copyOf(method.input, input));
+      const message = await gate.unary(call, handedOver(method.input, input, context.trusted));
       if (!isMessage(message, method.output)) throw fail(ErrorReason.INTERNAL);
       const { parent: service } = method;
       return { stream: false, service, method, header: context.responseHeaders, trailer: new Headers(), message };

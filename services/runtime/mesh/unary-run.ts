@@ -1,6 +1,6 @@
 import type { Message } from "@bufbuild/protobuf";
 import { type WeirError, weirErrorFrom } from "../errors/fail.ts";
-import { copyOf } from "./copy.ts";
+import { handedOver } from "./copy.ts";
 import type { Outcomes } from "./outcome.ts";
 import type { ProjectOwners } from "../identity/project-owners.ts";
 import { confirmOwner, prepare, unknownMethod } from "./prepare.ts";
@@ -35,7 +35,7 @@ export function runUnary(
       const foreign = await confirmOwner(call, owners);
       if (foreign) throw foreign;
       if (call.over) return;
-      const answer = copyOf(method.output, await handler.run(request, call));
+      const answer = handedOver(method.output, await handler.run(request, call), call.origin.trusted);
       if (call.over) return;
       outcomes.succeed(call);
       resolve(answer);
