@@ -67,7 +67,8 @@ export class AttemptBuilder {
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
         promptMax: context,
-        completionMax: maxTokens && (maxTokens + endTokens) * Math.max(1, request.choices, request.bestOf),
+        // Left to the engine, an answer still has to fit into the context.
+        completionMax: (maxTokens ? maxTokens + endTokens : context) * Math.max(1, request.choices, request.bestOf),
       }),
     };
   }

@@ -4,6 +4,7 @@ import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_ser
 import type { Attempt, Driver } from "../drivers/driver.ts";
 import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
+import type { ReadyAttempt } from "./attempt.ts";
 import type { Meter } from "./metering/meter.ts";
 import { createStreamCheck, hasContent, type StreamCheck } from "./stream-check.ts";
 
@@ -22,12 +23,14 @@ export interface TryListener {
 }
 
 /**
- * One try of a request at one replica. It is **open** until the driver ends or fails it, the engine breaks the
+ * One try of a request at one replica. It is **ready** until it is started or cancelled, and **open** until the driver ends or fails it, the engine breaks the
  * contract, or it is cancelled; then it is **closed**, and what the driver still says is not heard. It counts what
  * comes, and keeps back empty pieces until the first that a caller can tell came.
  */
 export class Try implements Sink<GenerateResponse> {
   readonly meter: Meter;
+  /** The request was sent. */
+  dispatched = false;
   /** The engine has taken the request. */
   accepted = false;
   /** Something was passed on that a caller can tell came. */
@@ -38,17 +41,29 @@ export class Try implements Sink<GenerateResponse> {
   #open = true;
   #cancel: Cancel | undefined;
   #cancelledBy: WeirError | undefined;
+  /** Until it starts: then it needs not hold on to the prompt. */
+  #ready: { readonly driver: Driver; readonly attempt: Attempt } | undefined;
 
-  constructor(choices: number, meter: Meter, facts: Readonly<Record<string, string>>, listener: TryListener) {
+  constructor(
+    { attempt, meter }: ReadyAttempt,
+    driver: Driver,
+    facts: Readonly<Record<string, string>>,
+    listener: TryListener,
+  ) {
     this.meter = meter;
-    this.#check = createStreamCheck(choices);
+    this.#check = createStreamCheck(Math.max(1, attempt.request.choices));
     this.#facts = facts;
     this.#listener = listener;
+    this.#ready = { driver, attempt };
   }
 
-  /** Sends the request. The driver may answer, and the caller may leave, before this returns. */
-  start(driver: Driver, attempt: Attempt): void {
-    const cancel = driver.generate(attempt, this);
+  /** Sends the request, unless it was cancelled before. The driver may answer, and the caller may leave, meanwhile. */
+  start(): void {
+    const ready = this.#ready;
+    this.#ready = undefined;
+    if (!ready || !this.#open) return;
+    this.dispatched = true;
+    const cancel = ready.driver.generate(ready.attempt, this);
     if (this.#cancelledBy) cancel(this.#cancelledBy);
     else if (this.#open) this.#cancel = cancel;
   }

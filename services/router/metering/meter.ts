@@ -14,6 +14,12 @@ export interface Meter {
   add(delta: Delta): void;
   /** The engine's own count so far; a later one replaces it. */
   engineSays(usage: Usage): void;
+  /** Tokens of the answer that came so far, estimated where they were not counted; cheap enough for every turn. */
+  readonly received: number;
+  /** Of them, those that were thought. */
+  readonly thought: number;
+  /** Some were estimated. */
+  readonly estimated: boolean;
   /** Whether the engine's word on the prompt is taken. */
   readonly promptFromEngine: boolean;
   /** The truth as far as it is known now. */
@@ -30,8 +36,8 @@ export interface MeterOptions {
   readonly completionMax: number;
 }
 
-/** No engine has a context near this: a larger count is nonsense. */
-const tokensMax = 1_000_000_000;
+/** No engine has a context near this: where its bounds are not known, a larger count is nonsense. */
+const tokensMax = 20_000_000;
 
 /** Builds the meter of one attempt. */
 export function createMeter({ prompt, bytesPerToken, promptMax, completionMax }: MeterOptions): Meter {
@@ -39,41 +45,55 @@ export function createMeter({ prompt, bytesPerToken, promptMax, completionMax }:
   let bytesUncounted = 0;
   let reasoning = 0;
   let engine: Usage | undefined;
+  /** Pieces have come since the engine's last word: it is not its last word on them. */
+  let stale = false;
 
+  const received = () => tokens + Math.ceil(bytesUncounted / bytesPerToken);
   const promptPlausible = () =>
     engine !== undefined &&
     within(engine.promptTokens, promptMax || tokensMax) &&
     (engine.promptTokens > 0n || isEmpty(prompt));
-  const completionPlausible = (received: number) =>
+  const completionPlausible = () =>
     engine !== undefined &&
+    !stale &&
     within(engine.completionTokens, completionMax || tokensMax) &&
-    (engine.completionTokens > 0n || received === 0);
+    (engine.completionTokens > 0n || received() === 0);
 
   return {
     add(delta) {
       const { fragment } = delta;
       if (delta.tokens > 0) {
+        stale = true;
         tokens += delta.tokens;
         if (fragment.case === "reasoning") reasoning += delta.tokens;
       } else if (fragment.case !== undefined) {
         const bytes = bytesOf(fragment);
+        stale ||= bytes > 0;
         bytesUncounted += bytes;
         if (fragment.case === "reasoning") reasoning += bytes / bytesPerToken;
       }
     },
     engineSays(usage) {
       engine = usage;
+      stale = false;
+    },
+    get received() {
+      return received();
+    },
+    get thought() {
+      return reasoning;
+    },
+    get estimated() {
+      return bytesUncounted > 0;
     },
     get promptFromEngine() {
       return promptPlausible();
     },
     counts() {
-      const estimated = Math.ceil(bytesUncounted / bytesPerToken);
-      const received = tokens + estimated;
       const promptTold = promptPlausible();
-      const completionTold = completionPlausible(received);
+      const completionTold = completionPlausible();
       const promptTokens = promptTold ? number(engine?.promptTokens) : promptOwn(prompt, bytesPerToken);
-      const completionTokens = completionTold ? number(engine?.completionTokens) : received;
+      const completionTokens = completionTold ? number(engine?.completionTokens) : received();
       const reasoningTold = completionTold ? number(engine?.reasoningTokens) : 0;
       return {
         promptTokens,
