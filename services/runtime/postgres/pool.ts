@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import {
   Kysely,
   type PostgresPool as KyselyPool,
@@ -77,10 +78,33 @@ export function openPool(url: string, options: PoolOptions): PostgresPool {
   };
 }
 
+/**
+ * A statement that begins with this is parsed and planned once a connection. For those that run all the time and read
+ * no column by `*`: plans are kept as long as their connections, some 50 KiB each.
+ */
+export const preparedMark = "/* prepared */";
+
+/** Names of prepared statements by their text; only the code makes such texts. */
+const preparedNames = new Map<string, string>();
+
+function preparedName(statement: string): string {
+  let name = preparedNames.get(statement);
+  if (name === undefined) {
+    name = `weir_${hash("sha256", statement).slice(0, 32)}`;
+    preparedNames.set(statement, name);
+  }
+  return name;
+}
+
 function sharedPool(pool: pg.Pool): KyselyPool {
   return {
     options: pool.options,
-    connect: async () => discardedAfterTimeout(await pool.connect()),
+    connect: async () => {
+      const client = await pool.connect();
+      return discardedAfterTimeout(client, <R>(text: string, values: readonly unknown[]) =>
+        client.query<R & pg.QueryResultRow>({ name: preparedName(text), text, values: [...values] }),
+      );
+    },
     // The pool's owner ends it.
     end: async () => {},
   };
@@ -90,13 +114,19 @@ function sharedPool(pool: pg.Pool): KyselyPool {
  * A connection whose answer never came is closed instead of going back to the pool: on a half-open socket every later
  * query would wait behind the lost one.
  */
-function discardedAfterTimeout(client: PostgresPoolClient): PostgresPoolClient {
+function discardedAfterTimeout(
+  client: PostgresPoolClient,
+  prepared: <R>(text: string, values: readonly unknown[]) => Promise<pg.QueryResult<R & pg.QueryResultRow>>,
+): PostgresPoolClient {
   let lost = false;
   function query<R>(sql: string, parameters: ReadonlyArray<unknown>): Promise<PostgresQueryResult<R>>;
   function query<R>(cursor: PostgresCursor<R>): PostgresCursor<R>;
   function query<R>(statement: string | PostgresCursor<R>, parameters: ReadonlyArray<unknown> = []) {
     if (typeof statement !== "string") return client.query(statement);
-    return client.query<R>(statement, parameters).catch((error: unknown) => {
+    const sent = statement.startsWith(preparedMark)
+      ? prepared<R>(statement, parameters)
+      : client.query<R>(statement, parameters);
+    return sent.catch((error: unknown) => {
       lost ||= isReadTimeout(error);
       throw error;
     });

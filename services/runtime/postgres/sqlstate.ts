@@ -48,6 +48,17 @@ export function isReadTimeout(error: unknown): boolean {
   return error instanceof Error && error.message === "Query read timeout";
 }
 
+/** True when the statement lost to another one, and would be done by now: it deadlocked, or could not be serialised. */
+export function isConflict(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === "40001" || code === "40P01";
+}
+
+/** True when a row breaks a check of its table; also when no partition takes it. */
+export function isCheckViolation(error: unknown): boolean {
+  return codeOf(error) === "23514";
+}
+
 /** True when a row with the same unique key exists. */
 export function isUniqueViolation(error: unknown): boolean {
   return codeOf(error) === uniqueViolation;

@@ -13,6 +13,9 @@ export type Outcome = "ok" | ErrorReason;
 /** What tokens were. `cached` is a part of `prompt`, and `reasoning` one of `completion`. */
 export type TokenKind = "prompt" | "completion" | "cached" | "reasoning";
 
+/** Why a usage record was set aside. */
+export type SetAsideReason = "malformed" | "counts" | "too_old" | "future";
+
 /**
  * What a process counts, for Prometheus. Every label is from a closed set: a model that does not exist is "other", so
  * that no caller can make series. Times are given in milliseconds, and exported in seconds.
@@ -34,6 +37,8 @@ export interface Metrics {
   inFlight(model: string): () => void;
   /** A request waits for a place at a replica until the returned function is called. */
   queued(model: string): () => void;
+  /** A usage record could not be counted. Whoever operates the installation wants to know of the first one. */
+  usageSetAside(reason: SetAsideReason): void;
   /** An RPC is over, on whatever transport. Both names are closed sets: methods that are served, and codes. */
   rpc(method: string, code: string, durationMs: number): void;
   /** The models that exist from now on; others are counted as "other". */
@@ -96,6 +101,12 @@ export function createMetrics(): Metrics {
     labelNames: ["model"],
     registers,
   });
+  const setAside = new Counter({
+    name: "weir_usage_set_aside_total",
+    help: "Usage records that could not be counted: they are in usage.quarantine.",
+    labelNames: ["reason"],
+    registers,
+  });
   const rpcs = createRpcSeries();
 
   return {
@@ -112,6 +123,7 @@ export function createMetrics(): Metrics {
     },
     inFlight: (model) => heldBy(inFlight, modelLabel(model)),
     queued: (model) => heldBy(queued, modelLabel(model)),
+    usageSetAside: (reason) => setAside.inc({ reason }),
     rpc: (method, code, durationMs) => rpcs.observe(method, code, durationMs),
     models(ids) {
       known = new Set([...ids].slice(0, modelsMax));

@@ -1,0 +1,79 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Logger } from "pino";
+import type { RecordUsageRequest, UsageService } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { fail } from "../runtime/errors/fail.ts";
+import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
+import type { Metrics } from "../runtime/telemetry/metrics.ts";
+import { type Intake, idWindow, sortOut } from "./intake.ts";
+import { createLanes } from "./lanes.ts";
+import type { NodeWords } from "./node-words.ts";
+import type { RecordRow } from "./record.ts";
+import { createSeriesIndex } from "./series.ts";
+import type { RecordStore } from "./store.ts";
+
+export interface RecordOptions {
+  readonly store: RecordStore;
+  readonly words: NodeWords;
+  readonly clock: Clock;
+  readonly log: Pick<Logger, "error">;
+  readonly metrics: Pick<Metrics, "usageSetAside">;
+  readonly retentionMs: number;
+}
+
+/** Batches that the store is given at once: more would take connections from those who ask. */
+const lanes = 4;
+/** Batches that wait: what 16 nodes send ahead, 200 KiB each. */
+const waitingMax = 128;
+/** For nodes that were turned away. */
+const retryAfterMs = 1_000;
+/**
+ * How long after its admission a request may be told for the first time: it waits for a replica at most a minute by
+ * default, and is shipped a second or so after. Only for nodes that do not say `complete_until`.
+ */
+const toldWithinMs = 120_000;
+
+/** Takes batches of records. */
+export function recordUsage(options: RecordOptions): ServiceImplementation<typeof UsageService>["recordUsage"] {
+  const { store, clock, retentionMs } = options;
+  const seriesOf = createSeriesIndex();
+  const writing = createLanes({ lanes, waitingMax });
+  return async (request, { signal }) => {
+    const { nodeId, records } = request;
+    const stored = writing.run(async () => {
+      const intake = sortOut(records, idWindow(clock.nowMs(), retentionMs), seriesOf);
+      if (intake.setAside.length > 0) await setAside(options, nodeId, intake);
+      await store.record(intake.rows);
+      return intake;
+    }, signal);
+    if (stored === undefined) {
+      const facts = { store: "usage store", retry_after_ms: String(retryAfterMs) };
+      throw fail(ErrorReason.STORE_UNAVAILABLE, facts, { retryAfterMs });
+    }
+    const intake = await stored;
+    tell(options, request, intake.rows);
+    return { quarantined: intake.setAside.map(({ index, requestId, problem }) => ({ index, requestId, problem })) };
+  };
+}
+
+async function setAside({ store, clock, log, metrics }: RecordOptions, nodeId: string, intake: Intake): Promise<void> {
+  const added = await store.setAside(nodeId, intake.setAside, clock.nowMs());
+  for (const { requestId, reason, problem } of added) {
+    metrics.usageSetAside(reason);
+    log.error(
+      { node_id: nodeId, request_id: requestId, problem },
+      "a usage record was set aside: it is in usage.quarantine, and counts nowhere",
+    );
+  }
+}
+
+/** What the batch says of what the node still has to tell. */
+function tell({ words, clock }: RecordOptions, request: RecordUsageRequest, rows: readonly RecordRow[]): void {
+  const heardMs = clock.nowMs();
+  const { nodeId, completeUntil } = request;
+  // Journals are shipped in their order: what was admitted long before the youngest record has been told.
+  const youngestMs = rows.reduce((latest, { admitMs }) => Math.max(latest, admitMs), 0);
+  const completeMs = completeUntil === undefined ? youngestMs - toldWithinMs : timestampMs(completeUntil);
+  if (completeMs > 0) words.heard({ nodeId, heardMs, completeMs: Math.min(completeMs, heardMs) });
+}
