@@ -24,6 +24,9 @@ import { type Plan, planFor } from "./plan.ts";
 import { failedEvent, startedEvent } from "./response.ts";
 import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
 import { Try, type TryListener } from "./try.ts";
+import { HeldSink } from "./usage/held-sink.ts";
+import type { RequestUsage } from "./usage/request-usage.ts";
+import type { UsageJournal } from "./usage/usage-journal.ts";
 
 /** What generations stand on. */
 export interface GenerationDeps extends AttemptDeps {
@@ -33,6 +36,8 @@ export interface GenerationDeps extends AttemptDeps {
   /** Tries of one request, the first among them. */
   readonly attemptsMax: number;
   readonly metrics: Pick<Metrics, "inFlight">;
+  /** Where the ledger is told how it went. */
+  readonly usage: UsageJournal;
   readonly log: RequestLog;
   /** A replica gets no requests for a while. */
   readonly ejected: (replicaId: string, error: WeirError) => void;
@@ -49,22 +54,26 @@ export interface GenerationDeps extends AttemptDeps {
  *   first piece with content: *streaming*. A failure that is the engine's own: the place is given back, and another
  *   replica (then one of a fallback model) tries, while tries are left; through *waiting* again if all are busy.
  * - **streaming**: pieces are passed on as they come. There is no way back: a failure is now told as one `failed`.
- * - **ended**: the place is given back and the line in the log is written, both exactly once. Before `started` a failure
+ * - **ended**: the place is given back, the ledger is told and the line in the log is written, each exactly once. Before `started` a failure
  *   is the call's own; after it, it is an event with what was counted.
  *
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
  * it returns, and nothing more is said.
+ *
+ * The journal comes first: a try is dispatched, and what came is passed on, when it is noted there.
  */
 export class Generation implements Applicant, TryListener {
   readonly #deps: GenerationDeps;
   readonly #request: GenerateRequest;
   readonly #context: CallContext;
-  readonly #sink: Sink<GenerateResponse>;
+  readonly #sink: HeldSink;
   readonly #principal: Principal;
   readonly #builder: AttemptBuilder;
   readonly #onEnd: (generation: Generation) => void;
   readonly #startMs: number;
+  readonly #admitMs: number;
   readonly #createTime: Timestamp;
+  #usage: RequestUsage | undefined;
   readonly needed: FeatureSet;
   readonly affinity: number;
   readonly tried: Seat["replica"][] = [];
@@ -100,11 +109,12 @@ export class Generation implements Applicant, TryListener {
     this.#request = request;
     this.#context = context;
     this.#principal = principal;
-    this.#sink = sink;
+    this.#sink = new HeldSink(sink, deps.usage.journal);
     this.#builder = new AttemptBuilder(deps, request, principal.projectId);
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
-    this.#createTime = timestampFromMs(deps.clock.nowMs());
+    this.#admitMs = deps.clock.nowMs();
+    this.#createTime = timestampFromMs(this.#admitMs);
     this.needed = neededBy(request);
     // With the project, so that a hint of one tenant says nothing of another's.
     this.affinity = request.affinityHint ? hash32(`${principal.projectId} ${request.affinityHint}`) || 1 : 0;
@@ -125,6 +135,7 @@ export class Generation implements Applicant, TryListener {
     if (plan instanceof WeirError) return this.#giveUp(plan);
     this.#plan = plan;
     this.#fallbacks = plan.entry.model.fallbackModelIds;
+    this.#beginUsage(plan);
     this.#notInFlight = this.#deps.metrics.inFlight(plan.entry.model.id);
     this.#seek();
   }
@@ -132,6 +143,7 @@ export class Generation implements Applicant, TryListener {
   /** Ends it without a word to its sink. */
   cancel(reason: WeirError): void {
     this.#silenced = true;
+    this.#sink.drop();
     if (this.#phase === "ended") return;
     this.#ticket?.leave();
     this.#stopTry(reason);
@@ -159,7 +171,17 @@ export class Generation implements Applicant, TryListener {
     if (!entry) return fail(ErrorReason.MODEL_NOT_FOUND, { model: this.#request.model });
     const plan = planFor(this.#request, entry);
     if (plan instanceof WeirError) return plan;
-    return this.#builder.problemOf(plan) ?? plan;
+    return this.#builder.problemOf(plan) ?? this.#deps.usage.refusal() ?? plan;
+  }
+
+  /** From here on it is admitted: however it ends, the ledger is told. */
+  #beginUsage({ entry }: Plan): void {
+    const { requestId } = this.#context;
+    const { model: requestedModel } = this.#request;
+    const times = { startMs: this.#startMs, admitMs: this.#admitMs };
+    const request = { requestId, principal: this.#principal, requestedModel, ...times };
+    this.#usage = this.#deps.usage.begin(request, entry.model.id);
+    this.#sink.usage = this.#usage;
   }
 
   /** Takes a place at a replica of the model, or of a fallback while none of the model's is open, or waits for one. */
@@ -201,6 +223,7 @@ export class Generation implements Applicant, TryListener {
   #wait(): void {
     this.#phase = "waiting";
     this.#waitStartMs = this.#deps.clock.monotonicMs();
+    this.#usage?.waits();
     const ticket = this.#deps.admission.wait(this, this.#tries.length > 0);
     if (ticket instanceof WeirError) this.#giveUp(ticket);
     else this.#ticket = ticket;
@@ -230,14 +253,14 @@ export class Generation implements Applicant, TryListener {
     if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
     const ready = this.#builder.build(plan, seat, `${this.#context.requestId}-${this.tried.length + 1}`);
     if (ready instanceof WeirError) return this.#giveUp(ready);
-    const { attempt, meter } = ready;
-    this.#maxTokens = attempt.maxTokens;
+    if (!this.#usage?.dispatches(seat.replica.id, plan.entry.model.id, ready.meter))
+      return this.#giveUp(this.#deps.usage.noRoom());
+    this.#maxTokens = ready.attempt.maxTokens;
     this.tried.push(seat.replica);
     this.#tryStartMs = this.#deps.clock.monotonicMs();
     const facts = { model: this.#request.model, replica: seat.replica.id };
-    const one = new Try(Math.max(1, this.#request.choices), meter, facts, this);
-    this.#try = one;
-    one.start(driver, attempt);
+    this.#try = new Try(ready, driver, facts, this);
+    this.#sink.dispatch(this.#try);
   }
 
   accepted(_from: Try, ignored: readonly string[]): void {
@@ -258,6 +281,7 @@ export class Generation implements Applicant, TryListener {
     if (this.#phase === "trying") {
       this.#phase = "streaming";
       this.#firstTokenMs = this.#deps.clock.monotonicMs() - this.#startMs;
+      if (this.#usage) this.#usage.firstTokenMs = this.#firstTokenMs;
       this.#builder.forget();
     }
     this.#sink.event(message);
@@ -280,15 +304,15 @@ export class Generation implements Applicant, TryListener {
     const seat = this.#seat;
     if (seat) seat.replica.health = afterSuccess(seat.replica.health);
     if (meter.promptFromEngine) this.#builder.learn(this.modelId, counts.promptTokens);
-    this.#recordTry("ok");
+    this.#recordTry(undefined, counts, true);
     this.#end(undefined, false);
     this.#say(usageEvent(counts));
     this.#sayEnd();
   }
 
-  failed({ accepted }: Try, error: WeirError): void {
+  failed({ accepted, meter }: Try, error: WeirError): void {
     this.#judge(error);
-    this.#recordTry(reasonName(error.reason));
+    this.#recordTry(error.reason, meter.counts(), this.#phase === "streaming");
     if (looksLikeCrash(error, accepted)) this.#crashes += 1;
     this.#lastError = error;
     const another = mayTryAnother(error, {
@@ -316,14 +340,19 @@ export class Generation implements Applicant, TryListener {
   }
 
   #stopTry(reason: WeirError): void {
-    if (!this.#try) return;
-    this.#try.cancel(reason);
-    this.#recordTry(reasonName(reason.reason));
+    const one = this.#try;
+    if (!one) return;
+    one.cancel(reason);
+    if (one.dispatched) this.#recordTry(reason.reason, one.meter.counts(), true);
+    else this.#usage?.notDispatched();
   }
 
-  #recordTry(outcome: string): void {
+  /** A try is over, for this reason or well. What it received is billed, or waste. */
+  #recordTry(reason: ErrorReason | undefined, counts: Counts, billed: boolean): void {
     const seat = this.#seat;
     if (!seat) return;
+    this.#usage?.tryOver(counts, reason ?? ErrorReason.UNSPECIFIED, billed);
+    const outcome = reason === undefined ? "ok" : reasonName(reason);
     const ms = Math.round(this.#deps.clock.monotonicMs() - this.#tryStartMs);
     this.#tries.push({ replica: seat.replica.id, model: seat.model.modelId, outcome, ms });
   }
@@ -356,7 +385,10 @@ export class Generation implements Applicant, TryListener {
   /** The way into *ended*, taken once. */
   #end(error: WeirError | undefined, cancelled: boolean): void {
     const counts = this.#counts();
+    if (this.#ticket) this.#waited();
     this.#phase = "ended";
+    if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
+    this.#usage?.end(error?.reason, cancelled);
     this.#sink.resume = undefined;
     this.#leave();
     this.#notInFlight?.();

@@ -18,6 +18,7 @@ import { createGenerations } from "./generate.ts";
 import { createTokenEstimate } from "./metering/token-estimate.ts";
 import { createPromptRenderer } from "./prompt/chat-template.ts";
 import { inferenceService } from "./service.ts";
+import { openUsage } from "./usage/open-usage.ts";
 
 /** The data plane: admit, pick, drive, meter. */
 export const role: Role = {
@@ -25,8 +26,9 @@ export const role: Role = {
   async start(runtime) {
     const { clock, metrics, settings } = runtime;
     const log = runtime.log.child({ role: "router" });
-    const stack = new AsyncDisposableStack();
-    const fleet: Fleet = stack.use(
+    await using started = new AsyncDisposableStack();
+    const { usage, journal } = started.use(await openUsage(runtime, log));
+    const fleet: Fleet = started.use(
       new Fleet({
         clock,
         openDriver: (dialect, target) => opened(dialect, target, log),
@@ -53,6 +55,7 @@ export const role: Role = {
       attemptsMax: Math.max(1, settings.router.attemptsMax),
       cacheSalt: createCacheSalts(runtime.derivedSecret("cache-salt")),
       metrics,
+      usage,
       log: createRequestLog(log, metrics),
       ejected: (replica, { reason }) =>
         log.warn(
@@ -60,11 +63,15 @@ export const role: Role = {
           "a replica fails again and again: it gets no requests for a while",
         ),
     });
-    stack.defer(() => generations.stopAll());
-    stack.defer(follow(runtime, fleet, log));
+    started.defer(() => {
+      generations.stopAll();
+      // What they were told is held back until it is in the journal.
+      journal.flush();
+    });
+    started.defer(follow(runtime, fleet, log));
     runtime.services.add(InferenceService, inferenceService(fleet, generations));
     runtime.readiness("router", () => (fleet.synced ? undefined : "the catalogue has not been read so far"));
-    return stack;
+    return started.move();
   },
 };
 

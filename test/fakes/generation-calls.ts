@@ -42,6 +42,12 @@ export async function closeClean(world: RouterWorld): Promise<void> {
   }
   const ids = world.records.map(({ context }) => context.requestId);
   expect(new Set(ids).size).toBe(ids.length);
+  // The ledger is told once of each that was admitted, and of no other.
+  const admitted = world.records.filter(({ model }) => model !== undefined);
+  expect(world.journal.finals.map(({ requestId }) => requestId).sort()).toEqual(
+    admitted.map(({ context }) => context.requestId).sort(),
+  );
+  expect(world.journal.running.size).toBe(0);
   await world.fleet[Symbol.asyncDispose]();
 }
 

@@ -21,6 +21,8 @@ import { Fleet } from "../../services/router/fleet/fleet.ts";
 import { createGenerations, type Generations } from "../../services/router/generate.ts";
 import { createTokenEstimate } from "../../services/router/metering/token-estimate.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
+import { UsageJournal } from "../../services/router/usage/usage-journal.ts";
+import { MemoryJournal } from "./memory-journal.ts";
 import { RecordingSink } from "./recording-sink.ts";
 import { ScriptedDriver, type ScriptedTry } from "./scripted-driver.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
@@ -55,6 +57,7 @@ export class RouterWorld {
   readonly targets: Target[] = [];
   readonly records: RequestRecord[] = [];
   readonly ejected: string[] = [];
+  readonly journal = new MemoryJournal();
   readonly fleet: Fleet;
   readonly admission: Admission;
   readonly generations: Generations;
@@ -98,6 +101,7 @@ export class RouterWorld {
       attemptsMax,
       cacheSalt: (project) => `salt-of-${project}`,
       metrics: { inFlight: count("inFlight") },
+      usage: new UsageJournal(this.journal, clock),
       log: (record) => void this.records.push(record),
       ejected: (replica) => void this.ejected.push(replica),
     });

@@ -52,9 +52,10 @@ const progressSize = progressBytes + frameBytes;
  * Without room no request is to be begun. What runs then has its room kept: for its final record, and for a progress that
  * is written over and over in its place. If the disk fails altogether, finals are shipped from memory.
  */
-export class Journal implements AsyncDisposable {
+export class Journal<R extends Running = Running> implements AsyncDisposable {
   readonly outbox: Outbox;
-  readonly running = new Set<Running>();
+  /** Requests that were begun and have no final so far, the oldest first. */
+  readonly running = new Set<R>();
   /** Called when there is a final to ship. */
   onFinal: () => void = () => undefined;
   readonly #chain: SegmentChain;
@@ -112,7 +113,7 @@ export class Journal implements AsyncDisposable {
   }
 
   /** Ends a record as the snapshot of a running request. False: there is no room for it. */
-  snapshot(running: Running, payloadEnd: number, carried = false): boolean {
+  snapshot(running: R, payloadEnd: number, carried = false): boolean {
     const size = this.#writer.sizeOf(payloadEnd);
     const reserve = size + finalGrowthBytes + progressSize;
     const needed = size + Math.max(0, reserve - running.reservedBytes) + (carried ? 0 : slackBytes);
@@ -124,12 +125,11 @@ export class Journal implements AsyncDisposable {
     segment.running += 1;
     running.reservedBytes = reserve;
     this.#reservedBytes += reserve;
-    this.running.add(running);
     return true;
   }
 
   /** Tells what a running request has received. */
-  progress(running: Running): void {
+  progress(running: R): void {
     const end = writeProgress(this.buffer, this.begin(), running);
     const scarce = this.#freeBytes < progressSize + slackBytes;
     if (scarce && running.progressIn !== undefined && running.progressIn === this.#chain.active)
@@ -148,7 +148,7 @@ export class Journal implements AsyncDisposable {
    *
    * @param recordAt where in the buffer its UsageRecord begins, behind the handle.
    */
-  final(running: Running, recordAt: number, payloadEnd: number): void {
+  final(running: R, recordAt: number, payloadEnd: number): void {
     const fits = this.#freeBytes + running.reservedBytes >= this.#writer.sizeOf(payloadEnd);
     const record = this.outbox.copied(this.buffer, recordAt, payloadEnd);
     this.#leave(running);
@@ -230,7 +230,7 @@ export class Journal implements AsyncDisposable {
     this.#schedule(this.flush);
   }
 
-  #leave(running: Running): void {
+  #leave(running: R): void {
     if (running.home === undefined) return;
     running.home.running -= 1;
     running.home = undefined;

@@ -39,7 +39,7 @@ export class RequestUsage implements Running, UsageFacts {
   readonly handle: number;
   readonly requestId: string;
   readonly admitMs: number;
-  state = UsageState.INTENT;
+  state: UsageState = UsageState.INTENT;
   sequence = 0;
   identity: Uint8Array;
   replicaId = "";
@@ -47,8 +47,8 @@ export class RequestUsage implements Running, UsageFacts {
   durationMs: number | undefined;
   queuedMs = 0;
   counts: Counts | undefined;
-  endReason = EndReason.UNSPECIFIED;
-  errorReason = ErrorReason.UNSPECIFIED;
+  endReason: EndReason = EndReason.UNSPECIFIED;
+  errorReason: ErrorReason = ErrorReason.UNSPECIFIED;
   readonly attempts: AttemptFacts[] = [];
   elapsedMs = 0;
   completionTokens = 0;
@@ -66,9 +66,9 @@ export class RequestUsage implements Running, UsageFacts {
   #meter: Meter | undefined;
   #ended = false;
 
-  constructor(usage: UsageJournal, request: AdmittedRequest, model: string) {
+  constructor(usage: UsageJournal, handle: number, request: AdmittedRequest, model: string) {
     this.#usage = usage;
-    this.handle = usage.nextHandle();
+    this.handle = handle;
     this.requestId = request.requestId;
     this.#principal = request.principal;
     this.#requestedModel = request.requestedModel;
@@ -100,7 +100,9 @@ export class RequestUsage implements Running, UsageFacts {
     this.identity = this.#usage.identities.of(this.#principal, this.#requestedModel, model);
     this.#meter = meter;
     this.completionTokens = 0;
-    return this.#snapshot(false) || noted;
+    if (this.#snapshot(false) || noted) return true;
+    this.notDispatched();
+    return false;
   }
 
   /** The newest try was not dispatched after all. */

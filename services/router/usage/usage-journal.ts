@@ -3,12 +3,13 @@ import type { Clock } from "../../runtime/clock.ts";
 import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import type { Journal } from "../journal/journal.ts";
 import { Identities } from "./identities.ts";
+import { type AdmittedRequest, RequestUsage } from "./request-usage.ts";
 import { WireWriter } from "./wire-writer.ts";
 
 /** What of the journal the requests use. */
 export type RequestJournal = Pick<
-  Journal,
-  "hasRoom" | "buffer" | "begin" | "snapshot" | "progress" | "final" | "wait"
+  Journal<RequestUsage>,
+  "hasRoom" | "running" | "buffer" | "begin" | "snapshot" | "progress" | "final" | "wait"
 >;
 
 /** A journal with room again is noticed this soon. */
@@ -23,6 +24,8 @@ export class UsageJournal {
   readonly writer: WireWriter;
   /** Requests that were not begun because there was no room. */
   refused = 0;
+  /** Called when a request begins. */
+  onBegin: () => void = () => undefined;
   #handle = 0;
 
   constructor(journal: RequestJournal, clock: Clock) {
@@ -31,15 +34,18 @@ export class UsageJournal {
     this.writer = new WireWriter(journal.buffer);
   }
 
-  /** Names a request among those of this process. */
-  nextHandle(): number {
-    this.#handle = (this.#handle + 1) >>> 0;
-    return this.#handle;
-  }
-
   /** Why no request may begin now; undefined: it may. */
   refusal(): WeirError | undefined {
     return this.journal.hasRoom ? undefined : this.noRoom();
+  }
+
+  /** A request is admitted, to a model. */
+  begin(request: AdmittedRequest, model: string): RequestUsage {
+    this.#handle = (this.#handle + 1) >>> 0;
+    const begun = new RequestUsage(this, this.#handle, request, model);
+    this.journal.running.add(begun);
+    this.onBegin();
+    return begun;
   }
 
   /** What uses tokens can't be noted, so it must not be begun. */

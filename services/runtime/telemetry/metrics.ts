@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { type CountSource, CountSourceSchema } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { reasonName } from "../errors/reason-name.ts";
+import { addJournalSeries, type JournalState } from "./journal-series.ts";
 import { createRpcSeries } from "./rpc-series.ts";
 
 /** The doors that requests come through. */
@@ -39,6 +40,8 @@ export interface Metrics {
   queued(model: string): () => void;
   /** A usage record could not be counted. Whoever operates the installation wants to know of the first one. */
   usageSetAside(reason: SetAsideReason): void;
+  /** A router has a usage journal: once a process. */
+  journal(read: () => JournalState): void;
   /** An RPC is over, on whatever transport. Both names are closed sets: methods that are served, and codes. */
   rpc(method: string, code: string, durationMs: number): void;
   /** The models that exist from now on; others are counted as "other". */
@@ -124,6 +127,7 @@ export function createMetrics(): Metrics {
     inFlight: (model) => heldBy(inFlight, modelLabel(model)),
     queued: (model) => heldBy(queued, modelLabel(model)),
     usageSetAside: (reason) => setAside.inc({ reason }),
+    journal: (read) => addJournalSeries(registry, read),
     rpc: (method, code, durationMs) => rpcs.observe(method, code, durationMs),
     models(ids) {
       known = new Set([...ids].slice(0, modelsMax));

@@ -1,0 +1,247 @@
+import type { QuarantinedRecord } from "../../../gen/ts/weir/usage/v1/usage_service_pb.ts";
+import { type Clock, sleep, type Timer } from "../../runtime/clock.ts";
+import type { Batch, Outbox } from "../journal/outbox.ts";
+import type { Segment } from "../journal/segment.ts";
+import type { RequestUsage } from "./request-usage.ts";
+import { WireWriter } from "./wire-writer.ts";
+
+/** What the shipper says of its work. */
+export interface ShipperNews {
+  /** The ledger does not answer, or answers again. */
+  away(error: unknown): void;
+  back(): void;
+  /** The ledger can't keep a record: it is set aside there, and counts nowhere. */
+  setAside(record: QuarantinedRecord): void;
+}
+
+export interface ShipperOptions {
+  readonly clock: Clock;
+  /** From 0 to 1. */
+  readonly chance: () => number;
+  readonly journal: {
+    readonly outbox: Pick<Outbox, "take" | "unacknowledged">;
+    readonly running: Iterable<RequestUsage> & { readonly size: number };
+    read(segment: Segment): Promise<void>;
+    acknowledged(segments: ReadonlyMap<Segment, number>): void;
+  };
+  /**
+   * Stores records.
+   *
+   * @param completeUntilMs all that was admitted before is told, on the wall clock; undefined: that is not known.
+   */
+  readonly send: (
+    records: Uint8Array[],
+    completeUntilMs: number | undefined,
+  ) => Promise<readonly QuarantinedRecord[]>;
+  readonly news: ShipperNews;
+}
+
+/** The contract's bound. */
+const recordsMax = 1_000;
+/** Of one message: far below what a listener takes. */
+const batchBytesMax = 1024 * 1024;
+/** As many as the ledger works on at a time. */
+const inFlightMax = 4;
+/** Finals wait this long for others: a batch costs as much as its first hundred records do. */
+const gatherMs = 200;
+/** The first wait after a failure; each further one is twice as long. */
+const retryMinMs = 100;
+/** The ledger is found again within this. */
+const retryMaxMs = 5_000;
+/** Requests that run longer than this are told of before they end. */
+const reportAfterMs = 1_000;
+/** How often they are told of. */
+const reportEveryMs = 5_000;
+/** How long a stop waits for the ledger. What is left then is shipped at the next start. */
+const drainMs = 5_000;
+const reportBytes = 65_536;
+
+/**
+ * Brings finals from the journal to the ledger, oldest first, and tells of requests that run long.
+ *
+ * - **idle**: nothing is to be shipped, and no timer runs.
+ * - **gathering**: the first final came; a moment later all that came is sent, in batches, several at a time.
+ * - **away**: a batch failed, or its outcome is not known. It is sent again, alone, after a wait that grows; all others
+ *   stay in the journal. When one comes through the rest follows.
+ *
+ * A batch is acknowledged as a whole or sent again as a whole: the ledger counts a record once.
+ */
+export class Shipper implements AsyncDisposable {
+  readonly #options: ShipperOptions;
+  readonly #failed: Batch[] = [];
+  readonly #sending = new Set<Promise<void>>();
+  /** Sends what is there when it fires. */
+  #due: Timer | undefined;
+  #tick: Timer | undefined;
+  #failures = 0;
+  #reading = false;
+  /** More is there than may be in flight. */
+  #more = false;
+  #draining = false;
+  readonly #writer = new WireWriter(Buffer.allocUnsafe(reportBytes));
+
+  constructor(options: ShipperOptions) {
+    this.#options = options;
+  }
+
+  /** There is a final to ship. */
+  readonly wake = (): void => {
+    this.#due ??= this.#options.clock.setTimer(gatherMs, this.#fire);
+  };
+
+  /** A request runs. */
+  readonly watch = (): void => {
+    this.#tick ??= this.#options.clock.setTimer(reportAfterMs, this.#look);
+  };
+
+  /** The last try to ship anything failed. */
+  get away(): boolean {
+    return this.#failures > 0;
+  }
+
+  /** Ships what is there, as long as that is possible within a few seconds. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { clock, journal } = this.#options;
+    this.#draining = true;
+    this.#tick?.cancel();
+    const patience = new AbortController();
+    const limit = sleep(clock, drainMs, patience.signal);
+    let expired = false;
+    void limit.then((passed) => (expired = passed));
+    while (journal.outbox.unacknowledged > 0 && !expired) {
+      this.#due?.cancel();
+      this.#due = undefined;
+      this.#pump();
+      if (this.#sending.size > 0) await Promise.race([limit, ...this.#sending]);
+      else await Promise.race([limit, sleep(clock, retryMinMs, patience.signal)]);
+    }
+    this.#due?.cancel();
+    this.#due = undefined;
+    patience.abort();
+  }
+
+  readonly #fire = (): void => {
+    this.#due = undefined;
+    this.#pump();
+  };
+
+  #pump(): void {
+    this.#more = false;
+    for (;;) {
+      if (this.#reading) return;
+      if (this.#sending.size >= (this.#failures > 0 ? 1 : inFlightMax)) break;
+      const batch = this.#failed.shift() ?? this.#next();
+      if (batch === undefined) return;
+      this.#run(this.#ship(batch));
+    }
+    this.#more = true;
+  }
+
+  #next(): Batch | undefined {
+    const { outbox } = this.#options.journal;
+    const taken = outbox.take(recordsMax, batchBytesMax);
+    if (taken === undefined || "records" in taken) return taken;
+    this.#reading = true;
+    this.#run(this.#read(taken));
+    return undefined;
+  }
+
+  #run(work: Promise<void>): void {
+    const done = work.finally(() => {
+      this.#sending.delete(done);
+      if (this.#failures > 0) this.#retryLater();
+      else if (this.#more) this.#pump();
+    });
+    this.#sending.add(done);
+  }
+
+  async #read(segment: Segment): Promise<void> {
+    try {
+      await this.#options.journal.read(segment);
+    } catch (error) {
+      this.#wentWrong(error);
+    }
+    this.#reading = false;
+    this.#more = true;
+  }
+
+  async #ship(batch: Batch): Promise<void> {
+    const { send, news, journal } = this.#options;
+    const alone = this.#failed.length === 0 && this.#sending.size === 0 && !this.#reading;
+    try {
+      const setAside = await send(batch.records, alone ? this.#completeUntilMs(batch) : undefined);
+      for (const record of setAside) news.setAside(record);
+      this.#cameThrough();
+      journal.acknowledged(batch.segments);
+    } catch (error) {
+      this.#failed.push(batch);
+      this.#wentWrong(error);
+    }
+  }
+
+  /** With the batch, all that was admitted before the oldest of those who still run is told, if nothing else waits. */
+  #completeUntilMs({ records }: Batch): number | undefined {
+    const { journal, clock } = this.#options;
+    if (journal.outbox.unacknowledged > records.length) return undefined;
+    let oldestMs = clock.nowMs();
+    for (const { admitMs } of journal.running) oldestMs = Math.min(oldestMs, admitMs);
+    return oldestMs;
+  }
+
+  #wentWrong(error: unknown): void {
+    if (this.#failures === 0) this.#options.news.away(error);
+    this.#failures += 1;
+  }
+
+  #cameThrough(): void {
+    if (this.#failures > 0) {
+      this.#options.news.back();
+      this.#more = true;
+      // What is in flight then came through, too, or fails by itself.
+      this.#due?.cancel();
+      this.#due = undefined;
+    }
+    this.#failures = 0;
+  }
+
+  #retryLater(): void {
+    if (this.#draining || this.#sending.size > 0) return;
+    const { clock, chance } = this.#options;
+    const most = Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(16, this.#failures - 1));
+    this.#due?.cancel();
+    this.#due = clock.setTimer(most * (0.5 + chance() / 2), this.#fire);
+  }
+
+  readonly #look = (): void => {
+    this.#tick = undefined;
+    const { running } = this.#options.journal;
+    if (running.size === 0 || this.#draining) return;
+    this.watch();
+    if (this.#failures > 0 || this.#more) return;
+    const records = this.#reports(running);
+    for (let at = 0; at < records.length; at += recordsMax) {
+      // One that is lost is made good by the next word on the request.
+      const sent = this.#options.send(records.slice(at, at + recordsMax), undefined).then(
+        () => this.#cameThrough(),
+        () => undefined,
+      );
+      this.#run(sent);
+    }
+  };
+
+  #reports(running: Iterable<RequestUsage>): Uint8Array[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    const records: Uint8Array[] = [];
+    const writer = this.#writer;
+    for (const usage of running) {
+      if (nowMs - usage.startMs < reportAfterMs || usage.sequence === usage.reportedSequence) continue;
+      if (usage.reportedSequence > 0 && nowMs - usage.reportedMs < reportEveryMs) continue;
+      writer.at = 0;
+      usage.report(writer);
+      usage.reportedSequence = usage.sequence;
+      usage.reportedMs = nowMs;
+      records.push(Buffer.from(writer.buffer.subarray(0, writer.at)));
+    }
+    return records;
+  }
+}
