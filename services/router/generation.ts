@@ -388,7 +388,7 @@ export class Generation implements Applicant, TryListener {
     if (this.#ticket) this.#waited();
     this.#phase = "ended";
     if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
-    this.#usage?.end(error?.reason, cancelled);
+    this.#usage?.end(error?.reason);
     this.#sink.resume = undefined;
     this.#leave();
     this.#notInFlight?.();

@@ -12,13 +12,8 @@ const reasons: Partial<Record<ErrorReason, EndReason>> = {
   [ErrorReason.SLOW_READER]: EndReason.CANCELLED,
 };
 
-/**
- * What the ledger calls the end of a request.
- *
- * @param reason why it did not end well; undefined: it did.
- * @param cancelled its caller's side ended it.
- */
-export function endReasonOf(reason: ErrorReason | undefined, cancelled: boolean): EndReason {
+/** What the ledger calls the end of a request that ended for this reason; undefined: it ended well. */
+export function endReasonOf(reason: ErrorReason | undefined): EndReason {
   if (reason === undefined) return EndReason.COMPLETED;
-  return reasons[reason] ?? (cancelled ? EndReason.CANCELLED : EndReason.FAILED);
+  return reasons[reason] ?? EndReason.FAILED;
 }

@@ -139,13 +139,13 @@ export class RequestUsage implements Running, UsageFacts {
   }
 
   /** It is over. */
-  end(reason: ErrorReason | undefined, cancelled: boolean): void {
+  end(reason: ErrorReason | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
     this.state = UsageState.FINAL;
     this.sequence += 1;
     this.durationMs = this.#sinceAdmission();
-    this.endReason = endReasonOf(reason, cancelled);
+    this.endReason = endReasonOf(reason);
     if (this.endReason === EndReason.FAILED) this.errorReason = reason ?? ErrorReason.UNSPECIFIED;
     const { journal, writer } = this.#usage;
     const recordAt = this.#write(writer);
