@@ -72,5 +72,5 @@ function acceptable(names: SeriesNames): boolean {
 }
 
 function isModel(name: string): boolean {
-  return name !== "" && (name.length <= modelLengthMax || [...name].length <= modelLengthMax);
+  return name !== "" && (name.length <= modelLengthMax || Array.from(name).length <= modelLengthMax);
 }
