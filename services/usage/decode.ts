@@ -27,11 +27,11 @@ const sized = 2;
 const tagOf = (field: number, type: number) => field * 8 + type;
 
 /**
- * Reads a UsageRecord. The values are those of the bytes, times cut to the millisecond: whether they make sense
+ * Reads the UsageRecord that lies from `start` up to and not including `end`. The values are those of the bytes, times cut to the millisecond: whether they make sense
  * `problemOf` judges; only texts that nobody could keep are refused here.
  */
-export function decodeRecord(bytes: Uint8Array, seriesOf: SeriesIndex): Decoded {
-  const reader = new WireReader(bytes);
+export function decodeRecord(bytes: Buffer, start: number, end: number, seriesOf: SeriesIndex): Decoded {
+  const reader = new WireReader(bytes, start, end);
   const draft = new RecordDraft();
   while (reader.more) readField(reader, draft);
   const requestId = draft.requestId ?? "";

@@ -26,7 +26,7 @@ export function stageOf({ state, checkpoint }: Pick<RecordRow, "state" | "checkp
 }
 
 /** Whether `next` replaces `kept`. The store's own statement decides in the same way. */
-export function replaces(next: RecordRow, kept: RecordRow): boolean {
+function replaces(next: RecordRow, kept: RecordRow): boolean {
   const stage = stageOf(kept);
   if (stage === endStage) return false;
   const nextStage = stageOf(next);

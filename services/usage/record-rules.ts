@@ -109,5 +109,5 @@ function isDuration(ms: number | undefined): boolean {
 }
 
 function isTooLong(replicaId: string): boolean {
-  return replicaId.length > replicaLengthMax && [...replicaId].length > replicaLengthMax;
+  return replicaId.length > replicaLengthMax && Array.from(replicaId).length > replicaLengthMax;
 }

@@ -10,9 +10,10 @@ import { postgresUsageStore } from "./store-postgres.ts";
 /** The ledger: what was used, by whom, and what became of each request. */
 export const role: Role = {
   name: "usage",
-  async start({ database, settings, services, clock, log, metrics }) {
+  async start(runtime) {
+    const { settings, services, clock, log, metrics } = runtime;
     const { retentionMs } = settings.usage;
-    const store = postgresUsageStore(await database("usage", migrations), { clock, chance: systemChance });
+    const store = postgresUsageStore(await runtime.database("usage", migrations), { clock, chance: systemChance });
     const house = { store, clock, log, retentionMs };
     await keepOnce(house);
     await using started = new AsyncDisposableStack();

@@ -25,7 +25,7 @@ const keptMax = 10_000;
 const id = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const key = /^[A-Za-z0-9]{1,32}$/;
 const user = /^[A-Za-z0-9._-]{0,64}$/;
-const operation = /^[a-z][a-z_]{0,31}$/;
+const operationShape = /^[a-z][a-z_]{0,31}$/;
 const modelLengthMax = 256;
 
 /** Builds an index that knows none: names repeat from record to record, and are checked and digested once. */
@@ -37,7 +37,17 @@ export function createSeriesIndex(): SeriesIndex {
     if (found !== undefined) return found;
     if (!acceptable(names)) return undefined;
     if (known.size >= keptMax) known.clear();
-    const series = { ...names, id: hash("sha256", text, "buffer").subarray(0, 16) };
+    const { orgId, projectId, keyId, userId, requestedModel, model, operation } = names;
+    const series = {
+      orgId,
+      projectId,
+      keyId,
+      userId,
+      requestedModel,
+      model,
+      operation,
+      id: hash("sha256", text, "buffer").subarray(0, 16),
+    };
     known.set(text, series);
     return series;
   };
@@ -55,12 +65,12 @@ function acceptable(names: SeriesNames): boolean {
     id.test(names.projectId) &&
     key.test(names.keyId) &&
     user.test(names.userId) &&
-    operation.test(names.operation) &&
+    operationShape.test(names.operation) &&
     isModel(names.requestedModel) &&
     isModel(names.model)
   );
 }
 
 function isModel(name: string): boolean {
-  return name !== "" && (name.length <= modelLengthMax || [...name].length <= modelLengthMax);
+  return name !== "" && (name.length <= modelLengthMax || Array.from(name).length <= modelLengthMax);
 }

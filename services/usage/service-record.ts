@@ -1,9 +1,7 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Logger } from "pino";
 import type { RecordUsageRequest, UsageService } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
-import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Clock } from "../runtime/clock.ts";
-import { fail } from "../runtime/errors/fail.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import type { Metrics } from "../runtime/telemetry/metrics.ts";
 import { type Intake, idWindow, sortOut } from "./intake.ts";
@@ -12,6 +10,7 @@ import type { NodeWords } from "./node-words.ts";
 import type { RecordRow } from "./record.ts";
 import { createSeriesIndex } from "./series.ts";
 import type { RecordStore } from "./store.ts";
+import { unavailable } from "./unavailable.ts";
 
 export interface RecordOptions {
   readonly store: RecordStore;
@@ -26,8 +25,6 @@ export interface RecordOptions {
 const lanes = 4;
 /** Batches that wait: what 16 nodes send ahead, 200 KiB each. */
 const waitingMax = 128;
-/** For nodes that were turned away. */
-const retryAfterMs = 1_000;
 /**
  * How long after its admission a request may be told for the first time: it waits for a replica at most a minute by
  * default, and is shipped a second or so after. Only for nodes that do not say `complete_until`.
@@ -47,10 +44,7 @@ export function recordUsage(options: RecordOptions): ServiceImplementation<typeo
       await store.record(intake.rows);
       return intake;
     }, signal);
-    if (stored === undefined) {
-      const facts = { store: "usage store", retry_after_ms: String(retryAfterMs) };
-      throw fail(ErrorReason.STORE_UNAVAILABLE, facts, { retryAfterMs });
-    }
+    if (stored === undefined) throw unavailable();
     const intake = await stored;
     tell(options, request, intake.rows);
     return { quarantined: intake.setAside.map(({ index, requestId, problem }) => ({ index, requestId, problem })) };
@@ -59,13 +53,13 @@ export function recordUsage(options: RecordOptions): ServiceImplementation<typeo
 
 async function setAside({ store, clock, log, metrics }: RecordOptions, nodeId: string, intake: Intake): Promise<void> {
   const added = await store.setAside(nodeId, intake.setAside, clock.nowMs());
-  for (const { requestId, reason, problem } of added) {
-    metrics.usageSetAside(reason);
-    log.error(
-      { node_id: nodeId, request_id: requestId, problem },
-      "a usage record was set aside: it is in usage.quarantine, and counts nowhere",
-    );
-  }
+  const [first] = added;
+  if (first === undefined) return;
+  for (const { reason } of added) metrics.usageSetAside(reason);
+  log.error(
+    { node_id: nodeId, records: added.length, request_id: first.requestId, problem: first.problem },
+    "usage records were set aside: they are in usage.quarantine, and count nowhere",
+  );
 }
 
 /** What the batch says of what the node still has to tell. */

@@ -6,7 +6,7 @@ export type WholeStep = "day" | "month";
 export type Step = "all" | "minute" | "hour" | WholeStep;
 
 /** More would be a wall of rows, and hardly what was meant. */
-export const stepsMax = 10_000;
+const stepsMax = 10_000;
 
 /** Milliseconds; those of a day and a month are averages. "all" is cut at the slots that sums are kept by. */
 const lengthMs: Readonly<Record<Step, number>> = {

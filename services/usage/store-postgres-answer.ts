@@ -1,9 +1,7 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
 import { isUnavailable } from "../runtime/postgres/sqlstate.ts";
-
-/** For callers while the database is away. */
-const retryAfterMs = 1_000;
+import { unavailable } from "./unavailable.ts";
 
 /** The work's result. Its errors are told as reasons; what PostgreSQL said stays here, as their cause. */
 export async function answered<T>(work: Promise<T>): Promise<T> {
@@ -14,10 +12,4 @@ export async function answered<T>(work: Promise<T>): Promise<T> {
     if (!isUnavailable(cause)) throw fail(ErrorReason.INTERNAL, {}, { cause });
     throw unavailable(cause);
   }
-}
-
-/** The store cannot answer now. */
-export function unavailable(cause?: unknown): WeirError {
-  const facts = { store: "usage store", retry_after_ms: String(retryAfterMs) };
-  return fail(ErrorReason.STORE_UNAVAILABLE, facts, { cause, retryAfterMs });
 }

@@ -23,5 +23,6 @@ export async function setAside(
       ${rows.map(([, { bytes }]) => Buffer.from(bytes))}::bytea[]
     ) as told (digest, request_id, reason, problem, record)
     on conflict do nothing returning digest`.execute(db);
-  return added.flatMap(({ digest }) => byDigest.get(digest.toString("hex")) ?? []);
+  const fresh = new Set(added.map(({ digest }) => digest.toString("hex")));
+  return [...byDigest].flatMap(([digest, record]) => (fresh.has(digest) ? [record] : []));
 }

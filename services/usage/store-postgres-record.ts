@@ -117,7 +117,7 @@ with changed as (
 ${addToRollups("difference")}`;
 
 /** The statement that keeps rows, which are one an id and in the order of their ids. */
-export function recordStatement(rows: readonly RecordRow[]): CompiledQuery {
+function recordStatement(rows: readonly RecordRow[]): CompiledQuery {
   const attempts = rows.flatMap(placedAttempts);
   const series = [...new Set(rows.map((row) => row.series))].sort((a, b) => a.id.compare(b.id));
   const parameters = [

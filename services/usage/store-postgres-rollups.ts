@@ -12,10 +12,7 @@ export const summed = [
   "unpriced_requests",
 ] as const;
 
-/** Time zones are whole quarters of an hour apart, so that any zone's days are made of whole slots. */
-export const slotMs = 15 * 60_000;
-
-/** The slot that a time lies in. */
+/** The slot that a time lies in. Zones are whole quarters of an hour apart, so any zone's days are made of whole slots. */
 export function slotOf(time: string): string {
   return `date_bin('15 minutes', ${time}, timestamptz '2000-01-01 00:00:00Z')`;
 }

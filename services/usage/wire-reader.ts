@@ -1,3 +1,5 @@
+import { isUtf8 } from "node:buffer";
+
 /**
  * Reads protobuf's binary form without making messages: a ledger takes in tens of thousands of records a second, and
  * keeps none of them as objects. What lies beyond the end reads as zero and sets {@link WireReader.broken}.
@@ -9,10 +11,11 @@ export class WireReader {
   #at: number;
   #end: number;
 
-  constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#at = 0;
-    this.#end = bytes.byteLength;
+  /** Reads a message that lies from `start` up to and not including `end`. */
+  constructor(bytes: Buffer, start: number, end: number) {
+    this.#bytes = bytes;
+    this.#at = start;
+    this.#end = end;
   }
 
   /** Whether there is another field in the message that is read now. */
@@ -29,16 +32,19 @@ export class WireReader {
   varint(): number {
     let shift = 1;
     let value = 0;
+    // What is missing to 2^63 - 1: the distance of a negative number from -1, exact where it is small.
+    let missing = 0;
     // Nine bytes hold 63 bits; a tenth is the sign.
     for (let place = 0; place < 9; place++) {
       const byte = this.#byte();
       value += (byte & 0x7f) * shift;
       if (byte < 0x80) return value;
+      missing += (~byte & 0x7f) * shift;
       shift *= 128;
     }
     const last = this.#byte();
     if (last > 1) this.broken = true;
-    return last === 1 ? value - 2 ** 63 : value;
+    return last === 1 ? -missing - 1 : value;
   }
 
   /** An enum or an int32: its low 32 bits. */
@@ -52,11 +58,15 @@ export class WireReader {
     const length = this.#length();
     const start = this.#at;
     this.#at += length;
-    const text = this.#bytes.toString("utf8", start, this.#at);
-    if (text.includes("\0")) return undefined;
-    if (!text.includes("\ufffd")) return text;
-    // Either the text holds this character, or its bytes were none.
-    return Buffer.from(text, "utf8").equals(this.#bytes.subarray(start, this.#at)) ? text : undefined;
+    let ascii = true;
+    for (let at = start; at < this.#at; at++) {
+      const byte = this.#bytes[at] ?? 0;
+      if (byte === 0) return undefined;
+      if (byte >= 0x80) ascii = false;
+    }
+    if (ascii) return this.#bytes.toString("latin1", start, this.#at);
+    const bytes = this.#bytes.subarray(start, this.#at);
+    return isUtf8(bytes) ? bytes.toString("utf8") : undefined;
   }
 
   /** Goes into a message; `leave` with what this returned goes back out. */
@@ -82,7 +92,7 @@ export class WireReader {
         this.#pass(8);
         return;
       case 2:
-        this.#at += this.#length();
+        this.#pass(this.#length());
         return;
       case 5:
         this.#pass(4);

@@ -1,4 +1,5 @@
 import { cancel } from "./cancel.ts";
+import { ledger } from "./ledger.ts";
 import { overhead } from "./overhead.ts";
 import { pinSelf } from "./processes.ts";
 import { streamsAtOnce } from "./streams.ts";
@@ -10,6 +11,7 @@ const benches: Readonly<Record<string, { readonly run: () => Promise<unknown>; r
   streams: { run: streamsAtOnce, alone: true },
   "streams-triton": { run: streamsThroughTriton, alone: true },
   cancel: { run: cancel, alone: false },
+  ledger: { run: ledger, alone: false },
 };
 
 const [name = ""] = process.argv.slice(2);

@@ -1,7 +1,12 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { CountSource } from "../../gen/ts/weir/router/v1/event_pb.ts";
-import { EndReason, type UsageRecord, UsageRecordSchema, UsageState } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
+import {
+  EndReason,
+  type UsageRecord,
+  UsageRecordSchema,
+  UsageState,
+} from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 
 /** What a test says of a record; what it does not say is that of an ordinary request. */
 export type RecordInit = Exclude<MessageInitShape<typeof UsageRecordSchema>, UsageRecord>;
@@ -41,14 +46,10 @@ export function usageRecord(requestId: string, admitMs: number, over: RecordInit
 
 /** A record while it runs: what its end alone tells is not set. */
 export function runningRecord(requestId: string, admitMs: number, over: RecordInit = {}): UsageRecord {
-  const { duration: _, ...record } = usageRecord(requestId, admitMs);
-  return create(UsageRecordSchema, {
-    ...record,
-    state: UsageState.INTENT,
-    sequence: 1n,
-    endReason: EndReason.UNSPECIFIED,
-    ...over,
-  });
+  const running: RecordInit = { state: UsageState.INTENT, sequence: 1n, endReason: EndReason.UNSPECIFIED };
+  const record = usageRecord(requestId, admitMs, { ...running, ...over });
+  delete record.duration;
+  return record;
 }
 
 /** A record as journals hold it. */

@@ -1,0 +1,66 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { expect, test } from "vitest";
+import { ConfigSchema } from "../../gen/ts/weir/config/v1/config_pb.ts";
+import { UsageService } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
+import { role as authRole } from "../../services/auth/role.ts";
+import { type Assembled, assemble } from "../../services/runtime/assemble.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
+import { resolveSettings } from "../../services/runtime/config/resolve.ts";
+import { WeirError } from "../../services/runtime/errors/fail.ts";
+import { systemIds } from "../../services/runtime/ids.ts";
+import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
+import { createLog } from "../../services/runtime/telemetry/log.ts";
+import { role as usageRole } from "../../services/usage/role.ts";
+import { createTestDatabase } from "../fakes/postgres.ts";
+import { bytesOf, usageRecord } from "../fakes/usage-records.ts";
+
+test("a process that starts again on its database knows all that was used, and makes no partition twice", async () => {
+  await using opened = new AsyncDisposableStack();
+  const database = opened.use(await createTestDatabase());
+  const dataDir = await mkdtemp(join(tmpdir(), "weir-usage-"));
+  opened.defer(() => rm(dataDir, { recursive: true, force: true }));
+  let lines = "";
+  const log = createLog("info", { write: (line) => void (lines += line) });
+
+  const life = async <T>(live: (process: Assembled) => Promise<T>): Promise<T> => {
+    await using process = new AsyncDisposableStack();
+    const config = create(ConfigSchema, { postgres: { url: database.url } });
+    const say = ({ path, message }: { path: string; message: string }) => expect.fail(`${path}: ${message}`);
+    const settings = resolveSettings(config, { folder: dataDir, dataDir, say });
+    const assembled = process.use(await assemble({ settings, clock: systemClock, log }));
+    process.use(await authRole.start(assembled.runtime));
+    process.use(await usageRole.start(assembled.runtime));
+    assembled.watchKeys();
+    return await live(assembled);
+  };
+
+  const nowMs = systemClock.nowMs();
+  const record = usageRecord(systemIds.uuidv7(), nowMs, { orgId: "default", projectId: "default" });
+  const key = await life(async ({ runtime, adminKey }) => {
+    const completeUntil = timestampFromMs(nowMs);
+    const usage = runtime.mesh.client(UsageService);
+    await usage.recordUsage({ nodeId: runtime.nodeId, records: [bytesOf(record)], completeUntil }, withCallOptions({}));
+    return adminKey?.key ?? "";
+  });
+  expect(lines).toContain("the ledger's partitions changed");
+  lines = "";
+  await life(async ({ runtime }) => {
+    const admin = await runtime.identity.authenticate(key, "192.0.2.1");
+    if (admin instanceof WeirError) throw admin;
+    const caller = withCallOptions({ principal: admin });
+    const usage = runtime.mesh.client(UsageService);
+    const { records } = await usage.listUsageRecords({}, caller);
+    expect(records).toMatchObject([{ requestId: record.requestId }]);
+    const query = { startTime: timestampFromMs(nowMs - 1), endTime: timestampFromMs(nowMs + 1) };
+    const { rows, completeUntil } = await usage.queryOrgUsage({ query }, caller);
+    expect(rows).toMatchObject([{ requests: 1n, promptTokens: 120n }]);
+    // What the node said last was kept when the process stopped.
+    expect(completeUntil).toEqual(timestampFromMs(nowMs));
+  });
+  expect(lines).not.toContain("partitions changed");
+  expect(lines).not.toMatch(/"level":"(warn|error)"/);
+});

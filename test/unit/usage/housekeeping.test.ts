@@ -1,0 +1,97 @@
+import { pino } from "pino";
+import { expect, test } from "vitest";
+import { startHousekeeping } from "../../../services/usage/housekeeping.ts";
+import { createLanes } from "../../../services/usage/lanes.ts";
+import { createNodeWords } from "../../../services/usage/node-words.ts";
+import type { NodeWord } from "../../../services/usage/store.ts";
+import { SimulatedClock } from "../../fakes/simulated-clock.ts";
+
+const log = pino({ level: "silent" });
+const hourMs = 3_600_000;
+
+test("house is kept every hour, sooner after a failure, and not after the end", async () => {
+  const clock = new SimulatedClock();
+  const rounds: number[] = [];
+  let away = false;
+  const store = {
+    keep: async ({ nowMs }: { nowMs: number }) => {
+      rounds.push(nowMs);
+      if (away) throw new Error("away");
+      return { made: [], dropped: [], lost: 0 };
+    },
+  };
+  const startMs = clock.nowMs();
+  const house = startHousekeeping({ store, clock, log, retentionMs: 1 });
+  await clock.advanceAsync(2 * hourMs + 1);
+  expect(rounds.map((ms) => ms - startMs)).toEqual([hourMs, 2 * hourMs]);
+  away = true;
+  await clock.advanceAsync(hourMs + 120_000);
+  away = false;
+  await clock.advanceAsync(60_000);
+  expect(rounds.slice(2).map((ms) => ms - startMs - 3 * hourMs)).toEqual([0, 60_000, 120_000, 180_000]);
+  await house[Symbol.asyncDispose]();
+  await clock.advanceAsync(5 * hourMs);
+  expect(rounds.length).toBe(6);
+  expect(clock.pendingTimers).toBe(0);
+});
+
+test("nodes' words are kept once a second, each node's latest", async () => {
+  const clock = new SimulatedClock(0);
+  const kept: (readonly NodeWord[])[] = [];
+  const words = createNodeWords({ hear: async (told) => void kept.push(told) }, { clock, log });
+  words.heard({ nodeId: "a", heardMs: 1, completeMs: 10 });
+  words.heard({ nodeId: "a", heardMs: 2, completeMs: 5 });
+  words.heard({ nodeId: "b", heardMs: 3, completeMs: 7 });
+  await clock.advanceAsync(999);
+  expect(kept).toEqual([]);
+  await clock.advanceAsync(1);
+  expect(kept).toEqual([
+    [
+      { nodeId: "a", heardMs: 2, completeMs: 10 },
+      { nodeId: "b", heardMs: 3, completeMs: 7 },
+    ],
+  ]);
+  words.heard({ nodeId: "b", heardMs: 4, completeMs: 8 });
+  await words[Symbol.asyncDispose]();
+  expect(kept[1]).toEqual([{ nodeId: "b", heardMs: 4, completeMs: 8 }]);
+  expect(clock.pendingTimers).toBe(0);
+});
+
+test("a word that cannot be kept harms nobody", async () => {
+  const clock = new SimulatedClock(0);
+  const words = createNodeWords({ hear: () => Promise.reject(new Error("away")) }, { clock, log });
+  words.heard({ nodeId: "a", heardMs: 1, completeMs: 10 });
+  await clock.advanceAsync(1_000);
+  await words[Symbol.asyncDispose]();
+  expect(clock.pendingTimers).toBe(0);
+});
+
+test("lanes run so much at a time, let so much wait, and turn away the rest", async () => {
+  const lanes = createLanes({ lanes: 2, waitingMax: 1 });
+  const never = new AbortController().signal;
+  const begun: string[] = [];
+  const ends = new Map<string, () => void>();
+  const work = (name: string) => () => {
+    begun.push(name);
+    return new Promise<string>((resolve) => ends.set(name, () => resolve(name)));
+  };
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  const [a, b, c] = ["a", "b", "c"].map((name) => lanes.run(work(name), never));
+  expect(lanes.run(work("d"), never)).toBeUndefined();
+  await turn();
+  expect(begun).toEqual(["a", "b"]);
+  ends.get("a")?.();
+  expect(await a).toBe("a");
+  await turn();
+  expect(begun).toEqual(["a", "b", "c"]);
+  const given = new AbortController();
+  const late = lanes.run(work("e"), given.signal);
+  given.abort(new Error("given up"));
+  ends.get("b")?.();
+  ends.get("c")?.();
+  expect(await Promise.all([b, c])).toEqual(["b", "c"]);
+  await expect(late).rejects.toThrow("given up");
+  expect(begun).not.toContain("e");
+  await turn();
+  expect(await lanes.run(async () => "again", never)).toBe("again");
+});
