@@ -31,6 +31,8 @@ export interface WeirProcessOptions {
   readonly dataDir?: string;
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that runs the one that follows it, in its own place. */
+  readonly wrapper?: readonly string[];
 }
 
 const root = resolve(import.meta.dirname, "../..");
@@ -49,7 +51,8 @@ export async function startWeirProcess(options: WeirProcessOptions = {}): Promis
     ...(options.args ?? []),
   ];
   const started = performance.now();
-  const child = spawn(process.execPath, args, {
+  const [command = process.execPath, ...rest] = [...(options.wrapper ?? []), process.execPath, ...args];
+  const child = spawn(command, rest, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...options.env },
   });

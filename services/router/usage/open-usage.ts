@@ -22,7 +22,9 @@ export interface OpenedUsage extends AsyncDisposable {
 }
 
 /** Small enough to be made in a moment and to go soon, large enough for thousands of requests. */
-const segmentBytes = 4 * 1024 * 1024;
+const segmentBytesMax = 4 * 1024 * 1024;
+/** A small journal has as many at least: what fills up goes piece by piece. */
+const segmentsMin = 8;
 const runLength = 12;
 /** A batch whose outcome is not known after this is sent again. */
 const sendTimeoutMs = 10_000;
@@ -40,7 +42,7 @@ export async function openUsage(runtime: Runtime, log: Logger): Promise<OpenedUs
   const { journal, former } = await openJournal<RequestUsage>({
     folder: journalDir,
     bytesMax: journalBytesMax,
-    segmentBytes,
+    segmentBytes: Math.min(segmentBytesMax, Math.floor(journalBytesMax / segmentsMin)),
     clock,
     run: systemIds.short(runLength),
     schedule: (run) => void setImmediate(run),
