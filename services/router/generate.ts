@@ -2,7 +2,8 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { fail } from "../runtime/errors/fail.ts";
 import type { PushHandler } from "../runtime/mesh/push.ts";
-import { Generation, type GenerationDeps } from "./generation.ts";
+import { Generation } from "./generation.ts";
+import type { GenerationDeps } from "./generation-deps.ts";
 
 /** Runs generations, and can end those that run. */
 export interface Generations {

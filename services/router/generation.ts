@@ -1,22 +1,19 @@
-import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import type { Clock } from "../runtime/clock.ts";
 import { type Counts, usageEvent } from "../drivers/events.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
-import type { Metrics } from "../runtime/telemetry/metrics.ts";
-import type { Admission } from "./admission/admission.ts";
 import type { Applicant } from "./admission/applicant.ts";
 import type { Ticket } from "./admission/line.ts";
-import { AttemptBuilder, type AttemptDeps } from "./attempt.ts";
-import type { RequestLog, TryRecord } from "./attempt-log.ts";
+import { AttemptBuilder } from "./attempt.ts";
+import type { TryRecord } from "./attempt-log.ts";
 import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
 import { afterFailure, afterSuccess, isEjected } from "./fleet/ejection.ts";
-import type { Fleet } from "./fleet/fleet.ts";
+import type { GenerationDeps } from "./generation-deps.ts";
 import { hash32 } from "./fleet/rendezvous.ts";
 import type { Seat } from "./fleet/seat.ts";
 import { findCallable } from "./models.ts";
@@ -26,22 +23,6 @@ import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
 import { Try, type TryListener } from "./try.ts";
 import { HeldSink } from "./usage/held-sink.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
-import type { UsageJournal } from "./usage/usage-journal.ts";
-
-/** What generations stand on. */
-export interface GenerationDeps extends AttemptDeps {
-  readonly clock: Clock;
-  readonly fleet: Pick<Fleet, "resolve" | "synced">;
-  readonly admission: Pick<Admission, "take" | "wait" | "leave">;
-  /** Tries of one request, the first among them. */
-  readonly attemptsMax: number;
-  readonly metrics: Pick<Metrics, "inFlight">;
-  /** Where the ledger is told how it went. */
-  readonly usage: UsageJournal;
-  readonly log: RequestLog;
-  /** A replica gets no requests for a while. */
-  readonly ejected: (replicaId: string, error: WeirError) => void;
-}
 
 /**
  * One request for a generation, from its arrival to its end. It is always in one of these phases:
@@ -72,7 +53,6 @@ export class Generation implements Applicant, TryListener {
   readonly #onEnd: (generation: Generation) => void;
   readonly #startMs: number;
   readonly #admitMs: number;
-  readonly #createTime: Timestamp;
   #usage: RequestUsage | undefined;
   readonly needed: FeatureSet;
   readonly affinity: number;
@@ -114,7 +94,6 @@ export class Generation implements Applicant, TryListener {
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
     this.#admitMs = deps.clock.nowMs();
-    this.#createTime = timestampFromMs(this.#admitMs);
     this.needed = neededBy(request);
     // With the project, so that a hint of one tenant says nothing of another's.
     this.affinity = request.affinityHint ? hash32(`${principal.projectId} ${request.affinityHint}`) || 1 : 0;
@@ -269,7 +248,7 @@ export class Generation implements Applicant, TryListener {
       startedEvent({
         requestId: this.#context.requestId,
         model: this.#request.model,
-        createTime: this.#createTime,
+        createTime: timestampFromMs(this.#admitMs),
         attempt: this.tried.length,
         maxTokens: this.#maxTokens,
         ignored: [...(this.#plan?.ignored ?? []), ...ignored],

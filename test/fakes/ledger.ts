@@ -3,7 +3,7 @@ import { type UsageRecord, UsageState } from "../../gen/ts/weir/usage/v1/usage_r
 import { ListUsageRecordsResponseSchema } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
 
 /** All records of the caller's project, as its API tells them, by request. */
-export async function ledgerOf(url: string, key: string): Promise<Map<string, UsageRecord>> {
+async function ledgerOf(url: string, key: string): Promise<Map<string, UsageRecord>> {
   const records = new Map<string, UsageRecord>();
   for (let pageToken = ""; ; ) {
     const response = await fetch(`${url}/weir.usage.v1.UsageService/ListUsageRecords`, {

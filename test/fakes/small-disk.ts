@@ -13,7 +13,15 @@ export function onSmallDisk(folder: string, size: string): readonly string[] {
 
 /** Gives the disk another size, from outside. */
 export function resizeDisk(pid: number, folder: string, size: string): void {
-  const { status, stderr } = spawnSync("nsenter", ["-t", String(pid), "-m", "mount", "-o", `remount,size=${size}`, folder]);
+  const { status, stderr } = spawnSync("nsenter", [
+    "-t",
+    String(pid),
+    "-m",
+    "mount",
+    "-o",
+    `remount,size=${size}`,
+    folder,
+  ]);
   if (status !== 0) throw new Error(`the disk has its former size: ${String(stderr)}`);
 }
 

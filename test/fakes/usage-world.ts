@@ -1,12 +1,4 @@
-import {
-  copyFileSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, fromBinary } from "@bufbuild/protobuf";
@@ -63,7 +55,7 @@ export class JournalFolder implements Disposable {
   }
 }
 
-export const principal = create(PrincipalSchema, { orgId: "acme", projectId: "acme-one", keyId: "k1" });
+const principal = create(PrincipalSchema, { orgId: "acme", projectId: "acme-one", keyId: "k1" });
 
 /** One process's life with a journal: requests write into it, and a test ships. Time is simulated, files are real. */
 export class UsageWorld implements AsyncDisposable {

@@ -84,5 +84,7 @@ test(`${kills} kills at full speed: nothing that was acknowledged is lost, nothi
   }
   expect(lost).toBeGreaterThan(kills);
   expect(troubles.filter((line) => !line.startsWith("trouble torn"))).toEqual([]);
-  console.log(`${told.size} requests were acknowledged over ${kills} kills; ${lost} of them were lost with their process`);
+  console.log(
+    `${told.size} requests were acknowledged over ${kills} kills; ${lost} of them were lost with their process`,
+  );
 }, 240_000);

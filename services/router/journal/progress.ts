@@ -27,7 +27,11 @@ export function writeProgress(buffer: Buffer, at: number, progress: Progress): n
   writeUint32(buffer, at + 8, Math.min(progress.completionTokens, wordMax));
   writeUint32(buffer, at + 12, Math.min(progress.reasoningTokens, wordMax));
   writeUint32(buffer, at + 16, Math.min(progress.elapsedMs, wordMax));
-  writeUint32(buffer, at + 20, progress.firstTokenMs === undefined ? neverMs : Math.min(progress.firstTokenMs, wordMax));
+  writeUint32(
+    buffer,
+    at + 20,
+    progress.firstTokenMs === undefined ? neverMs : Math.min(progress.firstTokenMs, wordMax),
+  );
   buffer[at + 24] = progress.estimated ? 1 : 0;
   return at + progressBytes;
 }

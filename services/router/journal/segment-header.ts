@@ -20,7 +20,7 @@ export type HeaderRead =
 /** Magic (8), version (2), reserved (6), number (8), time (8), run (12), CRC-32 of all that (4). */
 export const headerBytes = 48;
 /** Another one is another format. */
-export const formatVersion = 1;
+const formatVersion = 1;
 
 const magic = Buffer.from("WEIRJRNL", "latin1");
 const crcAt = headerBytes - 4;

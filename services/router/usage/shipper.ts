@@ -29,10 +29,7 @@ export interface ShipperOptions {
    *
    * @param completeUntilMs all that was admitted before is told, on the wall clock; undefined: that is not known.
    */
-  readonly send: (
-    records: Uint8Array[],
-    completeUntilMs: number | undefined,
-  ) => Promise<readonly QuarantinedRecord[]>;
+  readonly send: (records: Uint8Array[], completeUntilMs: number | undefined) => Promise<readonly QuarantinedRecord[]>;
   readonly news: ShipperNews;
 }
 

@@ -1,11 +1,15 @@
+import { fromBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CountSource } from "../../../../gen/ts/weir/router/v1/event_pb.ts";
-import { EndReason, type UsageRecord, UsageState } from "../../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
+import {
+  EndReason,
+  type UsageRecord,
+  UsageRecordSchema,
+  UsageState,
+} from "../../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { headerBytes, headerFrom } from "../../../../services/router/journal/segment-header.ts";
 import { lostRecord } from "../../../../services/router/usage/lost.ts";
 import { JournalFolder, UsageWorld } from "../../../fakes/usage-world.ts";
-import { fromBinary } from "@bufbuild/protobuf";
-import { UsageRecordSchema } from "../../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 
 const segmentBytes = 256 * 1024;
 
@@ -254,9 +258,12 @@ describe("a start after a kill", () => {
     world.journal.flush();
     const end = await endOfData(folder);
     for (const at of [headerBytes + 30, Math.floor((end + headerBytes) / 2), end - 3]) {
-      const { finals, lost, world: next, copy } = await restart((changed) =>
-        changed.change(changed.segments[0] ?? "", (bytes) => byteOf(bytes, at, 4)),
-      );
+      const {
+        finals,
+        lost,
+        world: next,
+        copy,
+      } = await restart((changed) => changed.change(changed.segments[0] ?? "", (bytes) => byteOf(bytes, at, 4)));
       expect(next.troubles).toMatchObject([{ what: "damaged" }]);
       expect(copy.dead).toHaveLength(1);
       expect([...ids(finals), ...ids(lost)].sort()).toEqual(all.sort());
@@ -279,7 +286,11 @@ describe("a start after a kill", () => {
     world.run();
     world.journal.flush();
     const header = headerFrom({ number: 1, run: "000000000000", createdMs: 0 }, 2);
-    const { finals, world: next, copy } = await restart((changed) =>
+    const {
+      finals,
+      world: next,
+      copy,
+    } = await restart((changed) =>
       changed.change(changed.segments[0] ?? "", (bytes) => Buffer.concat([header, bytes.subarray(headerBytes)])),
     );
     expect(finals).toEqual([]);
@@ -291,7 +302,12 @@ describe("a start after a kill", () => {
 
   test("files of nonsense, cut off and empty ones, and foreign ones", async () => {
     const nonsense = Buffer.from(Array.from({ length: 4_096 }, (_, i) => (i * 131 + (i >> 3)) & 0xff));
-    for (const bytes of [nonsense, Buffer.alloc(0), Buffer.alloc(10), headerFrom({ number: 3, run: "a", createdMs: 0 })]) {
+    for (const bytes of [
+      nonsense,
+      Buffer.alloc(0),
+      Buffer.alloc(10),
+      headerFrom({ number: 3, run: "a", createdMs: 0 }),
+    ]) {
       const { finals, lost } = await restart((copy) => {
         copy.add("0000000003-abcdefghijkl.journal", bytes);
         copy.add("notes.txt", nonsense);

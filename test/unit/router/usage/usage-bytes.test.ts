@@ -166,7 +166,12 @@ describe("the end of a request whose process died", () => {
     firstTokenMs: 40,
     estimated: true,
   };
-  const running: Partial<UsageFacts> = { state: UsageState.PROGRESS, durationMs: undefined, endReason: EndReason.UNSPECIFIED, errorReason: ErrorReason.UNSPECIFIED };
+  const running: Partial<UsageFacts> = {
+    state: UsageState.PROGRESS,
+    durationMs: undefined,
+    endReason: EndReason.UNSPECIFIED,
+    errorReason: ErrorReason.UNSPECIFIED,
+  };
 
   test("is what was noted last", () => {
     const record = read(lostRecord(written(running), progress));
