@@ -31,7 +31,7 @@ export function idWindow(nowMs: number, retentionMs: number): IdWindow {
 }
 
 /** Reads, judges and folds the records of a batch. */
-export function sortOut(records: readonly Uint8Array[], window: IdWindow, seriesOf: SeriesIndex): Intake {
+export function sortOut(records: readonly Uint8Array[], window: IdWindow, series: SeriesIndex): Intake {
   const rows: RecordRow[] = [];
   const setAside: SetAside[] = [];
   // One buffer for all: Node's faster readers are a Buffer's, and to make one a record costs more than copying it.
@@ -40,7 +40,7 @@ export function sortOut(records: readonly Uint8Array[], window: IdWindow, series
   for (const [index, bytes] of records.entries()) {
     const start = end;
     end += bytes.length;
-    const decoded = decodeRecord(all, start, end, seriesOf);
+    const decoded = decodeRecord(all, start, end, series);
     if (decoded.kind === "malformed") {
       const { requestId, problem } = decoded;
       setAside.push({ index, requestId, reason: "malformed", problem, bytes });

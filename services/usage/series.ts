@@ -16,8 +16,19 @@ export interface Series extends SeriesNames {
   readonly id: Buffer;
 }
 
-/** Tells the series of names; undefined if one of the names is not acceptable. */
-export type SeriesIndex = (names: SeriesNames) => Series | undefined;
+/** What the names of a record come to. */
+export interface Named {
+  readonly series: Series;
+  readonly replicaId: string;
+}
+
+/** Names that were met before: they repeat from record to record, and are checked and digested once. */
+export interface SeriesIndex {
+  /** The series of names; undefined if one of them is not acceptable. */
+  seriesOf(names: SeriesNames): Series | undefined;
+  /** What a piece of a record's bytes comes to, which `read` finds out for a piece that is new. */
+  named(piece: string, read: () => Named | undefined): Named | undefined;
+}
 
 /** A busy installation has some thousands at a time; 10,000 take about 5 MiB. */
 const keptMax = 10_000;
@@ -28,10 +39,12 @@ const user = /^[A-Za-z0-9._-]{0,64}$/;
 const operationShape = /^[a-z][a-z_]{0,31}$/;
 const modelLengthMax = 256;
 
-/** Builds an index that knows none: names repeat from record to record, and are checked and digested once. */
+/** Builds an index that knows none. */
 export function createSeriesIndex(): SeriesIndex {
   const known = new Map<string, Series>();
-  return (names) => {
+  const pieces = new Map<string, Named>();
+
+  const seriesOf = (names: SeriesNames): Series | undefined => {
     const text = textOf(names);
     const found = known.get(text);
     if (found !== undefined) return found;
@@ -50,6 +63,19 @@ export function createSeriesIndex(): SeriesIndex {
     };
     known.set(text, series);
     return series;
+  };
+
+  return {
+    seriesOf,
+    named(piece, read) {
+      const found = pieces.get(piece);
+      if (found !== undefined) return found;
+      const named = read();
+      if (named === undefined) return undefined;
+      if (pieces.size >= keptMax) pieces.clear();
+      pieces.set(piece, named);
+      return named;
+    },
   };
 }
 

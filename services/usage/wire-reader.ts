@@ -23,6 +23,21 @@ export class WireReader {
     return !this.broken && this.#at < this.#end;
   }
 
+  /** Where it reads. */
+  get at(): number {
+    return this.#at;
+  }
+
+  /** Goes back to where it was. */
+  back(at: number): void {
+    this.#at = at;
+  }
+
+  /** The bytes from `start` to here, as characters: equal for equal bytes only. */
+  since(start: number): string {
+    return this.#bytes.toString("latin1", start, this.#at);
+  }
+
   /** Number and wire type of the next field, as `number * 8 + type`. */
   tag(): number {
     return this.varint();

@@ -26,7 +26,7 @@ const retentionMs = 60 * dayMs;
 const startMs = Date.UTC(2026, 2, 28, 12);
 const lengthMs = 4 * dayMs;
 const everything = { fromMs: 0, untilMs: Number.MAX_SAFE_INTEGER };
-const seriesOf = createSeriesIndex();
+const series = createSeriesIndex();
 const noFilter: Filter = { projectIds: [], keyIds: [], userIds: [], models: [], endReasons: [] };
 
 beforeAll(async () => {
@@ -42,7 +42,7 @@ beforeEach(() =>
 );
 
 async function keep(records: readonly UsageRecord[]): Promise<void> {
-  const { rows, setAside } = sortOut(records.map(bytesOf), everything, seriesOf);
+  const { rows, setAside } = sortOut(records.map(bytesOf), everything, series);
   expect(setAside).toEqual([]);
   await store.record(rows);
 }
@@ -257,7 +257,7 @@ test("a record of long ago finds a place, also when many ask for it at once or a
   );
   const rowsOf = (ms: number) => {
     const id = idsAt(ms).replace(/.{4}$/, () => systemIds.uuidv7().slice(-4));
-    return sortOut([bytesOf(usageRecord(id, ms))], everything, seriesOf).rows;
+    return sortOut([bytesOf(usageRecord(id, ms))], everything, series).rows;
   };
   await Promise.all(others.map((other) => other.record([...rowsOf(oldMs), ...rowsOf(oldMs + 120_000)])));
   expect((await partitions()).filter((name) => name.includes("_2025_"))).toEqual([

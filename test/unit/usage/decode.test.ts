@@ -1,4 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { UsageRecordSchema } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
@@ -11,8 +12,8 @@ import { bytesOf, usageRecord } from "../../fakes/usage-records.ts";
 
 const id = "019d463c-2d2e-77c3-8432-5e4b884bfa3f";
 const admitMs = 1_775_000_000_123;
-const seriesOf = createSeriesIndex();
-const decode = (bytes: Uint8Array): Decoded => decodeRecord(Buffer.from(bytes), 0, bytes.length, seriesOf);
+const index = createSeriesIndex();
+const decode = (bytes: Uint8Array): Decoded => decodeRecord(Buffer.from(bytes), 0, bytes.length, index);
 
 test("what is read is what the generated code reads", () => {
   const { words } = makeHistory({ random: seededRandom(3), requests: 200, startMs: admitMs, lengthMs: 1_000 });
@@ -27,7 +28,7 @@ test("what is read is what the generated code reads", () => {
 test("a record lies where it is said to lie", () => {
   const bytes = Buffer.from(bytesOf(usageRecord(id, admitMs)));
   const around = Buffer.concat([Buffer.from("before"), bytes, Buffer.from("after")]);
-  expect(decodeRecord(around, 6, 6 + bytes.length, seriesOf)).toEqual(decode(bytes));
+  expect(decodeRecord(around, 6, 6 + bytes.length, index)).toEqual(decode(bytes));
 });
 
 test("a record that is cut off anywhere is told to be malformed, or lacks what comes last", () => {
@@ -45,6 +46,35 @@ test("no bytes at all bring it down", () => {
     expect(["read", "malformed"]).toContain(decode(flipped).kind);
   }
 });
+
+test("fields may come in any order, and of one that comes twice the last one holds", () => {
+  const random = seededRandom(6);
+  const { words } = makeHistory({ random, requests: 30, startMs: admitMs, lengthMs: 1_000 });
+  for (const word of words) {
+    const attempts = word.attempts.slice(0, 1);
+    const fields = fieldsOf(bytesOf({ ...word, attempts }));
+    const expected = decode(Buffer.concat(fields));
+    expect(expected.kind).toBe("read");
+    expect(decode(Buffer.concat(random.shuffled(fields)))).toEqual(expected);
+    const earlier = fieldsOf(bytesOf(usageRecord(id, admitMs, { projectId: "another", model: "other", attempts: [] })));
+    expect(decode(Buffer.concat([...earlier, ...random.shuffled(fields)]))).toEqual(
+      decode(bytesOf(fromBinary(UsageRecordSchema, Buffer.concat([...earlier, ...fields])))),
+    );
+  }
+});
+
+/** The fields of a message, each as its bytes. */
+function fieldsOf(bytes: Uint8Array): Uint8Array[] {
+  const reader = new BinaryReader(bytes);
+  const fields: Uint8Array[] = [];
+  while (reader.pos < reader.len) {
+    const start = reader.pos;
+    const [field, type] = reader.tag();
+    reader.skip(type, field);
+    fields.push(bytes.subarray(start, reader.pos));
+  }
+  return fields;
+}
 
 test("fields of a later contract are passed over", () => {
   const bytes = bytesOf(usageRecord(id, admitMs));

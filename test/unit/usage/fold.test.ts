@@ -7,7 +7,7 @@ import { makeHistory, truthOf } from "../../fakes/usage-histories.ts";
 import { bytesOf, type RecordInit, usageRecord } from "../../fakes/usage-records.ts";
 
 const everything = { fromMs: 0, untilMs: Number.MAX_SAFE_INTEGER };
-const seriesOf = createSeriesIndex();
+const series = createSeriesIndex();
 const id = "019d463c-2d2e-77c3-8432-5e4b884bfa3f";
 const admitMs = Date.UTC(2026, 3, 1);
 
@@ -35,16 +35,16 @@ const pairs: readonly (readonly [string, Uint8Array, Uint8Array, "first" | "seco
 ];
 
 test.each(pairs)("%s", (_name, first, second, kept) => {
-  const [winner] = sortOut([kept === "first" ? first : second], everything, seriesOf).rows;
-  expect(sortOut([first, second], everything, seriesOf).rows).toEqual([winner]);
+  const [winner] = sortOut([kept === "first" ? first : second], everything, series).rows;
+  expect(sortOut([first, second], everything, series).rows).toEqual([winner]);
 });
 
 test("a batch in any order is folded to the same rows, in the order of their ids", () => {
   const random = seededRandom(4);
   const { words } = makeHistory({ random, requests: 100, startMs: admitMs, lengthMs: 1_000 });
-  const expected = sortOut([...truthOf(words).values()].map(bytesOf), everything, seriesOf).rows;
+  const expected = sortOut([...truthOf(words).values()].map(bytesOf), everything, series).rows;
   for (let round = 0; round < 20; round++) {
-    const { rows } = sortOut(random.shuffled([...words, ...words]).map(bytesOf), everything, seriesOf);
+    const { rows } = sortOut(random.shuffled([...words, ...words]).map(bytesOf), everything, series);
     expect(rows).toEqual(expected);
   }
   const ids = expected.map(({ requestId }) => requestId);

@@ -19,12 +19,12 @@ import { bytesOf, type RecordInit, usageRecord } from "../../fakes/usage-records
 const nowMs = Date.UTC(2026, 3, 15, 12);
 const dayMs = 86_400_000;
 const window = idWindow(nowMs, 60 * dayMs);
-const seriesOf = createSeriesIndex();
+const series = createSeriesIndex();
 const validator = createValidator();
 
 const idAt = (ms: number) => leastIdAt(ms).replace("-0000-0000-", "-7abc-9def-");
 const id = idAt(nowMs);
-const judge = (bytes: Uint8Array) => sortOut([bytes], window, seriesOf);
+const judge = (bytes: Uint8Array) => sortOut([bytes], window, series);
 const judged = (over: RecordInit) => judge(bytesOf(usageRecord(id, nowMs, over))).setAside[0];
 const attempt = { replicaId: "r", dispatchTime: timestampFromMs(nowMs) };
 const attempts = (over: Exclude<RecordInit["attempts"], undefined>[number]) => ({
@@ -129,7 +129,7 @@ test("a bad record spoils no other, and is told with its place and its bytes", (
   const good = bytesOf(usageRecord(id, nowMs));
   const negative = bytesOf(usageRecord(id, nowMs, { tokens: { promptTokens: -1n } }));
   const noise = Uint8Array.from([0xff, 0xff]);
-  const { rows, setAside } = sortOut([noise, good, negative], window, seriesOf);
+  const { rows, setAside } = sortOut([noise, good, negative], window, series);
   expect(rows.map(({ requestId }) => requestId)).toEqual([id]);
   expect(setAside).toEqual([
     { index: 0, requestId: "", reason: "malformed", problem: expect.stringContaining("protobuf"), bytes: noise },
@@ -140,5 +140,5 @@ test("a bad record spoils no other, and is told with its place and its bytes", (
 test("whatever a node says of its requests passes, and is what the contract allows", () => {
   const { words } = makeHistory({ random: seededRandom(8), requests: 200, startMs: nowMs, lengthMs: 1_000 });
   for (const word of words) expect(validator.validate(UsageRecordSchema, word).kind).toBe("valid");
-  expect(sortOut(words.map(bytesOf), window, seriesOf).setAside).toEqual([]);
+  expect(sortOut(words.map(bytesOf), window, series).setAside).toEqual([]);
 });
