@@ -8,6 +8,7 @@ import { fail, WeirError } from "../runtime/errors/fail.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
+import type { Rostered } from "../runtime/roster.ts";
 import type { Metrics } from "../runtime/telemetry/metrics.ts";
 import type { Admission } from "./admission/admission.ts";
 import type { Applicant } from "./admission/applicant.ts";
@@ -55,7 +56,8 @@ export interface GenerationDeps extends AttemptDeps {
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
  * it returns, and nothing more is said.
  */
-export class Generation implements Applicant, TryListener {
+export class Generation implements Applicant, TryListener, Rostered {
+  place = -1;
   readonly #deps: GenerationDeps;
   readonly #request: GenerateRequest;
   readonly #context: CallContext;
