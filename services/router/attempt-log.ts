@@ -40,12 +40,17 @@ export interface RequestRecord {
 /** Tells how a request went: one line in the log, and the counters. */
 export type RequestLog = (record: RequestRecord) => void;
 
-/** Builds the log of requests. No line holds what was asked or answered. */
+/**
+ * Builds the log of requests: a line for each that did not end well, and at level debug for every one. No line holds what
+ * was asked or answered.
+ */
 export function createRequestLog(log: Logger, metrics: Metrics): RequestLog {
   // Looking for secrets by name costs ten times the line itself, and these fields are all named below.
   const plain = log.child({}, { redact: [] });
   return (record) => {
-    plain.info(fieldsOf(record), "generation");
+    if (record.reason !== undefined) plain.info(fieldsOf(record), "generation");
+    // A line costs as much as the rest of the router's work on a request: its fields are not even made in vain.
+    else if (plain.isLevelEnabled("debug")) plain.debug(fieldsOf(record), "generation");
     count(record, metrics);
   };
 }

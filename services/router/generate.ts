@@ -2,6 +2,7 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { fail } from "../runtime/errors/fail.ts";
 import type { PushHandler } from "../runtime/mesh/push.ts";
+import { Roster } from "../runtime/roster.ts";
 import { Generation } from "./generation.ts";
 import type { GenerationDeps } from "./generation-deps.ts";
 
@@ -14,8 +15,8 @@ export interface Generations {
 
 /** Builds the handler of `Generate`: one {@link Generation} a call, which runs without a promise. */
 export function createGenerations(deps: GenerationDeps): Generations {
-  const running = new Set<Generation>();
-  const onEnd = (generation: Generation) => void running.delete(generation);
+  const running = new Roster<Generation>();
+  const onEnd = (generation: Generation) => running.delete(generation);
   return {
     push(request, context, sink) {
       const { principal } = context;
@@ -30,7 +31,7 @@ export function createGenerations(deps: GenerationDeps): Generations {
     },
     stopAll() {
       const reason = fail(ErrorReason.DRAINING, { retry_after_ms: "1000" }, { retryAfterMs: 1_000 });
-      for (const generation of running) generation.stop(reason);
+      for (const generation of running.list()) generation.stop(reason);
     },
   };
 }

@@ -7,6 +7,7 @@ import { fail, WeirError } from "../runtime/errors/fail.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
+import type { Rostered } from "../runtime/roster.ts";
 import type { Applicant } from "./admission/applicant.ts";
 import type { Ticket } from "./admission/line.ts";
 import { AttemptBuilder } from "./attempt.ts";
@@ -43,7 +44,8 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  *
  * The journal comes first: a try is dispatched, and what came is passed on, when it is noted there.
  */
-export class Generation implements Applicant, TryListener {
+export class Generation implements Applicant, TryListener, Rostered {
+  place = -1;
   readonly #deps: GenerationDeps;
   readonly #request: GenerateRequest;
   readonly #context: CallContext;

@@ -59,7 +59,8 @@ export async function startBadInputGateway(engines: Engines = oneModel): Promise
     await startSimulatorProcess(["--context", "2048", "--decode-ms", "5", "--model", "weir-sim", "--model", "premium"]),
   );
   const file = join(folder, "weir.yaml");
-  await writeFile(file, `${bounds}${engines(simulator)}`);
+  // At level debug it tells of every request.
+  await writeFile(file, `log: { level: debug }\n${bounds}${engines(simulator)}`);
   const weir = opened.use(await startWeirProcess({ args: ["--config", file], dataDir: join(folder, "data") }));
   const running = opened.move();
   const { url, key } = weir;

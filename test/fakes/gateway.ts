@@ -34,7 +34,8 @@ export async function startGateway(yaml: string): Promise<Gateway> {
   const folder = await openFolder("weir-faults-");
   resources.defer(() => rm(folder, { recursive: true, force: true }));
   const file = join(folder, "weir.yaml");
-  await writeFile(file, `listen: { port: 0, admin_port: 0 }\n${yaml}`);
+  // At level debug it tells of every request.
+  await writeFile(file, `listen: { port: 0, admin_port: 0 }\nlog: { level: debug }\n${yaml}`);
   const weir = resources.use(await startWeirProcess({ args: ["--config", file], dataDir: join(folder, "data") }));
   const running = resources.move();
   const port = Number(new URL(weir.url).port);

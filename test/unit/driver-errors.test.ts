@@ -11,6 +11,11 @@ function reason(failure: Failure | undefined): string | undefined {
   return Object.entries(ErrorReason).find(([, value]) => value === failure?.reason)?.[0];
 }
 
+const headOf = (status: number, fields: Readonly<Record<string, string>> = {}) => ({
+  status,
+  field: (name: string) => fields[name],
+});
+
 describe("an engine's words for a caller", () => {
   test.each([
     ["bad key hunter2-hunter2", "bad key (key)"],
@@ -179,7 +184,7 @@ describe("an HTTP server's errors", () => {
     [500, openai("EngineDeadError: see the log"), "ENGINE_UNAVAILABLE"],
     [500, '{"error":', "ENGINE_FAILED"],
   ])("%i %s is %s", (status, body, expected) => {
-    expect(reason(failureFromResponse(status, {}, body, 0))).toBe(expected);
+    expect(reason(failureFromResponse(headOf(status), body, 0))).toBe(expected);
   });
 
   test("llama.cpp's numbers are told", () => {
@@ -189,7 +194,7 @@ describe("an HTTP server's errors", () => {
       n_prompt_tokens: 18012,
       n_ctx: 8192,
     });
-    expect(failureFromResponse(400, {}, body, 0).metadata).toMatchObject({ limit: "8192", prompt_tokens: "18012" });
+    expect(failureFromResponse(headOf(400), body, 0).metadata).toMatchObject({ limit: "8192", prompt_tokens: "18012" });
   });
 
   test.each([
@@ -200,16 +205,16 @@ describe("an HTTP server's errors", () => {
     [{ "retry-after": "soon" }, undefined],
     [{}, undefined],
   ])("with %j another try makes sense after %s ms", (headers, expected) => {
-    expect(failureFromResponse(429, headers, "", 10_000).retryAfterMs).toBe(expected);
+    expect(failureFromResponse(headOf(429, headers), "", 10_000).retryAfterMs).toBe(expected);
   });
 
   test("nothing of a refused credential is told", () => {
-    expect(failureFromResponse(401, {}, openai("Incorrect API key provided: sk-abc"), 0).metadata).toEqual({});
+    expect(failureFromResponse(headOf(401), openai("Incorrect API key provided: sk-abc"), 0).metadata).toEqual({});
   });
 
   test("a validation error does not repeat the caller's input", () => {
     const body = JSON.stringify({ detail: [{ loc: ["body", "n"], msg: "too many", input: "secret" }] });
-    expect(failureFromResponse(422, {}, body, 0).metadata).toEqual({ problem: "body.n: too many" });
+    expect(failureFromResponse(headOf(422), body, 0).metadata).toEqual({ problem: "body.n: too many" });
   });
 
   test.each<[object, ReasonName | undefined]>([

@@ -309,7 +309,9 @@ describe("cancel", () => {
   });
 
   test("before the connection stands sends nothing", async () => {
-    const { driver, attempt, engine } = await serve(stream(events(hello, stop)));
+    const { attempt, engine } = await serve(stream(events(hello, stop)));
+    // One that has asked nothing so far has no connection.
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(engine.url)));
     start(driver, attempt()).cancel();
     await run(driver, attempt());
     expect(engine.requests).toHaveLength(1);

@@ -1,46 +1,45 @@
-import { Pool } from "undici";
+import { Http1Client } from "../http1/client.ts";
+import { headText } from "../http1/request.ts";
 import type { Target } from "../driver.ts";
-import { connectTimeoutMs } from "../reach.ts";
 
 /** The way to one server. */
 export interface Connection extends AsyncDisposable {
-  readonly pool: Pool;
+  readonly http: Http1Client;
   /** Where its OpenAI paths begin, such as "/v1". */
   readonly apiPath: string;
   /** Where its own paths begin; mostly empty. */
   readonly rootPath: string;
-  /** Headers of every request. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** The head of a question, without its end. */
+  get(path: string): string;
+  /** The head of a request to generate, on a path below `apiPath`, up to the fields of its own. */
+  post(path: string, accept: string): string;
 }
-
-// uvicorn and cpp-httplib drop a connection that is idle for 5 s; a request must not meet that.
-const keepAliveMs = 4_000;
-
-// A stream takes a connection of its own. The router's limits are lower; this one only ends a leak.
-const connectionsMax = 4_096;
 
 /** Opens the way to a target. Connections are made when they are needed. */
 export function connectionTo(target: Target): Connection {
   const url = new URL(target.url);
   const path = url.pathname.replace(/\/+$/, "");
   const versioned = /\/v\d+$/.test(path);
-  const pool = new Pool(url.origin, {
-    connections: connectionsMax,
-    pipelining: 1,
-    connect: { timeout: connectTimeoutMs },
-    keepAliveTimeout: keepAliveMs,
-    // Our own timers know what an engine may take; undici's do not know a long prefill from a dead peer.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    allowH2: false,
-  });
-  const headers: Record<string, string> = { "accept-encoding": "identity", "user-agent": "weir" };
-  if (target.engineKey !== undefined) headers["authorization"] = `Bearer ${target.engineKey}`;
+  const apiPath = versioned ? path : `${path}/v1`;
+  const fields: Record<string, string> = { "accept-encoding": "identity", "user-agent": "weir" };
+  if (target.engineKey !== undefined) fields["authorization"] = `Bearer ${target.engineKey}`;
+  const http = new Http1Client(url, target.clock);
+  const posts = new Map<string, string>();
   return {
-    pool,
-    apiPath: versioned ? path : `${path}/v1`,
+    http,
+    apiPath,
     rootPath: versioned ? path.replace(/\/v\d+$/, "") : path,
-    headers,
-    [Symbol.asyncDispose]: () => pool.destroy(),
+    get: (asked) => headText({ method: "GET", path: asked, host: url.host, fields }),
+    post(asked, accept) {
+      // Two paths, each for a stream and for a whole answer.
+      const key = `${asked} ${accept}`;
+      const known = posts.get(key);
+      if (known !== undefined) return known;
+      const all = { ...fields, "content-type": "application/json", accept };
+      const head = headText({ method: "POST", path: apiPath + asked, host: url.host, fields: all });
+      posts.set(key, head);
+      return head;
+    },
+    [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
   };
 }

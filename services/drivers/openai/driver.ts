@@ -6,6 +6,7 @@ import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import { Answer } from "../answer.ts";
 import { missingCapability, unsupported } from "../capabilities.ts";
 import type { Attempt, Driver, DriverKind, Target } from "../driver.ts";
+import { requestWithBody } from "../http1/request.ts";
 import { ChunkReader } from "./chunk.ts";
 import { type Connection, connectionTo } from "./connection.ts";
 import { Exchange } from "./exchange.ts";
@@ -54,19 +55,7 @@ function startExchange(connection: Connection, target: Target, attempt: Attempt,
     const usageIsOfChunk = continuousUsage || !built.stream;
     return { answer, reader: new ChunkReader(answer, { usageCountsChoices, usageIsOfChunk }) };
   });
-  connection.pool.dispatch(
-    {
-      method: "POST",
-      path: connection.apiPath + built.path,
-      headers: {
-        ...connection.headers,
-        "content-type": "application/json",
-        accept: built.stream ? "text/event-stream" : "application/json",
-        "x-request-id": attempt.id,
-      },
-      body: JSON.stringify(built.body),
-    },
-    exchange,
-  );
+  const head = connection.post(built.path, built.stream ? "text/event-stream" : "application/json");
+  exchange.send(connection.http, requestWithBody(head, attempt.id, JSON.stringify(built.body)));
   return () => exchange.answer.cancel();
 }

@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from "undici/types/header.js";
 import { contextOverflow, isAway, isFull } from "../engine-text.ts";
 import {
   contextFailure,
@@ -63,16 +62,18 @@ function numberText(value: unknown): string {
   return typeof value === "number" ? String(value) : "";
 }
 
+/** The head of an answer, as far as a failure wants to know of it. */
+export interface FailedHead {
+  readonly status: number;
+  /** A field of it, by its name in lower case. */
+  field(name: string): string | undefined;
+}
+
 /** What an answer other than 200 means. `nowMs` is the time of day, for a Retry-After that states one. */
-export function failureFromResponse(
-  status: number,
-  headers: IncomingHttpHeaders,
-  body: string,
-  nowMs: number,
-): Failure {
-  const retryAfterMs = retryAfter(headers, nowMs);
+export function failureFromResponse(head: FailedHead, body: string, nowMs: number): Failure {
+  const retryAfterMs = retryAfter(head, nowMs);
   const error = engineErrorIn(parsed(body)) ?? { message: "", kind: "", status: 0, limit: "", promptTokens: "" };
-  const failure = failureFromStatus(status, error);
+  const failure = failureFromStatus(head.status, error);
   return failure.reason === overloaded.reason && retryAfterMs !== undefined ? { ...failure, retryAfterMs } : failure;
 }
 
@@ -108,11 +109,11 @@ function absent(text: string): Failure {
   return /model/i.test(text) ? unavailable : protocol("404: it does not serve this path");
 }
 
-function retryAfter(headers: IncomingHttpHeaders, nowMs: number): number | undefined {
-  const milliseconds = Number(headers["retry-after-ms"] ?? Number.NaN);
+function retryAfter(head: FailedHead, nowMs: number): number | undefined {
+  const milliseconds = Number(head.field("retry-after-ms") ?? Number.NaN);
   if (milliseconds >= 0) return milliseconds;
-  const text = headers["retry-after"];
-  if (typeof text !== "string") return undefined;
+  const text = head.field("retry-after");
+  if (text === undefined) return undefined;
   const seconds = Number(text);
   if (seconds >= 0) return seconds * 1_000;
   const untilMs = Date.parse(text) - nowMs;

@@ -1,9 +1,10 @@
-import type { Dispatcher } from "undici";
-import type { IncomingHttpHeaders } from "undici/types/header.js";
 import type { Timer } from "../../runtime/clock.ts";
 import type { Answer, EngineSide } from "../answer.ts";
 import type { Target } from "../driver.ts";
 import { type Failure, lost, protocol, unavailable } from "../failure.ts";
+import type { BrokenBy, Connection, Exchange as HttpExchange } from "../http1/connection.ts";
+import type { Http1Client } from "../http1/client.ts";
+import type { ResponseHead } from "../http1/response-head.ts";
 import type { ChunkReader } from "./chunk.ts";
 import { failureFromResponse } from "./errors.ts";
 import { parsed } from "./json.ts";
@@ -26,18 +27,17 @@ interface Collected {
 }
 
 /**
- * One HTTP exchange: what undici tells of it goes to the reader, and its ends to the answer.
+ * One HTTP exchange: what comes of it goes to the reader, and its ends to the answer.
  *
  * It waits for the head of the response; a 200 is then read as events or as one JSON text, by its content type, anything
  * else as an error. It is over with [DONE], with the end of the body, or when the connection breaks. Cancelling destroys
  * the connection, which is how these servers hear of it.
  */
-export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
+export class Exchange implements HttpExchange, EngineSide {
   readonly #target: Target;
   readonly #start: { answer: Answer; reader: ChunkReader };
-  #controller: Dispatcher.DispatchController | undefined;
-  #status = 0;
-  #headers: IncomingHttpHeaders = {};
+  #connection: Connection | undefined;
+  #head: ResponseHead | undefined;
   #body: Body = { kind: "error", chunks: [], bytes: 0 };
   #tailBytes = 0;
   #tail: Timer | undefined;
@@ -49,17 +49,21 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
     this.#start = connect(this);
   }
 
+  /** Sends the request. */
+  send(http: Http1Client, request: string): void {
+    this.#connection = http.send(request, this);
+  }
+
   get answer(): Answer {
     return this.#start.answer;
   }
 
   pause(): void {
-    this.#controller?.pause();
+    this.#connection?.pause(this);
   }
 
   resume(): void {
-    // Not at once: undici's parser must not be entered from within the handler of another response.
-    queueMicrotask(() => this.#controller?.resume());
+    this.#connection?.resume(this);
   }
 
   release(stop: boolean): void {
@@ -67,40 +71,31 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
     if (!this.#over) this.#tail = this.#target.clock.setTimer(tailMs, () => this.#abort());
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    // It was cancelled while it waited for a connection.
-    if (!this.answer.open) this.#abort();
-  }
-
-  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
-    if (status < 200) return;
-    this.#status = status;
-    this.#headers = headers;
-    const type = String(headers["content-type"] ?? "");
-    const encoding = headers["content-encoding"];
-    if (status !== 200) return;
-    if (encoding !== undefined && encoding !== "identity") return this.#fail(protocol("a compressed answer"));
-    if (type.includes("json")) this.#body = { kind: "json", chunks: [], bytes: 0 };
-    else if (type.includes("text/event-stream")) {
+  onHead(head: ResponseHead): void {
+    this.#head = head;
+    if (head.status !== 200) return;
+    if (head.contentEncoding !== "" && head.contentEncoding !== "identity")
+      return this.#fail(protocol("a compressed answer"));
+    if (head.contentType.includes("json")) this.#body = { kind: "json", chunks: [], bytes: 0 };
+    else if (head.contentType.includes("text/event-stream")) {
       const parser = new SseParser((data, name) => this.#event(data, name), this.#target.receiveBytesMax);
       this.#body = { kind: "events", parser };
     } else this.#fail(protocol("an answer that is neither JSON nor an event stream"));
   }
 
-  onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (!this.answer.open) return this.#drop(chunk);
+  onData(bytes: Buffer, start: number, end: number): void {
+    if (!this.answer.open) return this.#drop(end - start);
     if (this.#body.kind === "events") {
       this.answer.touch();
       try {
-        this.#body.parser.push(chunk);
+        this.#body.parser.push(bytes, start, end);
       } catch (thrown) {
         this.#broken(thrown);
       }
-    } else this.#collect(this.#body, chunk);
+    } else this.#collect(this.#body, bytes.subarray(start, end));
   }
 
-  onResponseEnd(): void {
+  onEnd(): void {
     this.#finished();
     if (!this.answer.open) return;
     if (this.#body.kind === "events") this.#eventsEnded(this.#body.parser);
@@ -108,13 +103,10 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
     else this.#refused(this.#body);
   }
 
-  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+  onBroken(by: BrokenBy, cause: unknown): void {
     this.#finished();
     if (!this.answer.open) return;
-    // Bytes that are no HTTP are another thing than a peer that went away.
-    const gone = this.#controller === undefined ? unavailable : lost;
-    const failure = error.name === "HTTPParserError" ? protocol("it does not speak HTTP") : gone;
-    this.answer.broke(this.answer.error(failure, error));
+    this.answer.broke(this.answer.error(failures[by], cause));
   }
 
   #event(data: string, name: string): void {
@@ -138,7 +130,8 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
 
   #collect(body: Collected, chunk: Buffer): void {
     body.bytes += chunk.length;
-    body.chunks.push(chunk);
+    // The bytes are lent.
+    body.chunks.push(Buffer.from(chunk));
     if (body.kind === "json" && body.bytes > this.#target.receiveBytesMax) this.#broken(new EventTooLong());
     if (body.kind === "error" && body.bytes > errorBytesMax) this.#refused(body);
   }
@@ -153,7 +146,8 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
 
   #refused(body: Collected): void {
     const text = Buffer.concat(body.chunks).toString("utf8", 0, Math.min(body.bytes, errorBytesMax));
-    this.#fail(failureFromResponse(this.#status, this.#headers, text, this.#target.clock.nowMs()));
+    const head = this.#head;
+    if (head !== undefined) this.#fail(failureFromResponse(head, text, this.#target.clock.nowMs()));
   }
 
   #broken(thrown: unknown): void {
@@ -166,8 +160,8 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
     this.answer.fail(this.answer.error(failure), !this.#over);
   }
 
-  #drop(chunk: Buffer): void {
-    this.#tailBytes += chunk.length;
+  #drop(bytes: number): void {
+    this.#tailBytes += bytes;
     if (this.#tailBytes > tailBytesMax) this.#abort();
   }
 
@@ -178,6 +172,15 @@ export class Exchange implements Dispatcher.DispatchHandler, EngineSide {
 
   #abort(): void {
     this.#tail?.cancel();
-    if (!this.#over) this.#controller?.abort(new Error("the answer is not wanted any more"));
+    if (this.#over) return;
+    this.#over = true;
+    this.#connection?.abort(this);
   }
 }
+
+const failures: Readonly<Record<BrokenBy, Failure>> = {
+  unreachable: unavailable,
+  lost,
+  // Bytes that are no HTTP are another thing than a peer that went away.
+  "not HTTP": protocol("it does not speak HTTP"),
+};

@@ -9,10 +9,12 @@ import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import type { ProbeResult } from "../driver.ts";
 import { questionTimeoutMs } from "../reach.ts";
+import { bareRequest } from "../http1/request.ts";
 import type { Connection } from "./connection.ts";
 import { type Flavour, flavours, type Identity, plain } from "./flavours.ts";
 import { loadFrom } from "./gauges.ts";
 import { isObject, type JsonObject, parsed } from "./json.ts";
+import { Question, type Reply } from "./question.ts";
 
 /** Longer answers are cut off: a hosted API lists some hundred models, vLLM's metrics are below 1 MiB. */
 const answerBytesMax = 8 * 1024 * 1024;
@@ -100,12 +102,6 @@ function modelFrom(card: JsonObject, flavour: Flavour, identity: Identity, ready
   ];
 }
 
-interface Reply {
-  /** 0: there was none. */
-  readonly status: number;
-  readonly text: string;
-}
-
 /** Asks something that a server need not answer: a proxy may let only the OpenAI paths through. */
 async function askFreely(connection: Connection, path: string, signal: AbortSignal): Promise<Reply> {
   try {
@@ -116,21 +112,17 @@ async function askFreely(connection: Connection, path: string, signal: AbortSign
   }
 }
 
-async function ask({ pool, headers }: Connection, path: string, signal: AbortSignal): Promise<Reply> {
+async function ask(connection: Connection, path: string, signal: AbortSignal): Promise<Reply> {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
+  const question = new Question(answerBytesMax);
+  const carrier = connection.http.send(bareRequest(connection.get(path)), question);
+  const giveUp = () => question.onBroken("lost", limited.reason);
+  if (limited.aborted) giveUp();
+  limited.addEventListener("abort", giveUp, { once: true });
   try {
-    const { statusCode, body } = await pool.request({ path, method: "GET", headers, signal: limited });
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes > answerBytesMax) throw new Error(`${path} is longer than ${answerBytesMax} bytes`);
-      chunks.push(chunk);
-    }
-    return { status: statusCode, text: Buffer.concat(chunks).toString("utf8") };
-  } catch (cause) {
-    if (cause instanceof Error && cause.name === "HTTPParserError")
-      throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not speak HTTP" }, { cause });
-    throw fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause });
+    return await question.reply;
+  } finally {
+    limited.removeEventListener("abort", giveUp);
+    carrier?.abort(question);
   }
 }

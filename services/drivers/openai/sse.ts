@@ -37,26 +37,26 @@ export class SseParser {
   }
 
   /** The next bytes. Throws {@link EventTooLong}. */
-  push(chunk: Buffer): void {
-    let start = 0;
-    if (this.#afterCr && chunk.length > 0) {
+  push(chunk: Buffer, from = 0, to = chunk.length): void {
+    let start = from;
+    if (this.#afterCr && start < to) {
       this.#afterCr = false;
-      if (chunk[0] === LF) start = 1;
+      if (chunk[start] === LF) start += 1;
     }
     // JSON escapes CR: a stream has none unless it ends its lines with it.
-    let cr = chunk.indexOf(CR, start);
-    while (start < chunk.length) {
-      const lf = chunk.indexOf(LF, start);
-      const end = cr >= 0 && (lf < 0 || cr < lf) ? cr : lf;
-      if (end < 0) break;
+    let cr = indexOf(chunk, CR, start, to);
+    while (start < to) {
+      const lf = indexOf(chunk, LF, start, to);
+      const end = Math.min(cr, lf);
+      if (end === to) break;
       this.#line(chunk, start, end);
       start = end + 1;
       if (end !== cr) continue;
-      if (start === chunk.length) this.#afterCr = true;
+      if (start === to) this.#afterCr = true;
       else if (chunk[start] === LF) start += 1;
-      cr = chunk.indexOf(CR, start);
+      cr = indexOf(chunk, CR, start, to);
     }
-    if (start < chunk.length) this.#keep(chunk.subarray(start));
+    if (start < to) this.#keep(chunk.subarray(start, to));
   }
 
   /** The stream has ended: what it holds is the last event. */
@@ -112,6 +112,12 @@ export class SseParser {
     this.#type = "";
     if (data !== undefined) this.#onEvent(data, type);
   }
+}
+
+/** Where the byte first stands; `to` if it does not. */
+function indexOf(chunk: Buffer, byte: number, from: number, to: number): number {
+  const at = chunk.indexOf(byte, from);
+  return at < 0 || at > to ? to : at;
 }
 
 function valueStart(bytes: Buffer, at: number, end: number): number {

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, type WeirError } from "../errors/fail.ts";
+import { Roster, type Rostered } from "../roster.ts";
 
 /** Called once, when the key that a stream runs with was revoked. */
 export type RevokedListener = (error: WeirError) => void;
@@ -16,25 +17,39 @@ export interface RevokedKeys {
 /** Revoked keys that are remembered for streams that begin to listen just after: a few seconds' worth is enough. */
 const rememberedMax = 10_000;
 
+/** Keys that nobody listens to any more are forgotten when there are this many: most are used again soon. */
+const keysMax = 10_000;
+
+interface Listening extends Rostered {
+  readonly listener: RevokedListener;
+}
+
 export function createRevokedKeys(): RevokedKeys {
-  const listeners = new Map<string, Set<RevokedListener>>();
+  const listeners = new Map<string, Roster<Listening>>();
   const remembered = new LRUCache<string, true>({ max: rememberedMax });
+
+  function rosterOf(keyId: string): Roster<Listening> {
+    const known = listeners.get(keyId);
+    if (known !== undefined) return known;
+    if (listeners.size >= keysMax) for (const [id, { size }] of listeners) if (size === 0) listeners.delete(id);
+    const roster = new Roster<Listening>();
+    listeners.set(keyId, roster);
+    return roster;
+  }
 
   return {
     revoke(keyId) {
       remembered.set(keyId, true);
-      const listening = listeners.get(keyId);
+      const roster = listeners.get(keyId);
       listeners.delete(keyId);
-      for (const listener of listening ?? []) listener(fail(ErrorReason.KEY_REVOKED, { key_id: keyId }));
+      for (const { listener } of roster?.list() ?? []) listener(fail(ErrorReason.KEY_REVOKED, { key_id: keyId }));
     },
     listen(keyId, listener) {
-      const listening = listeners.get(keyId) ?? new Set();
-      listeners.set(keyId, listening.add(listener));
+      const roster = rosterOf(keyId);
+      const listening: Listening = { listener, place: -1 };
+      roster.add(listening);
       if (remembered.has(keyId)) queueMicrotask(() => this.revoke(keyId));
-      return () => {
-        listening.delete(listener);
-        if (listening.size === 0 && listeners.get(keyId) === listening) listeners.delete(keyId);
-      };
+      return () => roster.delete(listening);
     },
   };
 }
