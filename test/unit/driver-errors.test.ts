@@ -3,7 +3,7 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { contextOverflow, scrubbed, withoutKey } from "../../services/drivers/engine-text.ts";
 import type { Failure } from "../../services/drivers/failure.ts";
 import { engineErrorIn, failureFromError, failureFromResponse } from "../../services/drivers/openai/errors.ts";
-import { failureFromStatus, failureFromText } from "../../services/drivers/triton/errors.ts";
+import { failureFromText, failureFromTritonStatus } from "../../services/drivers/triton/errors.ts";
 
 type ReasonName = keyof typeof ErrorReason;
 
@@ -147,7 +147,7 @@ describe("Triton's errors", () => {
     [2, "it broke", "ENGINE_FAILED"],
     [4, "Deadline exceeded", "ENGINE_TIMEOUT"],
   ])("status %i %j is %s", (code, text, expected) => {
-    expect(reason(failureFromStatus(code, text))).toBe(expected);
+    expect(reason(failureFromTritonStatus(code, text))).toBe(expected);
   });
 });
 

@@ -2,7 +2,7 @@ import { Dialect, type ReplicaModel } from "../../../gen/ts/weir/catalog/v1/repl
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import type { Driver, DriverKind, Target } from "../driver.ts";
-import { openChannel } from "./channel.ts";
+import { openChannel } from "../grpc/channel.ts";
 import type { TritonInterface } from "./flavour.ts";
 import { startGeneration } from "./generation.ts";
 import { isTriton, probeTriton } from "./probe.ts";

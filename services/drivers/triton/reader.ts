@@ -1,9 +1,11 @@
 import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Answer } from "../answer.ts";
+import { isCount } from "../counts.ts";
 import { textDelta } from "../events.ts";
+import { EngineGaveUp } from "../grpc/call.ts";
+import { StopFilter } from "../stop-filter.ts";
 import type { InferMessage } from "./codec.ts";
 import type { TritonInterface } from "./flavour.ts";
-import { StopFilter } from "./stop-filter.ts";
 import { numbersOf, type Tensor, TensorProblem, textsOf } from "./tensors.ts";
 import { TextTrack } from "./text-track.ts";
 
@@ -157,15 +159,7 @@ export class Reader {
   }
 }
 
-/** The engine ended a choice without having finished it. */
-export class EngineGaveUp extends Error {}
-
 function firstCount(tensor: Tensor | undefined): number | undefined {
   const value = tensor ? numbersOf(tensor)[0] : undefined;
   return isCount(value) ? value : undefined;
-}
-
-/** Counts that cannot be are no counts: an engine's lie about them must not reach a bill. */
-function isCount(value: number | undefined): value is number {
-  return value !== undefined && Number.isSafeInteger(value) && value >= 0 && value < 2 ** 31;
 }
