@@ -3,6 +3,7 @@ import { createEngine, defaultSpeed, type Engine, type Speed } from "./engine.ts
 import type { OpenServer } from "./listener.ts";
 import { openOpenAiServer } from "./openai/server.ts";
 import { createRecorder, type Recorder } from "./record.ts";
+import { openTgisServer } from "./tgis/server.ts";
 import { openTritonServer } from "./triton/server.ts";
 
 /** What to simulate. A protocol that is not named is not served; port 0 lets the kernel choose one. */
@@ -16,6 +17,7 @@ export interface SimulatorOptions {
     /** Whether the TensorRT-LLM models stream. Default: true. */
     readonly decoupled?: boolean;
   };
+  readonly tgis?: { readonly port: number };
   /** A file that the record is appended to. */
   readonly recordPath?: string;
   readonly clock?: Clock;
@@ -31,12 +33,14 @@ export interface Simulator extends AsyncDisposable {
   readonly httpUrl: string;
   /** grpc://host:port; empty if it does not speak Triton's gRPC. */
   readonly grpcUrl: string;
+  /** grpc://host:port; empty if it does not speak the gRPC of TGIS. */
+  readonly tgisUrl: string;
   /** Its `commanded` takes faults for the next requests. */
   readonly engine: Engine;
   readonly recorder: Recorder;
 }
 
-/** Starts a simulator in this process. Both protocols share one engine, one record and its faults. */
+/** Starts a simulator in this process. All protocols share one engine, one record and its faults. */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
   const { clock = systemClock, host = "127.0.0.1", models = ["weir-sim"] } = options;
   await using stack = new AsyncDisposableStack();
@@ -57,7 +61,8 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const grpcUrl = options.triton
     ? await open(openTritonServer({ ...surroundings, decoupled: true, ...options.triton }))
     : "";
+  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
   stack.defer(() => engine.halt("stop"));
   const owned = stack.move();
-  return { httpUrl, grpcUrl, engine, recorder, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { httpUrl, grpcUrl, tgisUrl, engine, recorder, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

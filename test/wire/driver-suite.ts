@@ -45,6 +45,8 @@ export interface SuiteTraits {
   readonly cancels: boolean;
   /** False: a cancelled request that waits stays in the engine's queue until its turn comes, and is dropped then. */
   readonly leavesQueue?: boolean;
+  /** Sampling parameters that it has no place for. */
+  readonly lacks?: readonly (keyof typeof params)[];
   /** False: it has one model, and takes every name for it. */
   readonly knowsModels?: boolean;
 }
@@ -98,7 +100,9 @@ interface Suite {
   readonly attempt: Make;
 }
 
-function describeAnswers({ engine, attempt }: Suite): void {
+const params = { frequencyPenalty: "frequency_penalty", presencePenalty: "presence_penalty", minP: "min_p" };
+
+function describeAnswers({ engine, attempt, traits }: Suite): void {
   const ask = (...wanted: Parameters<Make>) => run(engine().driver, attempt(...wanted));
 
   test("a stream: started, deltas, finished, usage, end", async () => {
@@ -141,9 +145,15 @@ function describeAnswers({ engine, attempt }: Suite): void {
     expect(texts[2]).not.toBe(texts[0]);
   });
 
-  test("every sampling parameter that the model has is taken", async () => {
+  test("every sampling parameter that the model has is taken, and the others are refused by name", async () => {
     const sampling = { temperature: 0.7, topP: 0.9, topK: 20, seed: 3n, frequencyPenalty: 0.1, presencePenalty: 0.1 };
-    expect((await ask("short", { sampling })).reason).toBeUndefined();
+    const lacks = traits.lacks ?? [];
+    const had = Object.fromEntries(Object.entries(sampling).filter(([name]) => !lacks.some((one) => one === name)));
+    expect((await ask("short", { sampling: had })).reason).toBeUndefined();
+    for (const name of lacks) {
+      const { reason, failure } = await ask("short", { sampling: { [name]: 0.1 } });
+      expect([reason, failure?.facts["param"]]).toEqual(["UNSUPPORTED", params[name]]);
+    }
     expect((await ask("short", { sampling: { topK: -1 } })).reason).toBeUndefined();
   });
 
@@ -284,7 +294,7 @@ function describeFlow({ engine, attempt }: Suite): void {
     outcome.isFull = true;
     const sampling = { seed: 11n, temperature: 0 };
     start(engine().driver, attempt("short", { sampling }), outcome);
-    await outcome.until(() => outcome.deltas.length > 0);
+    await outcome.until(() => outcome.events.length > 0);
     await delay(200);
     outcome.isFull = false;
     outcome.resume?.();

@@ -7,6 +7,10 @@ import type { Attempt, Target } from "../driver.ts";
 import { type Failure, failed, protocol, unavailable } from "../failure.ts";
 import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
+import { isServiceError } from "./status.ts";
+
+/** How long a server may take to end a call after the last message; one that does not would keep it for ever. */
+const endTimeoutMs = 1_000;
 
 /** What an engine's protocol makes of the responses of one generation. */
 export interface Listener<O> {
@@ -45,7 +49,9 @@ export class GenerationCall {
   readonly #options: CallOptions;
   #call: ClientReadableStream<unknown> | undefined;
   #givenUp: (() => void) | undefined;
-  #connecting: Timer | undefined;
+  /** The call itself has ended. */
+  #ended = false;
+  #timer: Timer | undefined;
 
   constructor(options: CallOptions) {
     const { attempt, target, sink, streams, ignored } = options;
@@ -62,7 +68,7 @@ export class GenerationCall {
   start<I, O>(rpc: Rpc<I, O>, request: I, listener: Listener<O>, headers?: Readonly<Record<string, string>>): void {
     const { channel, target } = this.#options;
     if (!channel.isConnected()) {
-      this.#connecting = target.clock.setTimer(connectTimeoutMs, () => {
+      this.#timer = target.clock.setTimer(connectTimeoutMs, () => {
         if (this.answer.open && !channel.isConnected()) this.answer.fail(this.answer.error(unavailable));
       });
     }
@@ -71,7 +77,10 @@ export class GenerationCall {
       this.#call = call;
       this.#givenUp = () => listener.givenUp?.();
       call.on("data", (response: O) => this.#message(listener, response));
-      call.on("end", () => this.answer.end());
+      call.on("end", () => {
+        this.#over();
+        this.answer.end();
+      });
       call.on("error", (error: ServiceError) => this.#lost(listener, error));
     } catch (thrown) {
       // grpc-js throws for a channel that was closed meanwhile.
@@ -91,14 +100,27 @@ export class GenerationCall {
   }
 
   #lost<O>(listener: Listener<O>, error: ServiceError): void {
+    this.#over();
     if (!this.answer.open || error.code === grpcStatus.OK) return;
-    this.answer.broke(this.answer.error(listener.failureFrom(error.code, error.details), error));
+    // Of a frame that it cannot unpack grpc-js says nothing but the error.
+    const failure = isServiceError(error)
+      ? listener.failureFrom(error.code, error.details)
+      : protocol("a response that cannot be read");
+    this.answer.broke(this.answer.error(failure, error));
+  }
+
+  #over(): void {
+    this.#ended = true;
+    this.#timer?.cancel();
   }
 
   #release(stop: boolean): void {
-    this.#connecting?.cancel();
-    if (!stop) return;
-    this.#call?.cancel();
-    this.#givenUp?.();
+    this.#timer?.cancel();
+    if (stop) {
+      this.#call?.cancel();
+      this.#givenUp?.();
+    } else if (!this.#ended) {
+      this.#timer = this.#options.target.clock.setTimer(endTimeoutMs, () => this.#call?.cancel());
+    }
   }
 }

@@ -2,7 +2,7 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import { Client, type ClientReadableStream, connectivityState, credentials, Metadata } from "@grpc/grpc-js";
 import type { Target } from "../driver.ts";
 import { questionTimeoutMs } from "../reach.ts";
-import { deserializer, serializer } from "./wire.ts";
+import { deserializer, serializer } from "../../runtime/grpc-wire.ts";
 
 /** A method as it is called: where, and how its messages are written and read. */
 export interface Rpc<I, O> {

@@ -20,7 +20,8 @@ export type Recognise = (text: string) => Failure | undefined;
 /** What grpc-js says when a connection ends under a call; without a connection it says another thing. */
 const broken = /^Connection dropped|ECONNRESET|EPIPE|ETIMEDOUT/;
 /** What it says of a response that its deserializer threw for, and of bytes that are no gRPC frame. */
-const unreadable = /parsing error|Failed to decode|Invalid|more tensors|longer than/i;
+const unreadable = /parsing error|Failed to decode|Invalid|more tensors|longer than|client error: Protocol error/i;
+const statusless = /ended without gRPC status|^Received HTTP status code 200/i;
 
 /** What engines' texts mean in every protocol. */
 export function knownFailure(text: string): Failure | undefined {
@@ -32,6 +33,7 @@ export function knownFailure(text: string): Failure | undefined {
 
 /** What the status of a call means. `text` is what came with it, and `recognise` knows the engine's own words. */
 export function failureFromStatus(code: number, text: string, recognise: Recognise = knownFailure): Failure {
+  if (!(code in grpcStatus) || statusless.test(text)) return protocol("an end without a status");
   if (code === grpcStatus.RESOURCE_EXHAUSTED) return exhausted(text, recognise);
   if (code === grpcStatus.INTERNAL && unreadable.test(text)) return protocol("a response that cannot be read");
   const recognised = recognise(text);
@@ -93,5 +95,5 @@ export async function isAnswered(question: Promise<unknown>, recognise?: Recogni
 }
 
 export function isServiceError(thrown: unknown): thrown is ServiceError {
-  return thrown instanceof Error && "code" in thrown && "details" in thrown;
+  return thrown instanceof Error && "code" in thrown && "details" in thrown && typeof thrown.details === "string";
 }

@@ -1,7 +1,7 @@
 import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import type { Answer } from "../answer.ts";
-import { missingCapability, unsupported } from "../capabilities.ts";
+import { promptOf, unsupported } from "../capabilities.ts";
 import type { Attempt, Target } from "../driver.ts";
 import { GenerationCall, type Listener } from "../grpc/call.ts";
 import type { Channel } from "../grpc/channel.ts";
@@ -15,7 +15,7 @@ import { modelInfer, modelStreamInfer } from "./rpcs.ts";
 import { stopBehindEnsemble } from "./stop-request.ts";
 
 /** What a generation needs beside the attempt. */
-export interface Surroundings {
+interface Surroundings {
   readonly channel: Channel;
   readonly target: Target;
   readonly model: TritonInterface;
@@ -27,32 +27,30 @@ export interface Surroundings {
  * The id is done at its final flag, its first error, or the end of the call, whichever comes first; an end without either
  * of the others is a truncated answer. A response with another id belongs to nobody and is dropped.
  */
-export function startGeneration(around: Surroundings, attempt: Attempt, sink: Sink<GenerateResponse>): Cancel {
-  const { channel, target, model } = around;
-  const prompt = attempt.request.input.case === "prompt" ? attempt.request.input.value : attempt.prompt;
-  const missing = missingCapability(attempt) ?? (prompt === undefined ? unsupported(attempt, "messages") : undefined);
-  if (missing) return refuse(sink, missing);
+export function startGeneration(
+  channel: Channel,
+  target: Target,
+  model: TritonInterface,
+  attempt: Attempt,
+  sink: Sink<GenerateResponse>,
+): Cancel {
+  const prompt = promptOf(attempt);
   const streams = attempt.request.stream && model.decoupled && "stream" in model.inputs;
   const build = model.flavour === "vllm" ? vllmRequest : tensorrtRequest;
-  const built = build({ attempt, model, prompt: prompt ?? "", stream: streams });
-  if (built.kind === "unsupported") return refuse(sink, unsupported(attempt, built.param));
+  const built = build({ attempt, model, prompt, stream: streams });
+  if (built.kind === "unsupported") throw unsupported(attempt, built.param);
 
   const call = new GenerationCall({ channel, target, attempt, sink, streams, ignored: built.ignored });
   const reader = new Reader({
     model,
     outlet: call.answer,
     stops: attempt.request.sampling?.stop ?? [],
-    prompt: "exclude_input_in_output" in model.inputs ? "" : (prompt ?? ""),
+    prompt: "exclude_input_in_output" in model.inputs ? "" : prompt,
     maxTokens: built.maxTokens,
   });
-  const listener = new TritonListener(around, attempt.id, call.answer, reader);
+  const listener = new TritonListener({ channel, target, model }, attempt.id, call.answer, reader);
   call.start(model.decoupled ? modelStreamInfer : modelInfer, built.request, listener);
   return () => call.answer.cancel();
-}
-
-function refuse(sink: Sink<GenerateResponse>, error: ReturnType<typeof unsupported>): Cancel {
-  sink.fail(error);
-  return () => undefined;
 }
 
 /** Reads the responses of one id. */

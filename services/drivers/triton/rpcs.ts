@@ -1,6 +1,6 @@
 import { GRPCInferenceService, ModelInferRequestSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { Rpc } from "../grpc/channel.ts";
-import { serializer } from "../grpc/wire.ts";
+import { serializer } from "../../runtime/grpc-wire.ts";
 import { decodeResponse, decodeStreamResponse, type InferMessage } from "./codec.ts";
 import type { InferRequest } from "./inputs.ts";
 

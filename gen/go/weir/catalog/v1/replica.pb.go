@@ -32,6 +32,8 @@ const (
 	Dialect_DIALECT_TRITON Dialect = 1
 	// OpenAI-compatible HTTP.
 	Dialect_DIALECT_OPENAI Dialect = 2
+	// The gRPC of TGIS, as vLLM's TGIS adapter speaks it.
+	Dialect_DIALECT_TGIS Dialect = 3
 )
 
 // Enum value maps for Dialect.
@@ -40,11 +42,13 @@ var (
 		0: "DIALECT_UNSPECIFIED",
 		1: "DIALECT_TRITON",
 		2: "DIALECT_OPENAI",
+		3: "DIALECT_TGIS",
 	}
 	Dialect_value = map[string]int32{
 		"DIALECT_UNSPECIFIED": 0,
 		"DIALECT_TRITON":      1,
 		"DIALECT_OPENAI":      2,
+		"DIALECT_TGIS":        3,
 	}
 )
 
@@ -604,11 +608,12 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\vReplicaLoad\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\x05R\arunning\x12\x18\n" +
 	"\awaiting\x18\x02 \x01(\x05R\awaiting\x12\x17\n" +
-	"\akv_used\x18\x03 \x01(\x01R\x06kvUsed*J\n" +
+	"\akv_used\x18\x03 \x01(\x01R\x06kvUsed*\\\n" +
 	"\aDialect\x12\x17\n" +
 	"\x13DIALECT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDIALECT_TRITON\x10\x01\x12\x12\n" +
-	"\x0eDIALECT_OPENAI\x10\x02*b\n" +
+	"\x0eDIALECT_OPENAI\x10\x02\x12\x10\n" +
+	"\fDIALECT_TGIS\x10\x03*b\n" +
 	"\rReplicaHealth\x12\x1e\n" +
 	"\x1aREPLICA_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REPLICA_HEALTH_READY\x10\x01\x12\x17\n" +
