@@ -162,7 +162,7 @@ describe("what is sent", () => {
     const stops = [long, "1", "2", "3", "4", "5", "6", "END"];
     const { driver, model, engine } = await served({
       generate: (call) => {
-        for (const text of ["the E", "N", "D of", " it"]) call.send(part({ text }));
+        for (const text of ["the E", "N", "D of it"]) call.send(part({ text }));
       },
     });
     const outcome = await run(driver, attemptAt(model, { sampling: { stop: stops } }));
