@@ -2,8 +2,8 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { StopReason, TokenInfoSchema } from "../../../gen/ts/engine/tgis/generation_pb.ts";
 import { CountSource, FinishReason, type TokenLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Answer } from "../answer.ts";
+import { ChoiceOutput } from "../choice-output.ts";
 import { isCount } from "../counts.ts";
-import { delta, deltaEvent } from "../events.ts";
 import { EngineGaveUp, type Listener } from "../grpc/call.ts";
 import { StopFilter } from "../stop-filter.ts";
 import type { GenerationMessage } from "./codec.ts";
@@ -28,16 +28,16 @@ const logprobLeast = -9_999;
 export class TgisListener implements Listener<GenerationMessage> {
   readonly failureFrom = failureFromTgisStatus;
   readonly #answer: Answer;
+  readonly #output: ChoiceOutput;
   readonly #filter: StopFilter;
   readonly #pieces: PieceForm | undefined;
   #promptTokens = 0;
   #tokens = 0;
-  /** Of them, those that no delta told. */
-  #untold = 0;
 
   /** `pieces`: log probabilities were asked for, and tokens are written so. */
   constructor(answer: Answer, stops: readonly string[], pieces: PieceForm | undefined) {
     this.#answer = answer;
+    this.#output = new ChoiceOutput(answer, 0);
     this.#filter = new StopFilter(stops);
     this.#pieces = pieces;
   }
@@ -55,15 +55,15 @@ export class TgisListener implements Listener<GenerationMessage> {
     const { text, stop } = this.#filter.push(message.text);
     const logprobs = this.#logprobsOf(message.tokens);
     if (stop !== undefined) {
-      this.#tell(text, logprobs);
+      this.#output.text(text, logprobs);
       this.#finish(FinishReason.STOP, stop);
       // The engine was not told of this stop text, and goes on.
       if (message.reason === StopReason.NOT_FINISHED) answer.end(true);
     } else if (message.reason === StopReason.NOT_FINISHED) {
-      this.#tell(text, logprobs);
+      this.#output.text(text, logprobs);
     } else {
       const reason = finishReasonOf(message.reason);
-      this.#tell(text + this.#filter.flush(), logprobs);
+      this.#output.text(text + this.#filter.flush(), logprobs);
       this.#finish(reason, message.reason === StopReason.STOP_SEQUENCE ? message.stop : "");
     }
   }
@@ -72,23 +72,12 @@ export class TgisListener implements Listener<GenerationMessage> {
   #countUp({ input, generated }: GenerationMessage): void {
     if (isCount(input) && input > 0) this.#promptTokens = input;
     if (!isCount(generated) || generated <= this.#tokens) return;
-    this.#untold += generated - this.#tokens;
+    this.#output.counted(generated - this.#tokens);
     this.#tokens = generated;
   }
 
-  #tell(text: string, logprobs: TokenLogprob[]): void {
-    if (text === "" && logprobs.length === 0) return;
-    const told = delta(0, { case: "text", value: text }, this.#untold);
-    told.logprobs = logprobs;
-    this.#untold = 0;
-    this.#answer.event(deltaEvent(told));
-  }
-
   #finish(reason: FinishReason, stop: string): void {
-    // Tokens whose text is not told: of a stop text, of the end token.
-    if (this.#untold > 0) this.#answer.event(deltaEvent(delta(0, { case: "text", value: "" }, this.#untold)));
-    this.#untold = 0;
-    this.#answer.finish(0, reason, stop);
+    this.#output.finish(reason, stop);
     const sourceOf = (count: number) => (count > 0 ? CountSource.ENGINE : CountSource.UNSPECIFIED);
     if (this.#promptTokens === 0 && this.#tokens === 0) return;
     this.#answer.count({
