@@ -5,9 +5,10 @@ import type { Driver, DriverKind, Target } from "./driver.ts";
 import { openaiDriver } from "./openai/driver.ts";
 import { tgisDriver } from "./tgis/driver.ts";
 import { tritonDriver } from "./triton/driver.ts";
+import { vllmDriver } from "./vllm/driver.ts";
 
 /** Every dialect that engines are spoken to in. */
-const driverKinds: readonly DriverKind[] = [tritonDriver, tgisDriver, openaiDriver];
+const driverKinds: readonly DriverKind[] = [tritonDriver, tgisDriver, vllmDriver, openaiDriver];
 
 /**
  * Opens the driver of a dialect. It connects when it is used.

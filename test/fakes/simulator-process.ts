@@ -11,6 +11,7 @@ export interface SimulatorProcess extends AsyncDisposable {
   readonly httpUrl: string;
   readonly grpcUrl: string;
   readonly tgisUrl: string;
+  readonly vllmUrl: string;
   readonly pid: number;
   /** The file of its record, a line of JSON an entry, for those who follow it. */
   readonly recordPath: string;
@@ -24,7 +25,7 @@ export interface SimulatorProcess extends AsyncDisposable {
 
 const main = resolve(import.meta.dirname, "../../services/simulator/main.ts");
 
-type Urls = Pick<SimulatorProcess, "httpUrl" | "grpcUrl" | "tgisUrl">;
+type Urls = Pick<SimulatorProcess, "httpUrl" | "grpcUrl" | "tgisUrl" | "vllmUrl">;
 
 /** Starts one with flags of services/simulator/main.ts; `--record` is given already. */
 export async function startSimulatorProcess(flags: readonly string[] = []): Promise<SimulatorProcess> {
@@ -34,7 +35,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = once(child, "exit");
-  const { httpUrl, grpcUrl, tgisUrl } = await firstLine(child, ended);
+  const { httpUrl, grpcUrl, tgisUrl, vllmUrl } = await firstLine(child, ended);
   const stop = async () => {
     if (isRunning(child)) child.kill("SIGTERM");
     await ended;
@@ -44,6 +45,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     httpUrl,
     grpcUrl,
     tgisUrl,
+    vllmUrl,
     pid: child.pid ?? 0,
     recordPath,
     record: () => readRecord(recordPath),

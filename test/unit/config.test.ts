@@ -37,7 +37,12 @@ describe("a configuration file", () => {
   it("fills in every default", () => {
     const { settings } = load(base);
     expect(settings.listen).toEqual({ host: "127.0.0.1", port: 8080, adminPort: 9090, meshPort: 7070 });
-    expect(settings.pools[0]?.replicas[0]).toEqual({ id: "gpu-0", url: "grpc://10.0.0.1:8001", dialect: 0 });
+    expect(settings.pools[0]?.replicas[0]).toEqual({
+      id: "gpu-0",
+      url: "grpc://10.0.0.1:8001",
+      httpUrl: "",
+      dialect: 0,
+    });
     expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth", "quota", "usage"]);
     expect(settings.pools[0]?.idleTimeoutMs).toBe(20_000);
   });

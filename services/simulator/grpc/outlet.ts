@@ -1,4 +1,4 @@
-import type { ServerWritableStream } from "@grpc/grpc-js";
+import type { ServerUnaryCall, ServerWritableStream, sendUnaryData } from "@grpc/grpc-js";
 import type { GrpcServer, Refusal } from "./server.ts";
 
 /** Where the answer to one request goes. After `end` and `fail` nothing is sent. */
@@ -37,6 +37,30 @@ export function streamOutlet<I, M>(
     },
     end: () => close(() => call.end()),
     fail: ({ code, text }) => close(() => call.emit("error", { code, details: text })),
+    cut: () => server.cut(call.getPeer()),
+    crash,
+  };
+}
+
+/** The answer of a call that does not stream as an outlet: its last message. */
+export function unaryOutlet<I, M>(
+  call: Pick<ServerUnaryCall<I, M>, "getPeer">,
+  reply: sendUnaryData<M>,
+  server: Pick<GrpcServer, "cut">,
+  crash: () => void,
+): Outlet<M> {
+  let answer: M | undefined;
+  let over = false;
+  const close = (...given: Parameters<sendUnaryData<M>>) => {
+    if (!over) reply(...given);
+    over = true;
+  };
+  return {
+    send(message) {
+      answer = message;
+    },
+    end: () => close(null, answer),
+    fail: ({ code, text }) => close({ code, details: text }),
     cut: () => server.cut(call.getPeer()),
     crash,
   };
