@@ -66,6 +66,14 @@ it("tells what TGIS is and has", async () => {
   expect(out).toMatch(/has .*prompt.*logprobs.*\n.*lacks .*conversation/);
 });
 
+it("tells what vLLM's own gRPC is and has", async () => {
+  const { code, out } = await probe(simulator.vllmUrl);
+  expect(code).toBe(0);
+  expect(out).toMatch(/protocol +vllm\n/);
+  expect(out).toMatch(/engine +vllm 0/);
+  expect(out).toMatch(/has .*token ids.*logit bias.*\n.*lacks .*tools.*logprobs/);
+});
+
 it("says how to give a credential, and takes it from a file", async () => {
   const without = await probe(lockedUrl);
   expect(without).toMatchObject({ code: 1, out: "" });

@@ -193,6 +193,20 @@ const refused: readonly (readonly [name: string, text: string, line: number, pat
     "pools[0].replicas[0].url",
     "allow_private",
   ],
+  [
+    "an address of HTTP that is none",
+    `pools: [{ id: gpu, replicas: [{ url: "grpc://h:1", http_url: "grpc://h:2" }] }]\n`,
+    1,
+    "pools[0].replicas[0].http_url",
+    "no HTTP address",
+  ],
+  [
+    "an address of HTTP at a metadata server",
+    `pools: [{ id: gpu, replicas: [{ url: "grpc://h:1", http_url: "http://169.254.169.254" }] }]\n`,
+    1,
+    "pools[0].replicas[0].http_url",
+    "allow_private",
+  ],
   ["edge without router", `${base}roles: [edge, catalog, auth, quota, usage]\n`, 4, "roles", "go together"],
   [
     "a role elsewhere that is not named",

@@ -64,6 +64,13 @@ describe("an overflow of the context", () => {
       "10",
     ],
     [
+      "vLLM, Rust",
+      "this model's maximum context length is 4096 tokens, but the prompt contains 5001 input tokens",
+      "4096",
+      "5001",
+      "",
+    ],
+    [
       "vLLM, max_tokens",
       "max_tokens is too large: 9000. This model's maximum context length is 8192 tokens and your request has 12 input tokens",
       "8192",
