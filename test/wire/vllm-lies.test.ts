@@ -301,6 +301,12 @@ describe("beside HTTP", () => {
     expect(load).toMatchObject({ running: 3, waiting: 1 });
   });
 
+  test("a server whose HTTP is not well is not ready", async () => {
+    const unwell = (response: { writeHead(code: number): { end(): void } }) => response.writeHead(503).end();
+    const http = cleanup.use(await startFakeOpenAi({ routes: { ...routes, "/health": unwell } }));
+    expect((await both(http)).model.ready).toBe(false);
+  });
+
   test("a server whose HTTP does not know the model is as good as gRPC alone", async () => {
     const others = { ...routes, "/v1/models": { object: "list", data: [{ id: "other", owned_by: "vllm" }] } };
     const { model } = await both(cleanup.use(await startFakeOpenAi({ routes: others })));
