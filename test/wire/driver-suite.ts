@@ -21,8 +21,9 @@ export type Shape =
 export interface Asked {
   readonly prompt: string;
   readonly maxTokens: number;
-  /** For engines that would end too early. */
+  /** For engines that would end too early, and can be told so in one way or the other. */
   readonly ignoreEos?: boolean;
+  readonly minTokens?: number;
 }
 
 /** An engine with one model, as the suite steers and observes it. */
@@ -73,8 +74,9 @@ export function describeDriver(title: string, traits: SuiteTraits, makeEngine: (
     const attempt: Make = (shape, request = {}, more = {}) => {
       const asked = traits.shapes[shape];
       if (!asked) throw new Error(`the engine has no ${shape} prompt`);
-      const { prompt, maxTokens, ignoreEos = false } = asked;
-      const sampling = { ignoreEos, ...request.sampling };
+      const { prompt, maxTokens, ignoreEos = false, minTokens } = asked;
+      const least = minTokens === undefined ? {} : { minTokens };
+      const sampling = { ignoreEos, ...least, ...request.sampling };
       const input = { case: "prompt" as const, value: prompt };
       return attemptAt(engine.model, { input, ...request, sampling }, { maxTokens, ...more });
     };
@@ -183,7 +185,11 @@ function describeAnswers({ engine, attempt, traits }: Suite): void {
       return expect(outcome.failure?.facts).toMatchObject({ param: "logprobs", model: "caller-model" });
     const tokens = outcome.deltas.flatMap((delta) => delta.logprobs);
     expect(tokens.length).toBeGreaterThan(3);
-    for (const token of tokens) expect([token.logprob <= 0, token.top.length]).toEqual([true, 2]);
+    for (const token of tokens) {
+      expect(token.logprob).toBeLessThanOrEqual(0);
+      // The drawn token may be one more, where it was not among the likeliest.
+      expect(token.top.length - 2).toBeOneOf([0, 1]);
+    }
   });
 }
 
