@@ -36,6 +36,7 @@ export type EngineProbe =
 export async function probeEngine(url: string, engineKey: string | undefined, clock: Clock): Promise<EngineProbe> {
   const target: Target = {
     url,
+    httpUrl: undefined,
     engineKey,
     receiveBytesMax: defaults.pool.receiveBytesMax,
     firstEventMs: defaults.pool.firstEventTimeoutMs,

@@ -44,7 +44,9 @@ export interface Desired {
 export function desiredFrom(settings: Pick<Settings, "models" | "aliases" | "pools">, nowMs: number): Desired {
   const pools = settings.pools.map(poolFrom);
   const replicas = settings.pools.flatMap((pool) =>
-    pool.replicas.map(({ id, url, dialect }) => create(ReplicaSchema, { id, poolId: pool.id, url, dialect })),
+    pool.replicas.map(({ id, url, httpUrl, dialect }) =>
+      create(ReplicaSchema, { id, poolId: pool.id, url, httpUrl, dialect }),
+    ),
   );
   const models = settings.models.map((model) => modelFrom(model, nowMs));
   const targets = new Map(settings.aliases.map((alias) => [alias.id, alias.model]));

@@ -52,6 +52,6 @@ export const role: Role = {
 function probedReplicas(desired: Desired, { clock }: Runtime): readonly ProbedReplica[] {
   return desired.replicas.flatMap((replica: Replica) => {
     const pool = desired.pools.get(replica.poolId);
-    return pool ? [createProbedReplica(replica, targetFrom(replica.url, pool, clock), drivers)] : [];
+    return pool ? [createProbedReplica(replica, targetFrom(replica, pool, clock), drivers)] : [];
   });
 }

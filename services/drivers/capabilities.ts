@@ -44,6 +44,19 @@ export function missingCapability(attempt: Attempt): WeirError | undefined {
   return missing && unsupported(attempt, missing.param, missing.name);
 }
 
+/**
+ * The text that the model continues, for protocols that take no other.
+ * @throws UNSUPPORTED for what the model lacks.
+ */
+export function promptOf(attempt: Attempt): string {
+  const { input } = attempt.request;
+  const text = input.case === "prompt" ? input.value : attempt.prompt;
+  const missing = missingCapability(attempt);
+  if (missing) throw missing;
+  if (text === undefined) throw unsupported(attempt, "messages");
+  return text;
+}
+
 /** A member that the model's interface has no place for. */
 export function unsupported(attempt: Attempt, param: string, feature = ""): WeirError {
   const model = attempt.request.model;

@@ -7,6 +7,8 @@ import type { Cancel, Sink } from "../runtime/mesh/push.ts";
 export interface Target {
   /** grpc://host:port, or http(s)://host:port/path without a trailing slash. */
   readonly url: string;
+  /** Where the same engine serves HTTP too, if that is known: http(s)://host:port. */
+  readonly httpUrl: string | undefined;
   /** The credential that the engine wants from us. */
   readonly engineKey: string | undefined;
   /** The longest message from the engine; a longer one is ENGINE_PROTOCOL. */

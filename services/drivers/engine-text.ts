@@ -55,7 +55,7 @@ export interface ContextOverflow {
 
 const overflow =
   /context (?:length|window|size)|maximum (?:model|input|sequence|context) length|max(?:imum)?[ _](?:seq(?:uence)?|model|input)[ _]len|exceed_context_size/i;
-const excess = /exceed|longer than|too (?:long|large|many)|however|larger than|requested/i;
+const excess = /exceed|longer than|too (?:long|large|many)|however|larger than|requested|but the prompt contains/i;
 
 const limits = [
   /(?:context|model|input|sequence) length(?: is| of)? \(?(\d+)/i,

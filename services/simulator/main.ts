@@ -2,15 +2,18 @@ import { parseArgs } from "node:util";
 import type { Speed } from "./engine.ts";
 import { startSimulator } from "./simulator.ts";
 
-// The simulator as a process of its own. It prints one line of JSON when it is ready, {"httpUrl", "grpcUrl", "pid"}, and
+// The simulator as a process of its own. It prints one line of JSON when it is ready, {"httpUrl", "grpcUrl", "tgisUrl",
+// "vllmUrl", "pid"}, and
 // ends on SIGTERM and SIGINT. A commanded crash is a kill -9 of itself.
 
 const usage = `usage: node services/simulator/main.ts [flags]
   --http-port N     OpenAI's HTTP; 0, the default, lets the kernel choose
   --grpc-port N     Triton's gRPC; 0, the default, lets the kernel choose
+  --tgis-port N     the gRPC of TGIS; 0, the default, lets the kernel choose
+  --vllm-port N     vLLM's own gRPC; 0, the default, lets the kernel choose
   --host ADDRESS    default 127.0.0.1
   --record FILE     append the record to this file
-  --model NAME      served over HTTP, repeatable; default weir-sim
+  --model NAME      served over HTTP and vLLM's gRPC, repeatable; default weir-sim
   --no-decoupled    the TensorRT-LLM models answer in one piece only
   --slots N         requests that run at a time
   --waiting N       requests that may wait
@@ -35,6 +38,8 @@ function readFlags(args: readonly string[]) {
     options: {
       "http-port": text,
       "grpc-port": text,
+      "tgis-port": text,
+      "vllm-port": text,
       host: text,
       record: text,
       model: { type: "string", multiple: true },
@@ -60,6 +65,8 @@ function readFlags(args: readonly string[]) {
     speed: Object.fromEntries(speed),
     openai: { port: number("http-port") ?? 0 },
     triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled },
+    tgis: { port: number("tgis-port") ?? 0 },
+    vllm: { port: number("vllm-port") ?? 0 },
     ...(values.host === undefined ? {} : { host: values.host }),
     ...(values.record === undefined ? {} : { recordPath: values.record }),
     ...(values.model === undefined ? {} : { models: values.model }),
@@ -79,4 +86,5 @@ const simulator = await startSimulator({ ...flagsOrExit(), crash: () => process.
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.once(signal, () => void simulator[Symbol.asyncDispose]());
 }
-console.log(JSON.stringify({ httpUrl: simulator.httpUrl, grpcUrl: simulator.grpcUrl, pid: process.pid }));
+const { httpUrl, grpcUrl, tgisUrl, vllmUrl } = simulator;
+console.log(JSON.stringify({ httpUrl, grpcUrl, tgisUrl, vllmUrl, pid: process.pid }));

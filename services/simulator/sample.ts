@@ -1,5 +1,15 @@
+import { parsedMembers } from "./json.ts";
+
 /** Deeper schemas are answered with null. */
 const depthMax = 16;
+
+/** What is said where some JSON object is demanded. */
+export const someObject = '{"answer": "forty-two"}';
+
+/** JSON that fits a schema, both as text. A schema that is no JSON demands nothing. */
+export function sampleText(schemaJson: string): string {
+  return JSON.stringify(sampleOf(Object.fromEntries(parsedMembers(schemaJson) ?? [])));
+}
 
 /** A value that fits a JSON schema, as far as its types, enums and required properties go. */
 export function sampleOf(schema: unknown, depth = 0): unknown {

@@ -3,12 +3,14 @@ import { createEngine, defaultSpeed, type Engine, type Speed } from "./engine.ts
 import type { OpenServer } from "./listener.ts";
 import { openOpenAiServer } from "./openai/server.ts";
 import { createRecorder, type Recorder } from "./record.ts";
+import { openTgisServer } from "./tgis/server.ts";
 import { openTritonServer } from "./triton/server.ts";
+import { openVllmServer } from "./vllm/server.ts";
 
 /** What to simulate. A protocol that is not named is not served; port 0 lets the kernel choose one. */
 export interface SimulatorOptions {
   readonly speed?: Partial<Speed>;
-  /** The names of the model over OpenAI's HTTP. Default: `weir-sim`. */
+  /** The names of the model over OpenAI's HTTP and vLLM's gRPC. Default: `weir-sim`. */
   readonly models?: readonly string[];
   readonly openai?: { readonly port: number };
   readonly triton?: {
@@ -16,6 +18,8 @@ export interface SimulatorOptions {
     /** Whether the TensorRT-LLM models stream. Default: true. */
     readonly decoupled?: boolean;
   };
+  readonly tgis?: { readonly port: number };
+  readonly vllm?: { readonly port: number };
   /** A file that the record is appended to. */
   readonly recordPath?: string;
   readonly clock?: Clock;
@@ -31,12 +35,16 @@ export interface Simulator extends AsyncDisposable {
   readonly httpUrl: string;
   /** grpc://host:port; empty if it does not speak Triton's gRPC. */
   readonly grpcUrl: string;
+  /** grpc://host:port; empty if it does not speak the gRPC of TGIS. */
+  readonly tgisUrl: string;
+  /** grpc://host:port; empty if it does not speak vLLM's own gRPC. */
+  readonly vllmUrl: string;
   /** Its `commanded` takes faults for the next requests. */
   readonly engine: Engine;
   readonly recorder: Recorder;
 }
 
-/** Starts a simulator in this process. Both protocols share one engine, one record and its faults. */
+/** Starts a simulator in this process. All protocols share one engine, one record and its faults. */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
   const { clock = systemClock, host = "127.0.0.1", models = ["weir-sim"] } = options;
   await using stack = new AsyncDisposableStack();
@@ -57,7 +65,9 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const grpcUrl = options.triton
     ? await open(openTritonServer({ ...surroundings, decoupled: true, ...options.triton }))
     : "";
+  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
+  const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";
   stack.defer(() => engine.halt("stop"));
   const owned = stack.move();
-  return { httpUrl, grpcUrl, engine, recorder, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { httpUrl, grpcUrl, tgisUrl, vllmUrl, engine, recorder, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

@@ -73,3 +73,8 @@ export function* tokensOf(text: string): Generator<Token> {
 export function countTokens(text: string): number {
   return Math.max(1, Math.ceil(Buffer.byteLength(text) / 4));
 }
+
+/** A text that stands for a prompt of token ids: four bytes a token, so that as many are counted as were sent. */
+export function textOfIds(ids: readonly number[]): string {
+  return ids.map((id) => String(Math.abs(id) % 1_000).padStart(4, "#")).join("");
+}

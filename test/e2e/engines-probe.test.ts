@@ -57,6 +57,23 @@ it("tells what Triton is and has", async () => {
   expect(out).toMatch(/lacks .*conversation/);
 });
 
+it("tells what TGIS is and has", async () => {
+  const { code, out } = await probe(simulator.tgisUrl);
+  expect(code).toBe(0);
+  expect(out).toMatch(/protocol +tgis\n/);
+  expect(out).toMatch(/\n {2}tgis\n/);
+  expect(out).toMatch(/context +4,096 tokens/);
+  expect(out).toMatch(/has .*prompt.*logprobs.*\n.*lacks .*conversation/);
+});
+
+it("tells what vLLM's own gRPC is and has", async () => {
+  const { code, out } = await probe(simulator.vllmUrl);
+  expect(code).toBe(0);
+  expect(out).toMatch(/protocol +vllm\n/);
+  expect(out).toMatch(/engine +vllm 0/);
+  expect(out).toMatch(/has .*token ids.*logit bias.*\n.*lacks .*tools.*logprobs/);
+});
+
 it("says how to give a credential, and takes it from a file", async () => {
   const without = await probe(lockedUrl);
   expect(without).toMatchObject({ code: 1, out: "" });

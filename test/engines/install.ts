@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** An engine that the tests can run for real. */
-export type EngineName = "triton" | "llamacpp";
+export type EngineName = "triton" | "llamacpp" | "vllm" | "tgis";
 
 /** `folder` holds the installed engine; `reason` says what is missing and what to do about it. */
 export type Installation = { kind: "ready"; folder: string } | { kind: "missing"; reason: string };
@@ -24,10 +24,12 @@ const sources: Record<EngineName, readonly string[]> = {
     "llamacpp/make_model.py",
     "llamacpp/corpus.txt",
   ],
+  vllm: ["venv.sh", "vllm-metadata.sh", "vllm/install.sh", "vllm/requirements.txt", "vllm/take_binary.py"],
+  tgis: ["venv.sh", "vllm-metadata.sh", "tgis/install.sh", "tgis/requirements.txt"],
 };
 
-/** A first install takes 10 to 30 s; a slow mirror or another process that installs gets this much. */
-const installTimeoutMs = 600_000;
+/** A first install takes 10 to 30 s, of vLLM some minutes; a slow mirror or another that installs gets this much. */
+const installTimeoutMs = 1_200_000;
 
 const installing = new Map<EngineName, Promise<Installation>>();
 

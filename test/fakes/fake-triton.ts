@@ -1,23 +1,15 @@
-import { create, type DescMethod, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import {
-  type handleBidiStreamingCall,
-  type handleUnaryCall,
-  type MethodDefinition,
-  Server,
-  ServerCredentials,
-  type ServerDuplexStream,
-  type status as Status,
-  status,
-  type UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { status } from "@grpc/grpc-js";
 import {
   GRPCInferenceService,
   type ModelInferRequest,
+  ModelInferRequestSchema,
   type ModelInferResponseSchema,
   type ModelMetadataResponseSchema,
-  type ModelStreamInferResponseSchema,
+  ModelStreamInferResponseSchema,
 } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { ModelConfigSchema } from "../../gen/ts/engine/triton/model_config_pb.ts";
+import { answers, bytesOf, type FakeCall, type FakeGrpc, startFakeGrpc } from "./fake-grpc.ts";
 
 /** A model of the fake. */
 export interface FakeModel {
@@ -26,24 +18,18 @@ export interface FakeModel {
   readonly ready?: boolean;
 }
 
-/** Any unary request; what it has no field for is not read. */
-type NamedRequest = ModelInferRequest & { readonly name: string };
-
-type Init = Record<string, unknown>;
-
 type StreamResponse = MessageInitShape<typeof ModelStreamInferResponseSchema>;
 
 /** One inference, in the hands of the test. */
 export interface FakeInference {
   readonly request: ModelInferRequest;
+  readonly call: FakeCall;
   /** Resolves when the client cancels or goes away. */
   readonly cancelled: Promise<void>;
   /** Sends a response, or bytes that may be none. */
-  send(response: StreamResponse | Buffer): boolean;
+  send(response: StreamResponse | Uint8Array): boolean;
   /** Ends the call: in order, or with a status. */
-  end(code?: Status, details?: string): void;
-  /** Runs when the client reads again after a `send` that gave false. */
-  onDrain(run: () => void): void;
+  end(code?: status, details?: string): void;
 }
 
 export interface FakeTritonOptions {
@@ -55,98 +41,48 @@ export interface FakeTritonOptions {
 }
 
 /** A KServe v2 gRPC server whose every message the test decides. */
-export interface FakeTriton extends AsyncDisposable {
-  readonly url: string;
-  readonly inferences: FakeInference[];
-  /** Ends all connections at once, as a dying process does. */
-  die(): void;
+export interface FakeTriton extends FakeGrpc {
+  readonly inferences: readonly FakeInference[];
 }
 
 export async function startFakeTriton(options: FakeTritonOptions = {}): Promise<FakeTriton> {
-  const server = new Server({ "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 });
   const inferences: FakeInference[] = [];
-  const { method } = GRPCInferenceService;
-  const definitions: Record<string, MethodDefinition<Init, Init>> = {};
-  const implementation: UntypedServiceImplementation = {};
-  const add = (described: DescMethod, handler: UntypedServiceImplementation[string]) => {
-    definitions[described.name] = definitionOf(described);
-    implementation[described.name] = handler;
-  };
-  for (const [described, reply] of unaryReplies(options)) {
-    const handler: handleUnaryCall<NamedRequest, object> = (call, done) => {
-      const answer = reply(call.request);
-      if (answer) done(null, answer);
-      else done({ code: status.NOT_FOUND, details: "Request for unknown model" });
-    };
-    add(described, handler);
-  }
-  const stream: handleBidiStreamingCall<ModelInferRequest, StreamResponse | Buffer> = (call) => {
-    call.on("data", (request: ModelInferRequest) => {
-      const inference = inferenceOf(call, request);
-      inferences.push(inference);
-      options.infer?.(inference);
-    });
-  };
-  add(method.modelStreamInfer, stream);
-  server.addService(definitions, implementation);
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
-      error ? reject(error) : resolve(bound),
-    );
+  const { modelStreamInfer } = GRPCInferenceService.method;
+  const engine = await startFakeGrpc((call) => {
+    if (!call.path.endsWith(`/${modelStreamInfer.name}`)) return answerQuestion(call, options);
+    const inference = inferenceOf(call);
+    inferences.push(inference);
+    options.infer?.(inference);
   });
-  return {
-    url: `grpc://127.0.0.1:${port}`,
-    inferences,
-    die: () => server.forceShutdown(),
-    async [Symbol.asyncDispose]() {
-      server.forceShutdown();
-    },
-  };
+  return { ...engine, inferences };
 }
 
-function unaryReplies(options: FakeTritonOptions): [DescMethod, (request: NamedRequest) => object | undefined][] {
+function answerQuestion(call: FakeCall, { models = {}, inferOnce }: FakeTritonOptions): void {
   const { method } = GRPCInferenceService;
-  const models = options.models ?? {};
-  return [
-    [method.serverLive, () => ({ live: true })],
-    [method.serverMetadata, () => ({ name: "fake triton", version: "1" })],
-    [
-      method.repositoryIndex,
-      () => ({ models: Object.keys(models).map((name) => ({ name, version: "1", state: "READY" })) }),
-    ],
-    [method.modelMetadata, ({ name }) => models[name] && { name, ...models[name].metadata }],
-    [method.modelConfig, ({ name }) => models[name] && { config: { name, ...models[name].config } }],
-    [method.modelReady, ({ name }) => ({ ready: models[name]?.ready ?? true })],
-    [method.modelInfer, (request) => options.inferOnce?.(request)],
-  ];
-}
-
-function definitionOf(method: DescMethod): MethodDefinition<Init, Init> {
-  return {
-    path: `/${GRPCInferenceService.typeName}/${method.name}`,
-    requestStream: method.methodKind === "bidi_streaming",
-    responseStream: method.methodKind === "bidi_streaming",
-    requestSerialize: (value: Init) => Buffer.from(toBinary(method.input, create(method.input, value))),
-    requestDeserialize: (bytes: Buffer) => fromBinary(method.input, bytes),
-    responseSerialize: (value: Init) =>
-      Buffer.isBuffer(value) ? value : Buffer.from(toBinary(method.output, create(method.output, value))),
-    responseDeserialize: (bytes: Buffer) => fromBinary(method.output, bytes),
+  const index = Object.keys(models).map((name) => ({ name, version: "1", state: "READY" }));
+  const of = <A>(name: string, tell: (model: FakeModel) => A) => {
+    const model = models[name];
+    return model ? tell(model) : status.NOT_FOUND;
   };
+  const known =
+    answers(call, method.serverLive, () => ({ live: true })) ||
+    answers(call, method.serverMetadata, () => ({ name: "fake triton", version: "1" })) ||
+    answers(call, method.repositoryIndex, () => ({ models: index })) ||
+    answers(call, method.modelMetadata, ({ name }) => of(name, (model) => ({ name, ...model.metadata }))) ||
+    answers(call, method.modelConfig, ({ name }) => of(name, (model) => ({ config: { name, ...model.config } }))) ||
+    answers(call, method.modelReady, ({ name }) => of(name, ({ ready = true }) => ({ ready }))) ||
+    answers(call, method.modelInfer, (request) => inferOnce?.(request) ?? status.UNIMPLEMENTED);
+  if (!known) call.end(status.UNIMPLEMENTED, "Method not found");
 }
 
-function inferenceOf(
-  call: ServerDuplexStream<ModelInferRequest, StreamResponse | Buffer>,
-  request: ModelInferRequest,
-): FakeInference {
+function inferenceOf(call: FakeCall): FakeInference {
   return {
-    request,
-    cancelled: new Promise((resolve) => call.on("cancelled", () => resolve())),
-    send: (response) => call.write(response),
-    end: (code = status.OK, details = "") => {
-      if (code === status.OK) call.end();
-      else call.emit("error", Object.assign(new Error(details), { code, details }));
-    },
-    onDrain: (run) => void call.once("drain", run),
+    request: fromBinary(ModelInferRequestSchema, call.request),
+    call,
+    cancelled: call.cancelled,
+    send: (response) =>
+      call.send(response instanceof Uint8Array ? response : bytesOf(ModelStreamInferResponseSchema, response)),
+    end: (code = status.OK, details = "") => call.end(code, details),
   };
 }
 

@@ -10,6 +10,8 @@ import type { Entry } from "../../services/simulator/record.ts";
 export interface SimulatorProcess extends AsyncDisposable {
   readonly httpUrl: string;
   readonly grpcUrl: string;
+  readonly tgisUrl: string;
+  readonly vllmUrl: string;
   readonly pid: number;
   /** The file of its record, a line of JSON an entry, for those who follow it. */
   readonly recordPath: string;
@@ -23,6 +25,8 @@ export interface SimulatorProcess extends AsyncDisposable {
 
 const main = resolve(import.meta.dirname, "../../services/simulator/main.ts");
 
+type Urls = Pick<SimulatorProcess, "httpUrl" | "grpcUrl" | "tgisUrl" | "vllmUrl">;
+
 /** Starts one with flags of services/simulator/main.ts; `--record` is given already. */
 export async function startSimulatorProcess(flags: readonly string[] = []): Promise<SimulatorProcess> {
   const folder = mkdtempSync(join(tmpdir(), "weir-simulator-"));
@@ -31,7 +35,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = once(child, "exit");
-  const { httpUrl, grpcUrl } = await firstLine(child, ended);
+  const { httpUrl, grpcUrl, tgisUrl, vllmUrl } = await firstLine(child, ended);
   const stop = async () => {
     if (isRunning(child)) child.kill("SIGTERM");
     await ended;
@@ -40,6 +44,8 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
   return {
     httpUrl,
     grpcUrl,
+    tgisUrl,
+    vllmUrl,
     pid: child.pid ?? 0,
     recordPath,
     record: () => readRecord(recordPath),
@@ -61,7 +67,7 @@ function isRunning(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null;
 }
 
-async function firstLine(child: ChildProcess, ended: Promise<unknown>): Promise<{ httpUrl: string; grpcUrl: string }> {
+async function firstLine(child: ChildProcess, ended: Promise<unknown>): Promise<Urls> {
   if (!child.stdout) throw new Error("the simulator has no output");
   const lines = createInterface({ input: child.stdout });
   const line = await Promise.race([

@@ -37,7 +37,12 @@ describe("a configuration file", () => {
   it("fills in every default", () => {
     const { settings } = load(base);
     expect(settings.listen).toEqual({ host: "127.0.0.1", port: 8080, adminPort: 9090, meshPort: 7070 });
-    expect(settings.pools[0]?.replicas[0]).toEqual({ id: "gpu-0", url: "grpc://10.0.0.1:8001", dialect: 0 });
+    expect(settings.pools[0]?.replicas[0]).toEqual({
+      id: "gpu-0",
+      url: "grpc://10.0.0.1:8001",
+      httpUrl: "",
+      dialect: 0,
+    });
     expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth", "quota", "usage"]);
     expect(settings.pools[0]?.idleTimeoutMs).toBe(20_000);
   });
@@ -186,6 +191,20 @@ const refused: readonly (readonly [name: string, text: string, line: number, pat
     `pools: [{ id: gpu, replicas: [{ url: "http://[::ffff:169.254.169.254]:80" }] }]\n`,
     1,
     "pools[0].replicas[0].url",
+    "allow_private",
+  ],
+  [
+    "an address of HTTP that is none",
+    `pools: [{ id: gpu, replicas: [{ url: "grpc://h:1", http_url: "grpc://h:2" }] }]\n`,
+    1,
+    "pools[0].replicas[0].http_url",
+    "no HTTP address",
+  ],
+  [
+    "an address of HTTP at a metadata server",
+    `pools: [{ id: gpu, replicas: [{ url: "grpc://h:1", http_url: "http://169.254.169.254" }] }]\n`,
+    1,
+    "pools[0].replicas[0].http_url",
     "allow_private",
   ],
   ["edge without router", `${base}roles: [edge, catalog, auth, quota, usage]\n`, 4, "roles", "go together"],

@@ -3,7 +3,7 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { contextOverflow, scrubbed, withoutKey } from "../../services/drivers/engine-text.ts";
 import type { Failure } from "../../services/drivers/failure.ts";
 import { engineErrorIn, failureFromError, failureFromResponse } from "../../services/drivers/openai/errors.ts";
-import { failureFromStatus, failureFromText } from "../../services/drivers/triton/errors.ts";
+import { failureFromText, failureFromTritonStatus } from "../../services/drivers/triton/errors.ts";
 
 type ReasonName = keyof typeof ErrorReason;
 
@@ -67,6 +67,13 @@ describe("an overflow of the context", () => {
       "4096",
       "5001",
       "10",
+    ],
+    [
+      "vLLM, Rust",
+      "this model's maximum context length is 4096 tokens, but the prompt contains 5001 input tokens",
+      "4096",
+      "5001",
+      "",
     ],
     [
       "vLLM, max_tokens",
@@ -152,7 +159,7 @@ describe("Triton's errors", () => {
     [2, "it broke", "ENGINE_FAILED"],
     [4, "Deadline exceeded", "ENGINE_TIMEOUT"],
   ])("status %i %j is %s", (code, text, expected) => {
-    expect(reason(failureFromStatus(code, text))).toBe(expected);
+    expect(reason(failureFromTritonStatus(code, text))).toBe(expected);
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { StopFilter } from "../../services/drivers/triton/stop-filter.ts";
+import { StopFilter } from "../../services/drivers/stop-filter.ts";
 import { partialLength, type TextMode, TextTrack } from "../../services/drivers/triton/text-track.ts";
 
 const bytes = (piece: string | number[]) => (typeof piece === "string" ? Buffer.from(piece) : Uint8Array.from(piece));

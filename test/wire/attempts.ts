@@ -13,6 +13,7 @@ import type { Cancel, Sink } from "../../services/runtime/mesh/push.ts";
 export function targetAt(url: string, more: Partial<Target> = {}): Target {
   return {
     url,
+    httpUrl: undefined,
     engineKey: undefined,
     receiveBytesMax: 32 * 1024 * 1024,
     firstEventMs: 20_000,

@@ -15,13 +15,23 @@ const shapes: Readonly<Record<Shape, Asked>> = {
   failing: { prompt: "[[sim error after=3]] tell me", maxTokens: 16 },
 };
 
+const urls = {
+  [Dialect.OPENAI]: "httpUrl",
+  [Dialect.TRITON]: "grpcUrl",
+  [Dialect.TGIS]: "tgisUrl",
+  [Dialect.VLLM]: "vllmUrl",
+} as const;
+
+type SimulatedDialect = keyof typeof urls;
+
 /** A process, because the suite kills it. */
-async function startModel(dialect: Dialect, name: string): Promise<SuiteEngine> {
+async function startModel(dialect: SimulatedDialect, name: string, withHttp = false): Promise<SuiteEngine> {
   await using cleanup = new AsyncDisposableStack();
   const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
   const simulator = cleanup.use(await startSimulatorProcess(flags));
-  const url = dialect === Dialect.TRITON ? simulator.grpcUrl : simulator.httpUrl;
-  const driver = cleanup.use(openDriver(dialect, targetAt(url)));
+  const driver = cleanup.use(
+    openDriver(dialect, targetAt(simulator[urls[dialect]], withHttp ? { httpUrl: simulator.httpUrl } : {})),
+  );
   const { models } = await driver.probe(AbortSignal.timeout(10_000));
   const model = models.find((candidate) => candidate.engineModel === name);
   if (!model) throw new Error(`the probe did not find ${name}: ${models.map((one) => one.engineModel).join(", ")}`);
@@ -48,4 +58,13 @@ describe("the drivers at the simulator", () => {
   describeDriver("at an ensemble", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "ensemble"));
   describeDriver("at a BLS model", { shapes, cancels: false }, () => startModel(Dialect.TRITON, "tensorrt_llm_bls"));
   describeDriver("at the vLLM backend", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "vllm_model"));
+  describeDriver("over vLLM's gRPC", { shapes, cancels: true }, () => startModel(Dialect.VLLM, "weir-sim"));
+  describeDriver("over vLLM's gRPC and HTTP", { shapes, cancels: true }, () =>
+    startModel(Dialect.VLLM, "weir-sim", true),
+  );
+  describeDriver(
+    "at TGIS",
+    { shapes, cancels: true, knowsModels: false, lacks: ["frequencyPenalty", "presencePenalty"] },
+    () => startModel(Dialect.TGIS, "tgis"),
+  );
 });

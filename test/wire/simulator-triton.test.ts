@@ -11,7 +11,7 @@ import {
   RepositoryIndexResponseSchema,
 } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { Health, HealthCheckResponseSchema } from "../../gen/ts/grpc/health/v1/health_pb.ts";
-import { deserializer } from "../../services/drivers/triton/wire.ts";
+import { deserializer } from "../../services/runtime/grpc-wire.ts";
 import { type Simulator, startSimulator } from "../../services/simulator/simulator.ts";
 import { inferRequest, integersOf, type TensorValues, textsOf } from "../engines/triton/client.ts";
 import { callTriton, drain, requestFor, type TritonCalls, tensorrt, vllm } from "./triton-calls.ts";

@@ -9,7 +9,7 @@ import {
   type ModelStreamInferResponse,
   ModelStreamInferResponseSchema,
 } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
-import { deserializer, serializer } from "../../services/drivers/triton/wire.ts";
+import { deserializer, serializer } from "../../services/runtime/grpc-wire.ts";
 import { inferRequest, isFinal, type TensorValues, textsOf } from "../engines/triton/client.ts";
 
 export type InferStream = ClientDuplexStream<

@@ -2,37 +2,36 @@ import { createServer, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { status } from "@grpc/grpc-js";
 import { afterAll, describe, expect, test } from "vitest";
-import { Dialect, type ReplicaModel } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { Driver, Target } from "../../services/drivers/driver.ts";
+import { ModelStreamInferResponseSchema } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
+import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { Target } from "../../services/drivers/driver.ts";
 import { openDriver } from "../../services/drivers/registry.ts";
 import {
   type FakeInference,
-  type FakeTriton,
+  type FakeModel,
   type FakeTritonOptions,
   lengthPrefixed,
   startFakeTriton,
   textResponse,
   vllmModel,
 } from "../fakes/fake-triton.ts";
-import { attemptAt, Outcome, run, start, targetAt } from "./attempts.ts";
+import { bytesOf } from "../fakes/fake-grpc.ts";
+import { attemptAt, run, start, targetAt } from "./attempts.ts";
+import { describeGrpcLies, openServed } from "./grpc-lies.ts";
 
 const cleanup = new AsyncDisposableStack();
 afterAll(() => cleanup.disposeAsync());
 
-interface Served {
-  readonly engine: FakeTriton;
-  readonly driver: Driver;
-  readonly model: ReplicaModel;
+async function serve(options: FakeTritonOptions, more: Partial<Target> = {}) {
+  const engine = cleanup.use(await startFakeTriton({ models: { fake: vllmModel }, ...options }));
+  return { ...(await openServed(Dialect.TRITON, engine, more)), engine };
 }
 
-async function serve(options: FakeTritonOptions, more: Partial<Target> = {}): Promise<Served> {
-  const engine = cleanup.use(await startFakeTriton({ models: { fake: vllmModel }, ...options }));
-  const driver = cleanup.use(openDriver(Dialect.TRITON, targetAt(engine.url, more)));
-  const { models } = await driver.probe(AbortSignal.timeout(5_000));
-  const [model] = models;
-  if (!model) throw new Error("the fake has no model");
-  return { engine, driver, model };
-}
+describeGrpcLies("a Triton server that tells lies", {
+  serve: (generate, more) => serve({ infer: ({ call }) => generate(call) }, more),
+  text: (text) => bytesOf(ModelStreamInferResponseSchema, textResponse("", text)),
+  finish: () => bytesOf(ModelStreamInferResponseSchema, textResponse("", "", { final: true, finish: "stop" })),
+});
 
 const tensors = (outputs: { name: string; datatype: string; shape: bigint[] }[], ...raw: Buffer[]) => ({
   inferResponse: { outputs, rawOutputContents: raw },
@@ -132,14 +131,6 @@ describe("a stream that tells lies", () => {
     expect(outcome.late).toBe(0);
   });
 
-  test("has a message longer than the limit", async () => {
-    const { driver, model } = await serve(
-      { infer: (inference) => void inference.send(textResponse(inference.request.id, "x".repeat(100_000))) },
-      { receiveBytesMax: 65_536 },
-    );
-    expect((await run(driver, attemptAt(model))).reason).toBe("ENGINE_PROTOCOL");
-  });
-
   test("has responses of somebody else, which nobody reads", async () => {
     const { driver, model } = await serve({
       infer: (inference) => {
@@ -217,18 +208,6 @@ test("stop texts are enforced where the engine knows none, and it is stopped whe
   await engine.inferences[0]?.cancelled;
 });
 
-describe("time", () => {
-  test.each<[string, (inference: FakeInference) => void, Partial<Target>, string]>([
-    ["no response at all", () => undefined, { firstEventMs: 100 }, "first event"],
-    ["a response, and nothing", (i) => void i.send(textResponse(i.request.id, "x")), { idleMs: 100 }, "next event"],
-  ])("%s", async (_, lie, limits, phase) => {
-    const { driver, model, engine } = await serve({ infer: lie }, limits);
-    const outcome = await run(driver, attemptAt(model));
-    expect([outcome.reason, outcome.failure?.facts["phase"]]).toEqual(["ENGINE_TIMEOUT", phase]);
-    await engine.inferences[0]?.cancelled;
-  });
-});
-
 describe("a connection", () => {
   test("carries many generations, whose responses do not mix", async () => {
     const { driver, model } = await serve({
@@ -241,16 +220,6 @@ describe("a connection", () => {
     const attempts = Array.from({ length: 100 }, () => attemptAt(model));
     const outcomes = await Promise.all(attempts.map((attempt) => run(driver, attempt)));
     expect(outcomes.map((outcome) => outcome.text())).toEqual(attempts.map((attempt) => `${attempt.id}!`));
-  });
-
-  test("that dies fails everything on it, and the next request finds the server again", async () => {
-    const { driver, model, engine } = await serve({ infer: (i) => void i.send(textResponse(i.request.id, "x")) });
-    const running = start(driver, attemptAt(model)).outcome;
-    await running.until(() => running.deltas.length > 0);
-    engine.die();
-    await running.done;
-    expect(running.reason).toBe("ENGINE_UNAVAILABLE");
-    expect((await run(driver, attemptAt(model))).reason).toBe("ENGINE_UNAVAILABLE");
   });
 
   test("that the server ends to be left in peace is a server that went away, and no quota", async () => {
@@ -273,12 +242,29 @@ describe("a connection", () => {
     const driver = cleanup.use(openDriver(Dialect.TRITON, targetAt(`grpc://127.0.0.1:${port}`)));
     expect((await run(driver, attemptAt(model))).reason).toBe("ENGINE_UNAVAILABLE");
   });
+});
 
-  test("that is closed takes no more", async () => {
-    const { driver, model } = await serve({});
-    await driver[Symbol.asyncDispose]();
-    expect((await run(driver, attemptAt(model))).reason).toBe("ENGINE_UNAVAILABLE");
+test("an ensemble's driver that is closed while it generates says so once", async () => {
+  const inputs = (...names: string[]) => ({ inputs: names.map((name) => ({ name, datatype: "BYTES", shape: [1n] })) });
+  const step = [{ modelName: "core", inputMap: { input_ids: "x" } }];
+  const ensemble: FakeModel = {
+    metadata: { ...inputs("text_input", "max_tokens", "stream"), outputs: [text] },
+    config: {
+      modelTransactionPolicy: { decoupled: true },
+      schedulingChoice: { case: "ensembleScheduling", value: { step } },
+    },
+  };
+  const core: FakeModel = { metadata: inputs("input_ids", "input_lengths", "request_output_len", "stop"), config: {} };
+  const { driver, model } = await serve({
+    models: { fake: ensemble, core },
+    infer: (i) => void i.send(textResponse(i.request.id, "x")),
   });
+  expect(model.interfaceJson).toContain('"stopModel":"core"');
+  const running = start(driver, attemptAt(model)).outcome;
+  await running.until(() => running.deltas.length > 0);
+  await driver[Symbol.asyncDispose]();
+  await running.done;
+  expect([running.reason, running.late]).toEqual(["ENGINE_UNAVAILABLE", 0]);
 });
 
 test("a cancelled request that waits for the connection is never sent", async () => {
@@ -290,37 +276,4 @@ test("a cancelled request that waits for the connection is never sent", async ()
   expect((await run(driver, attemptAt(model))).ended).toBe(true);
   expect(engine.inferences.length).toBeLessThanOrEqual(2);
   expect(outcome).toMatchObject({ ended: false, failure: undefined, late: 0 });
-});
-
-test("a reader that is full stops the stream, and loses nothing", async () => {
-  const count = 2_000;
-  const filler = "x".repeat(8_000);
-  let sent = 0;
-  const { driver, model } = await serve({
-    infer: (inference) => {
-      const more = () => {
-        while (sent < count) {
-          sent += 1;
-          const last = sent === count ? { final: true, finish: "stop" } : {};
-          if (!inference.send(textResponse(inference.request.id, filler, last))) return inference.onDrain(more);
-        }
-      };
-      more();
-    },
-  });
-  const outcome = new Outcome();
-  outcome.isFull = true;
-  start(driver, attemptAt(model), outcome);
-  await outcome.until(() => outcome.deltas.length > 0);
-  while (!outcome.resume) await new Promise((resolve) => setImmediate(resolve));
-  let before = -1;
-  while (before !== sent) {
-    before = sent;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  expect(sent).toBeLessThan(count);
-  outcome.isFull = false;
-  outcome.resume();
-  await outcome.done;
-  expect([outcome.ended, outcome.text().length]).toEqual([true, count * filler.length]);
 });

@@ -1,6 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { InferTensorContentsSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
+import { endAfter, endOfField } from "../grpc/fields.ts";
 import { encodeTensor, type Scalar, type Tensor } from "./tensors.ts";
 
 /** What of a response the driver reads. */
@@ -49,7 +50,7 @@ function readResponse(reader: BinaryReader, length: number): InferMessage {
   const message: InferMessage = { error: "", id: "", final: false, tensors: [] };
   const heads: Head[] = [];
   const raws: Uint8Array[] = [];
-  const end = within(reader, length);
+  const end = endAfter(reader, length);
   while (reader.pos < end) {
     const [field, type] = reader.tag();
     if (field === 3) message.id = reader.string();
@@ -68,14 +69,14 @@ function readResponse(reader: BinaryReader, length: number): InferMessage {
 
 /** One entry of the map of parameters; only triton_final_response counts. */
 function readIsFinal(reader: BinaryReader, before: boolean): boolean {
-  const end = within(reader, reader.uint32());
+  const end = endOfField(reader);
   let name = "";
   let value = false;
   while (reader.pos < end) {
     const [field, type] = reader.tag();
     if (field === 1) name = reader.string();
     else if (field === 2) {
-      const valueEnd = within(reader, reader.uint32());
+      const valueEnd = endOfField(reader);
       while (reader.pos < valueEnd) {
         const [choice, choiceType] = reader.tag();
         if (choice === 1) value = reader.bool();
@@ -88,14 +89,14 @@ function readIsFinal(reader: BinaryReader, before: boolean): boolean {
 
 function readHead(reader: BinaryReader): Head {
   const head: Head = { name: "", datatype: "", elements: 1, contents: undefined };
-  const end = within(reader, reader.uint32());
+  const end = endOfField(reader);
   while (reader.pos < end) {
     const [field, type] = reader.tag();
     if (field === 1) head.name = reader.string();
     else if (field === 2) head.datatype = reader.string();
     else if (field === 3) {
       // Packed or not, as the sender likes.
-      const shapeEnd = type === 2 ? within(reader, reader.uint32()) : reader.pos + 1;
+      const shapeEnd = type === 2 ? endOfField(reader) : reader.pos + 1;
       while (reader.pos < shapeEnd) head.elements *= Number(reader.int64());
     } else if (field === 5) head.contents = reader.bytes();
     else reader.skip(type, field);
@@ -121,10 +122,4 @@ function rawFromContents(head: Head): Uint8Array {
     FP64: typed.fp64Contents,
   };
   return encodeTensor(head.datatype, byType[head.datatype] ?? []);
-}
-
-function within(reader: BinaryReader, length: number): number {
-  const end = reader.pos + length;
-  if (end > reader.len) throw new RangeError("a field is longer than its message");
-  return end;
 }

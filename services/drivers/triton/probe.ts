@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
+import { status as grpcStatus } from "@grpc/grpc-js";
 import { GRPCInferenceService } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { type ModelConfig, ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
 import {
@@ -7,27 +7,18 @@ import {
   type ReplicaModel,
   ReplicaModelSchema,
 } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import type { ProbeResult } from "../driver.ts";
-import type { Channel } from "./channel.ts";
-import { failureFromStatus } from "./errors.ts";
+import type { Channel } from "../grpc/channel.ts";
+import { isAnswered, isServiceError, probeError } from "../grpc/status.ts";
+import { recognise } from "./errors.ts";
 import { coreCandidates, featuresOf, interfaceOf, takesStop } from "./flavour.ts";
 
 const { serverMetadata, repositoryIndex, modelMetadata, modelConfig, modelReady, serverLive } =
   GRPCInferenceService.method;
 
 /** Whether the server at the channel's end speaks KServe v2. Rejects with ENGINE_UNAVAILABLE if nothing answers. */
-export async function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean> {
-  try {
-    await channel.ask(serverLive, {}, signal);
-    return true;
-  } catch (thrown) {
-    const error = probeError(thrown);
-    if (error.reason === ErrorReason.ENGINE_UNAVAILABLE) throw error;
-    // It is guarded: somebody who does not know the call would not mind who makes it.
-    return error.reason === ErrorReason.ENGINE_CREDENTIAL;
-  }
+export function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean> {
+  return isAnswered(channel.ask(serverLive, {}, signal), recognise);
 }
 
 /**
@@ -46,7 +37,7 @@ export async function probeTriton(channel: Channel, signal: AbortSignal): Promis
       load: create(ReplicaLoadSchema, { running: -1, waiting: -1, kvUsed: -1 }),
     };
   } catch (thrown) {
-    throw probeError(thrown);
+    throw probeError(thrown, recognise);
   }
 }
 
@@ -82,16 +73,4 @@ async function stopModelOf(channel: Channel, config: ModelConfig, signal: AbortS
     }
   }
   return "";
-}
-
-function probeError(thrown: unknown): WeirError {
-  if (!isServiceError(thrown)) return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "no answer" }, { cause: thrown });
-  const { reason, metadata } = failureFromStatus(thrown.code, thrown.details);
-  if (reason === ErrorReason.ENGINE_CREDENTIAL || reason === ErrorReason.ENGINE_PROTOCOL)
-    return fail(reason, metadata, { cause: thrown });
-  return fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: thrown });
-}
-
-function isServiceError(thrown: unknown): thrown is ServiceError {
-  return thrown instanceof Error && "code" in thrown && "details" in thrown;
 }

@@ -1,9 +1,11 @@
 import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Answer } from "../answer.ts";
-import { textDelta } from "../events.ts";
+import { ChoiceOutput } from "../choice-output.ts";
+import { isCount } from "../counts.ts";
+import { EngineGaveUp } from "../grpc/call.ts";
+import { StopFilter } from "../stop-filter.ts";
 import type { InferMessage } from "./codec.ts";
 import type { TritonInterface } from "./flavour.ts";
-import { StopFilter } from "./stop-filter.ts";
 import { numbersOf, type Tensor, TensorProblem, textsOf } from "./tensors.ts";
 import { TextTrack } from "./text-track.ts";
 
@@ -21,14 +23,13 @@ export interface ReaderOptions {
 }
 
 interface Choice {
+  readonly output: ChoiceOutput;
   readonly track: TextTrack;
   readonly filter: StopFilter;
   /** Whether it had any output. */
   seen: boolean;
   /** As the engine counts; responses with text where it does not. */
   tokens: number;
-  /** Counted, and not told with a delta so far. */
-  untold: number;
 }
 
 const finishReasons: Readonly<Record<string, FinishReason>> = {
@@ -49,12 +50,12 @@ export class Reader {
 
   constructor(options: ReaderOptions) {
     this.#options = options;
-    this.#choices = Array.from({ length: options.outlet.choices }, () => ({
+    this.#choices = Array.from({ length: options.outlet.choices }, (_, index) => ({
+      output: new ChoiceOutput(options.outlet, index),
       track: new TextTrack(options.model.textMode, options.prompt),
       filter: new StopFilter(options.stops),
       seen: false,
       tokens: 0,
-      untold: 0,
     }));
   }
 
@@ -106,16 +107,14 @@ export class Reader {
     if (isCount(counted)) {
       this.#counts = true;
       choice.tokens += counted;
-      choice.untold += counted;
+      choice.output.counted(counted);
     } else if (bytes.length > 0) {
       choice.tokens += 1;
     }
     if (this.#options.outlet.isFinished(index)) return;
     const { text, stop } = choice.filter.push(choice.track.push(bytes));
-    this.#tell(index, choice, text);
-    if (stop === undefined) return;
-    this.#tellRest(index, choice);
-    this.#options.outlet.finish(index, FinishReason.STOP, stop);
+    choice.output.text(text);
+    if (stop !== undefined) choice.output.finish(FinishReason.STOP, stop);
   }
 
   #end(index: number, reason: string | undefined): void {
@@ -129,21 +128,8 @@ export class Reader {
     const choice = this.#choices[index];
     if (!choice || this.#options.outlet.isFinished(index)) return;
     const { text, stop } = choice.filter.push(choice.track.flush());
-    this.#tell(index, choice, stop === undefined ? text + choice.filter.flush() : text);
-    this.#tellRest(index, choice);
-    this.#options.outlet.finish(index, stop === undefined ? reason : FinishReason.STOP, stop);
-  }
-
-  #tell(index: number, choice: Choice, text: string): void {
-    if (text === "") return;
-    this.#options.outlet.event(textDelta(index, text, choice.untold));
-    choice.untold = 0;
-  }
-
-  /** Tokens whose text is not told: of a stop text, of the end token. */
-  #tellRest(index: number, choice: Choice): void {
-    if (choice.untold > 0) this.#options.outlet.event(textDelta(index, "", choice.untold));
-    choice.untold = 0;
+    choice.output.text(stop === undefined ? text + choice.filter.flush() : text);
+    choice.output.finish(stop === undefined ? reason : FinishReason.STOP, stop);
   }
 
   #tellCounts(): void {
@@ -157,15 +143,7 @@ export class Reader {
   }
 }
 
-/** The engine ended a choice without having finished it. */
-export class EngineGaveUp extends Error {}
-
 function firstCount(tensor: Tensor | undefined): number | undefined {
   const value = tensor ? numbersOf(tensor)[0] : undefined;
   return isCount(value) ? value : undefined;
-}
-
-/** Counts that cannot be are no counts: an engine's lie about them must not reach a bill. */
-function isCount(value: number | undefined): value is number {
-  return value !== undefined && Number.isSafeInteger(value) && value >= 0 && value < 2 ** 31;
 }

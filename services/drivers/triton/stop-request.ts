@@ -1,6 +1,7 @@
 import type { Clock } from "../../runtime/clock.ts";
-import type { Channel } from "./channel.ts";
+import type { Channel } from "../grpc/channel.ts";
 import { Inputs } from "./inputs.ts";
+import { modelStreamInfer } from "./rpcs.ts";
 
 // The core answers at once; a server that does not is gone, and its generation with it.
 const answerTimeoutMs = 5_000;
@@ -21,11 +22,9 @@ export function stopBehindEnsemble(channel: Channel, stopModel: string, id: stri
   inputs.add("input_lengths", 1);
   inputs.add("request_output_len", 1);
   inputs.add("stop", true);
-  const call = channel.stream();
+  const call = channel.send(modelStreamInfer, inputs.request(stopModel, id));
   const timer = clock.setTimer(answerTimeoutMs, () => call.cancel());
   call.on("data", () => undefined);
   call.on("error", () => timer.cancel());
   call.on("end", () => timer.cancel());
-  call.write(inputs.request(stopModel, id));
-  call.end();
 }

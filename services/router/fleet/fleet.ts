@@ -155,7 +155,7 @@ export class Fleet implements AsyncDisposable {
     const driver =
       replica.dialect === Dialect.UNSPECIFIED
         ? undefined
-        : openDriver(replica.dialect, targetFrom(replica.url, pool, clock));
+        : openDriver(replica.dialect, targetFrom(replica, pool, clock));
     const member = new Member(replica, driver, pool.concurrencyMax || placesDefault);
     this.#members.set(replica.id, { member, bounds });
     return member;
@@ -189,8 +189,8 @@ async function close(driver: Driver): Promise<void> {
 }
 
 /** What a driver is opened with: when it changes, a new one is opened. Begins with the pool's id. */
-function boundsOf({ url, dialect, poolId }: Replica, pool: Pool): string {
-  return `${poolId} ${dialect} ${url} ${toJsonString(PoolSchema, pool)}`;
+function boundsOf({ url, httpUrl, dialect, poolId }: Replica, pool: Pool): string {
+  return `${poolId} ${dialect} ${url} ${httpUrl} ${toJsonString(PoolSchema, pool)}`;
 }
 
 function poolOf(bounds: string): string {

@@ -108,7 +108,7 @@ export function discoveredPool(
 ): PoolSettings {
   return {
     id,
-    replicas: urls.map((url, index) => ({ id: `${id}-${index}`, url, dialect: Dialect.UNSPECIFIED })),
+    replicas: urls.map((url, index) => ({ id: `${id}-${index}`, url, httpUrl: "", dialect: Dialect.UNSPECIFIED })),
     hosted: false,
     allowedMembers: [],
     engineKey: undefined,

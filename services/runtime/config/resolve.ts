@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { resolve as resolvePath } from "node:path";
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import ipaddr from "ipaddr.js";
-import type { Config, Model, Pool } from "../../../gen/ts/weir/config/v1/config_pb.ts";
+import type { Config } from "../../../gen/ts/weir/config/v1/config_pb.ts";
+import type { Model, Pool, Replica } from "../../../gen/ts/weir/config/v1/engines_pb.ts";
 import { readChatTemplate } from "./chat-template.ts";
 import { defaults } from "./defaults.ts";
 import { engineUrl } from "./engine-url.ts";
@@ -178,15 +179,11 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
     : engineKey;
   return {
     id: pool.id,
-    replicas: pool.replicas.map((replica, r) => {
-      const checked = engineUrl(replica.url, { allowPrivate: pool.allowPrivate });
-      if ("problem" in checked) context.say({ path: `${at}.replicas[${r}].url`, message: checked.problem });
-      return {
-        id: replica.id || `${pool.id}-${r}`,
-        url: "url" in checked ? checked.url : "",
-        dialect: replica.dialect,
-      };
-    }),
+    replicas: pool.replicas.map((replica, r) => ({
+      id: replica.id || `${pool.id}-${r}`,
+      ...replicaUrls(replica, pool, `${at}.replicas[${r}]`, context),
+      dialect: replica.dialect,
+    })),
     hosted: pool.hosted,
     allowedMembers: pool.allowedMembers,
     engineKey: key || undefined,
@@ -198,6 +195,24 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
     receiveBytesMax: Number(pool.receiveBytesMax ?? defaults.pool.receiveBytesMax),
     discover: undefined,
   };
+}
+
+function replicaUrls(
+  { url, httpUrl }: Replica,
+  { allowPrivate }: Pool,
+  at: string,
+  context: ResolveContext,
+): { readonly url: string; readonly httpUrl: string } {
+  const checked = (given: string, member: string): string => {
+    const found = engineUrl(given, { allowPrivate });
+    if ("url" in found) return found.url;
+    context.say({ path: `${at}.${member}`, message: found.problem });
+    return "";
+  };
+  const http = httpUrl && checked(httpUrl, "http_url");
+  if (http && !/^https?:/.test(http))
+    context.say({ path: `${at}.http_url`, message: "is no HTTP address; write http://host:port" });
+  return { url: checked(url, "url"), httpUrl: http };
 }
 
 function readSecret(path: string, at: string, context: ResolveContext): string {

@@ -121,6 +121,8 @@ export interface PoolSettings {
 export interface ReplicaSettings {
   readonly id: string;
   readonly url: string;
+  /** Where the same engine serves HTTP too; empty: nowhere that is known. */
+  readonly httpUrl: string;
   /** DIALECT_UNSPECIFIED: it is asked. */
   readonly dialect: Dialect;
 }

@@ -2,9 +2,9 @@ import type { ServerResponse } from "node:http";
 import { type ChoiceText, createChoiceText } from "../choice-text.ts";
 import type { Engine, JobSink, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
+import { type Scored, scoredFrom } from "../scored.ts";
 import type { Token } from "../text.ts";
 import type { Asked } from "./request.ts";
-import { type Scored, scoredFrom } from "./scored.ts";
 import { type Shape, shapeOf } from "./shapes.ts";
 
 interface Choice {

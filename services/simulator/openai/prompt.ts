@@ -1,3 +1,4 @@
+import { textOfIds } from "../text.ts";
 import { isMembers } from "./rules.ts";
 
 /** The text of a completion's prompt; undefined if it is none that the simulator takes: one text, or one list of ids. */
@@ -5,10 +6,8 @@ export function promptFrom(prompt: unknown): string | undefined {
   if (typeof prompt === "string") return prompt;
   if (!Array.isArray(prompt)) return undefined;
   if (prompt.length === 1 && typeof prompt[0] === "string") return prompt[0];
-  // Four bytes stand for a token, so that as many tokens are counted as ids were sent.
   const ids = prompt.filter((id) => Number.isSafeInteger(id)).map(Number);
-  if (ids.length < prompt.length) return undefined;
-  return ids.map((id) => String(Math.abs(id) % 1_000).padStart(4, "#")).join("");
+  return ids.length < prompt.length ? undefined : textOfIds(ids);
 }
 
 /** The text that a chat template would make of a conversation; undefined if it is none. */

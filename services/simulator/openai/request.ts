@@ -1,5 +1,5 @@
 import type { Job } from "../engine.ts";
-import { sampleOf } from "../sample.ts";
+import { sampleOf, someObject } from "../sample.ts";
 import { countTokens } from "../text.ts";
 import { promptFrom, promptFromMessages } from "./prompt.ts";
 import { bad, badNumber, isMembers, type Members, numberOf, type Refusal } from "./rules.ts";
@@ -124,7 +124,7 @@ function calledFunction(
 
 function sayingOf(format: unknown): string | undefined {
   if (!isMembers(format)) return undefined;
-  if (format["type"] === "json_object") return '{"answer": "forty-two"}';
+  if (format["type"] === "json_object") return someObject;
   if (format["type"] !== "json_schema" || !isMembers(format["json_schema"])) return undefined;
   return JSON.stringify(sampleOf(format["json_schema"]["schema"]));
 }

@@ -1,5 +1,6 @@
 import type { Asked } from "./request.ts";
-import { chatLogprobs, completionLogprobs, type Scored } from "./scored.ts";
+import type { Scored } from "../scored.ts";
+import { chatLogprobs, completionLogprobs } from "./logprobs.ts";
 
 /** What of a choice goes into one chunk, or into the whole answer. */
 export interface Piece {

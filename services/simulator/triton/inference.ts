@@ -2,12 +2,13 @@ import { status } from "@grpc/grpc-js";
 import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { Engine, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
+import type { Refusal } from "../grpc/server.ts";
 import { TensorrtAnswer } from "./answer-tensorrt.ts";
 import { VllmAnswer } from "./answer-vllm.ts";
 import { modelFailure } from "./engine-failure.ts";
 import { inputsFrom } from "./inputs.ts";
 import type { Model } from "./models.ts";
-import { type Caller, prefixed, type Refusal, Reply } from "./reply.ts";
+import { type Caller, prefixed, Reply } from "./reply.ts";
 import { tensorrtAsked, vllmAsked } from "./request.ts";
 
 /** A request that its model has. */

@@ -5,18 +5,13 @@ import type {
   ModelInferResponseSchema,
   ModelStreamInferResponseSchema,
 } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
+import type { Refusal } from "../grpc/server.ts";
 import { saysYes } from "./inputs.ts";
 import type { Model } from "./models.ts";
 import type { OutputTensor } from "./tensors.ts";
 
 export type InferResponse = MessageInitShape<typeof ModelInferResponseSchema>;
 export type StreamResponse = MessageInitShape<typeof ModelStreamInferResponseSchema>;
-
-/** A request that did not come to its model, or failed in it. */
-export interface Refusal {
-  readonly code: status;
-  readonly text: string;
-}
 
 /** The call that a request came on. */
 export interface Caller {

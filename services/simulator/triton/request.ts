@@ -1,6 +1,7 @@
 import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { Job } from "../engine.ts";
-import { sampleOf } from "../sample.ts";
+import { parsedMembers } from "../json.ts";
+import { sampleOf, sampleText, someObject } from "../sample.ts";
 import { countTokens } from "../text.ts";
 import type { Inputs } from "./inputs.ts";
 import type { Model } from "./models.ts";
@@ -147,20 +148,6 @@ function sayingOf(outputs: unknown): string | undefined {
 }
 
 function guided(type: string, guide: string | undefined): string | undefined {
-  if (type === "json") return '{"answer": "forty-two"}';
-  if (type !== "json_schema") return undefined;
-  const schema = parsedMembers(guide ?? "{}");
-  return JSON.stringify(sampleOf(Object.fromEntries(schema ?? [])));
-}
-
-function parsedMembers(json: string): ReadonlyMap<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(json);
-    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    return isObject ? new Map(Object.entries(value)) : undefined;
-  } catch (error) {
-    // No JSON is no object either.
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  if (type === "json") return someObject;
+  return type === "json_schema" ? sampleText(guide ?? "{}") : undefined;
 }

@@ -31,7 +31,7 @@ function poolSettings(id: string, replicas: readonly string[], over: Partial<Poo
   return {
     ...defaults.pool,
     id,
-    replicas: replicas.map((name) => ({ id: name, url: `http://${name}`, dialect: Dialect.OPENAI })),
+    replicas: replicas.map((name) => ({ id: name, url: `http://${name}`, httpUrl: "", dialect: Dialect.OPENAI })),
     hosted: false,
     allowedMembers: [],
     engineKey: undefined,

@@ -38,7 +38,7 @@ function setUp(over: { dialect?: Dialect; replicas?: number; drivers?: Partial<D
   const pool = create(PoolSchema, { id: "p" });
   const probed = Array.from({ length: replicas }, (_, index) => {
     const replica = create(ReplicaSchema, { id: `r${index}`, poolId: "p", url: `http://r${index}`, dialect });
-    return createProbedReplica(replica, targetFrom(replica.url, pool, clock), drivers);
+    return createProbedReplica(replica, targetFrom(replica, pool, clock), drivers);
   });
   const prober = startProber({
     replicas: probed,

@@ -32,6 +32,10 @@ const (
 	Dialect_DIALECT_TRITON Dialect = 1
 	// OpenAI-compatible HTTP.
 	Dialect_DIALECT_OPENAI Dialect = 2
+	// The gRPC of TGIS, as vLLM's TGIS adapter speaks it.
+	Dialect_DIALECT_TGIS Dialect = 3
+	// vLLM's own gRPC, as its Rust front end speaks it.
+	Dialect_DIALECT_VLLM Dialect = 4
 )
 
 // Enum value maps for Dialect.
@@ -40,11 +44,15 @@ var (
 		0: "DIALECT_UNSPECIFIED",
 		1: "DIALECT_TRITON",
 		2: "DIALECT_OPENAI",
+		3: "DIALECT_TGIS",
+		4: "DIALECT_VLLM",
 	}
 	Dialect_value = map[string]int32{
 		"DIALECT_UNSPECIFIED": 0,
 		"DIALECT_TRITON":      1,
 		"DIALECT_OPENAI":      2,
+		"DIALECT_TGIS":        3,
+		"DIALECT_VLLM":        4,
 	}
 )
 
@@ -249,7 +257,9 @@ type Replica struct {
 	// The protocol that it is spoken to.
 	Dialect Dialect `protobuf:"varint,4,opt,name=dialect,proto3,enum=weir.catalog.v1.Dialect" json:"dialect,omitempty"`
 	// What the prober found.
-	State         *ReplicaState `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	State *ReplicaState `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// Where the same engine serves HTTP too, for what its gRPC lacks: http://host:port. Empty: nowhere.
+	HttpUrl       string `protobuf:"bytes,6,opt,name=http_url,json=httpUrl,proto3" json:"http_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -317,6 +327,13 @@ func (x *Replica) GetState() *ReplicaState {
 		return x.State
 	}
 	return nil
+}
+
+func (x *Replica) GetHttpUrl() string {
+	if x != nil {
+		return x.HttpUrl
+	}
+	return ""
 }
 
 // What the prober found about a replica.
@@ -578,13 +595,14 @@ var File_weir_catalog_v1_replica_proto protoreflect.FileDescriptor
 
 const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\n" +
-	"\x1dweir/catalog/v1/replica.proto\x12\x0fweir.catalog.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n" +
+	"\x1dweir/catalog/v1/replica.proto\x12\x0fweir.catalog.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x01\n" +
 	"\aReplica\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\apool_id\x18\x02 \x01(\tR\x06poolId\x12\x10\n" +
 	"\x03url\x18\x03 \x01(\tR\x03url\x122\n" +
 	"\adialect\x18\x04 \x01(\x0e2\x18.weir.catalog.v1.DialectR\adialect\x123\n" +
-	"\x05state\x18\x05 \x01(\v2\x1d.weir.catalog.v1.ReplicaStateR\x05state\"\x9c\x02\n" +
+	"\x05state\x18\x05 \x01(\v2\x1d.weir.catalog.v1.ReplicaStateR\x05state\x12\x19\n" +
+	"\bhttp_url\x18\x06 \x01(\tR\ahttpUrl\"\x9c\x02\n" +
 	"\fReplicaState\x126\n" +
 	"\x06health\x18\x01 \x01(\x0e2\x1e.weir.catalog.v1.ReplicaHealthR\x06health\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x129\n" +
@@ -604,11 +622,13 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\vReplicaLoad\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\x05R\arunning\x12\x18\n" +
 	"\awaiting\x18\x02 \x01(\x05R\awaiting\x12\x17\n" +
-	"\akv_used\x18\x03 \x01(\x01R\x06kvUsed*J\n" +
+	"\akv_used\x18\x03 \x01(\x01R\x06kvUsed*n\n" +
 	"\aDialect\x12\x17\n" +
 	"\x13DIALECT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDIALECT_TRITON\x10\x01\x12\x12\n" +
-	"\x0eDIALECT_OPENAI\x10\x02*b\n" +
+	"\x0eDIALECT_OPENAI\x10\x02\x12\x10\n" +
+	"\fDIALECT_TGIS\x10\x03\x12\x10\n" +
+	"\fDIALECT_VLLM\x10\x04*b\n" +
 	"\rReplicaHealth\x12\x1e\n" +
 	"\x1aREPLICA_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REPLICA_HEALTH_READY\x10\x01\x12\x17\n" +

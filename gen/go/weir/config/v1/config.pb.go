@@ -16,7 +16,6 @@ import (
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
-	v1 "weir.dev/weir/gen/go/weir/catalog/v1"
 	_ "weir.dev/weir/gen/go/weir/policy/v1"
 )
 
@@ -712,397 +711,6 @@ func (x *Router) GetAttemptsMax() int32 {
 	return 0
 }
 
-// A model that callers name.
-type Model struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// What callers put into `model`.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The pool that serves it.
-	Pool string `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
-	// What the engine calls it. Default: the id.
-	EngineModel string `protobuf:"bytes,3,opt,name=engine_model,json=engineModel,proto3" json:"engine_model,omitempty"`
-	// Who publishes it, as the model list shows. Default: weir.
-	OwnedBy string `protobuf:"bytes,4,opt,name=owned_by,json=ownedBy,proto3" json:"owned_by,omitempty"`
-	// Tokens of prompt and answer together. Default: what the engine says.
-	ContextLength *int64 `protobuf:"varint,5,opt,name=context_length,json=contextLength,proto3,oneof" json:"context_length,omitempty"`
-	// The most tokens of an answer, for engines that must be told. Default: 4096.
-	MaxOutputTokens *int64 `protobuf:"varint,6,opt,name=max_output_tokens,json=maxOutputTokens,proto3,oneof" json:"max_output_tokens,omitempty"`
-	// A jinja file or a tokenizer folder, relative to this file, for engines that take plain text.
-	ChatTemplate string `protobuf:"bytes,7,opt,name=chat_template,json=chatTemplate,proto3" json:"chat_template,omitempty"`
-	// Models to try, in order, while no replica of this one is open.
-	Fallbacks []string `protobuf:"bytes,8,rep,name=fallbacks,proto3" json:"fallbacks,omitempty"`
-	// It exists, but nobody may call it.
-	Disabled      bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Model) Reset() {
-	*x = Model{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Model) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Model) ProtoMessage() {}
-
-func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Model.ProtoReflect.Descriptor instead.
-func (*Model) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *Model) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Model) GetPool() string {
-	if x != nil {
-		return x.Pool
-	}
-	return ""
-}
-
-func (x *Model) GetEngineModel() string {
-	if x != nil {
-		return x.EngineModel
-	}
-	return ""
-}
-
-func (x *Model) GetOwnedBy() string {
-	if x != nil {
-		return x.OwnedBy
-	}
-	return ""
-}
-
-func (x *Model) GetContextLength() int64 {
-	if x != nil && x.ContextLength != nil {
-		return *x.ContextLength
-	}
-	return 0
-}
-
-func (x *Model) GetMaxOutputTokens() int64 {
-	if x != nil && x.MaxOutputTokens != nil {
-		return *x.MaxOutputTokens
-	}
-	return 0
-}
-
-func (x *Model) GetChatTemplate() string {
-	if x != nil {
-		return x.ChatTemplate
-	}
-	return ""
-}
-
-func (x *Model) GetFallbacks() []string {
-	if x != nil {
-		return x.Fallbacks
-	}
-	return nil
-}
-
-func (x *Model) GetDisabled() bool {
-	if x != nil {
-		return x.Disabled
-	}
-	return false
-}
-
-// Another name of a model.
-type Alias struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// What callers put into `model`.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The model or alias that it stands for.
-	Model         string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Alias) Reset() {
-	*x = Alias{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[9]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Alias) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Alias) ProtoMessage() {}
-
-func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[9]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Alias.ProtoReflect.Descriptor instead.
-func (*Alias) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *Alias) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Alias) GetModel() string {
-	if x != nil {
-		return x.Model
-	}
-	return ""
-}
-
-// Engines that serve the same models in the same way.
-type Pool struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its id.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The running engines.
-	Replicas []*Replica `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	// A hosted API, not an engine of your own: what Weir does not know is dropped, not carried. Default: false.
-	Hosted bool `protobuf:"varint,3,opt,name=hosted,proto3" json:"hosted,omitempty"`
-	// What a caller may set although it steers the engine. Default: nothing.
-	AllowedMembers []v1.GatedMember `protobuf:"varint,4,rep,packed,name=allowed_members,json=allowedMembers,proto3,enum=weir.catalog.v1.GatedMember" json:"allowed_members,omitempty"`
-	// A file with the credential that the engine wants.
-	EngineKeyFile string `protobuf:"bytes,5,opt,name=engine_key_file,json=engineKeyFile,proto3" json:"engine_key_file,omitempty"`
-	// The credential itself: better ${ENGINE_KEY} than the text.
-	EngineKey string `protobuf:"bytes,6,opt,name=engine_key,json=engineKey,proto3" json:"engine_key,omitempty"`
-	// The most choices (n) of one request. Default: 8.
-	ChoicesMax *int32 `protobuf:"varint,7,opt,name=choices_max,json=choicesMax,proto3,oneof" json:"choices_max,omitempty"`
-	// Requests at one replica at a time. Default: as many as the engine says, else 256.
-	ConcurrencyMax *int32 `protobuf:"varint,8,opt,name=concurrency_max,json=concurrencyMax,proto3,oneof" json:"concurrency_max,omitempty"`
-	// How long an engine may take to its first event. Default: 600s.
-	FirstEventTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=first_event_timeout,json=firstEventTimeout,proto3" json:"first_event_timeout,omitempty"`
-	// How long an engine may be silent between events. Default: 20s.
-	IdleTimeout *durationpb.Duration `protobuf:"bytes,10,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
-	// The longest generation. Default: 3600s.
-	TotalTimeout *durationpb.Duration `protobuf:"bytes,11,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
-	// The longest message from an engine, in bytes. Default: 33554432.
-	ReceiveBytesMax *int64 `protobuf:"varint,12,opt,name=receive_bytes_max,json=receiveBytesMax,proto3,oneof" json:"receive_bytes_max,omitempty"`
-	// Allow addresses that no engine normally has: link-local ones, such as a cloud's metadata server. Default: false.
-	AllowPrivate  bool `protobuf:"varint,13,opt,name=allow_private,json=allowPrivate,proto3" json:"allow_private,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Pool) Reset() {
-	*x = Pool{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[10]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Pool) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Pool) ProtoMessage() {}
-
-func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[10]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Pool.ProtoReflect.Descriptor instead.
-func (*Pool) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *Pool) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Pool) GetReplicas() []*Replica {
-	if x != nil {
-		return x.Replicas
-	}
-	return nil
-}
-
-func (x *Pool) GetHosted() bool {
-	if x != nil {
-		return x.Hosted
-	}
-	return false
-}
-
-func (x *Pool) GetAllowedMembers() []v1.GatedMember {
-	if x != nil {
-		return x.AllowedMembers
-	}
-	return nil
-}
-
-func (x *Pool) GetEngineKeyFile() string {
-	if x != nil {
-		return x.EngineKeyFile
-	}
-	return ""
-}
-
-func (x *Pool) GetEngineKey() string {
-	if x != nil {
-		return x.EngineKey
-	}
-	return ""
-}
-
-func (x *Pool) GetChoicesMax() int32 {
-	if x != nil && x.ChoicesMax != nil {
-		return *x.ChoicesMax
-	}
-	return 0
-}
-
-func (x *Pool) GetConcurrencyMax() int32 {
-	if x != nil && x.ConcurrencyMax != nil {
-		return *x.ConcurrencyMax
-	}
-	return 0
-}
-
-func (x *Pool) GetFirstEventTimeout() *durationpb.Duration {
-	if x != nil {
-		return x.FirstEventTimeout
-	}
-	return nil
-}
-
-func (x *Pool) GetIdleTimeout() *durationpb.Duration {
-	if x != nil {
-		return x.IdleTimeout
-	}
-	return nil
-}
-
-func (x *Pool) GetTotalTimeout() *durationpb.Duration {
-	if x != nil {
-		return x.TotalTimeout
-	}
-	return nil
-}
-
-func (x *Pool) GetReceiveBytesMax() int64 {
-	if x != nil && x.ReceiveBytesMax != nil {
-		return *x.ReceiveBytesMax
-	}
-	return 0
-}
-
-func (x *Pool) GetAllowPrivate() bool {
-	if x != nil {
-		return x.AllowPrivate
-	}
-	return false
-}
-
-// A running engine.
-type Replica struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its id, unique in the installation. Default: <pool>-<number>.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Where it listens: grpc://host:port, http://host:port or https://host/path.
-	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
-	// The protocol that it speaks. Default: it is asked.
-	Dialect       v1.Dialect `protobuf:"varint,3,opt,name=dialect,proto3,enum=weir.catalog.v1.Dialect" json:"dialect,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Replica) Reset() {
-	*x = Replica{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Replica) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Replica) ProtoMessage() {}
-
-func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Replica.ProtoReflect.Descriptor instead.
-func (*Replica) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *Replica) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *Replica) GetUrl() string {
-	if x != nil {
-		return x.Url
-	}
-	return ""
-}
-
-func (x *Replica) GetDialect() v1.Dialect {
-	if x != nil {
-		return x.Dialect
-	}
-	return v1.Dialect(0)
-}
-
 // What is written to standard error.
 type Log struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1114,7 +722,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[12]
+	mi := &file_weir_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +734,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[12]
+	mi := &file_weir_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +747,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Log) GetLevel() string {
@@ -1162,7 +770,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_weir_config_v1_config_proto_msgTypes[13]
+	mi := &file_weir_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +782,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_config_proto_msgTypes[13]
+	mi := &file_weir_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +795,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_weir_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Probe) GetInterval() *durationpb.Duration {
@@ -1208,7 +816,7 @@ var File_weir_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xbb\x06\n" +
+	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cweir/config/v1/engines.proto\x1a\x1bweir/policy/v1/policy.proto\"\xbb\x06\n" +
 	"\x06Config\x12O\n" +
 	"\x05roles\x18\x01 \x03(\tB9\xbaH6\x92\x013\x10\b\x18\x01\"-r+R\x04edgeR\x06routerR\acatalogR\x04authR\x05quotaR\x05usageR\x05roles\x12.\n" +
 	"\x06listen\x18\x02 \x01(\v2\x16.weir.config.v1.ListenR\x06listen\x12#\n" +
@@ -1293,53 +901,7 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"(\x01H\x01R\vattemptsMax\x88\x01\x01B\f\n" +
 	"\n" +
 	"_queue_maxB\x0f\n" +
-	"\r_attempts_max\"\xd9\x03\n" +
-	"\x05Model\x12<\n" +
-	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12\x1e\n" +
-	"\x04pool\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x04pool\x12+\n" +
-	"\fengine_model\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vengineModel\x12#\n" +
-	"\bowned_by\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\aownedBy\x129\n" +
-	"\x0econtext_length\x18\x05 \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01H\x00R\rcontextLength\x88\x01\x01\x12>\n" +
-	"\x11max_output_tokens\x18\x06 \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01H\x01R\x0fmaxOutputTokens\x88\x01\x01\x12-\n" +
-	"\rchat_template\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\fchatTemplate\x121\n" +
-	"\tfallbacks\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\tfallbacks\x12\x1a\n" +
-	"\bdisabled\x18\t \x01(\bR\bdisabledB\x11\n" +
-	"\x0f_context_lengthB\x14\n" +
-	"\x12_max_output_tokens\"g\n" +
-	"\x05Alias\x12<\n" +
-	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12 \n" +
-	"\x05model\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\"\xda\x06\n" +
-	"\x04Pool\x128\n" +
-	"\x02id\x18\x01 \x01(\tB(\xbaH%r#\x10\x01\x18\x80\x012\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x02id\x12@\n" +
-	"\breplicas\x18\x02 \x03(\v2\x17.weir.config.v1.ReplicaB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\breplicas\x12\x16\n" +
-	"\x06hosted\x18\x03 \x01(\bR\x06hosted\x12Z\n" +
-	"\x0fallowed_members\x18\x04 \x03(\x0e2\x1c.weir.catalog.v1.GatedMemberB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\x0eallowedMembers\x120\n" +
-	"\x0fengine_key_file\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\rengineKeyFile\x12+\n" +
-	"\n" +
-	"engine_key\x18\x06 \x01(\tB\f\xbaH\x05r\x03\x18\x80@\xd0\xf3\x18\x01R\tengineKey\x120\n" +
-	"\vchoices_max\x18\a \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x80\x01(\x01H\x00R\n" +
-	"choicesMax\x88\x01\x01\x129\n" +
-	"\x0fconcurrency_max\x18\b \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x01H\x01R\x0econcurrencyMax\x88\x01\x01\x12Y\n" +
-	"\x13first_event_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x11firstEventTimeout\x12L\n" +
-	"\fidle_timeout\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\vidleTimeout\x12N\n" +
-	"\rtotal_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\ftotalTimeout\x12>\n" +
-	"\x11receive_bytes_max\x18\f \x01(\x03B\r\xbaH\n" +
-	"\"\b\x18\x80\x80\x80\x80\x04(\x01H\x02R\x0freceiveBytesMax\x88\x01\x01\x12#\n" +
-	"\rallow_private\x18\r \x01(\bR\fallowPrivateB\x0e\n" +
-	"\f_choices_maxB\x12\n" +
-	"\x10_concurrency_maxB\x14\n" +
-	"\x12_receive_bytes_max\"\xa3\x01\n" +
-	"\aReplica\x12<\n" +
-	"\x02id\x18\x01 \x01(\tB,\xbaH)r'2%^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?$R\x02id\x12\x1c\n" +
-	"\x03url\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x10R\x03url\x12<\n" +
-	"\adialect\x18\x03 \x01(\x0e2\x18.weir.catalog.v1.DialectB\b\xbaH\x05\x82\x01\x02\x10\x01R\adialect\"E\n" +
+	"\r_attempts_max\"E\n" +
 	"\x03Log\x12>\n" +
 	"\x05level\x18\x01 \x01(\tB(\xbaH%r#R\x00R\x05traceR\x05debugR\x04infoR\x04warnR\x05errorR\x05level\"\x91\x01\n" +
 	"\x05Probe\x12D\n" +
@@ -1361,7 +923,7 @@ func file_weir_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_weir_config_v1_config_proto_rawDescData
 }
 
-var file_weir_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_weir_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_weir_config_v1_config_proto_goTypes = []any{
 	(*Config)(nil),              // 0: weir.config.v1.Config
 	(*Usage)(nil),               // 1: weir.config.v1.Usage
@@ -1371,16 +933,13 @@ var file_weir_config_v1_config_proto_goTypes = []any{
 	(*Http)(nil),                // 5: weir.config.v1.Http
 	(*Auth)(nil),                // 6: weir.config.v1.Auth
 	(*Router)(nil),              // 7: weir.config.v1.Router
-	(*Model)(nil),               // 8: weir.config.v1.Model
-	(*Alias)(nil),               // 9: weir.config.v1.Alias
-	(*Pool)(nil),                // 10: weir.config.v1.Pool
-	(*Replica)(nil),             // 11: weir.config.v1.Replica
-	(*Log)(nil),                 // 12: weir.config.v1.Log
-	(*Probe)(nil),               // 13: weir.config.v1.Probe
-	nil,                         // 14: weir.config.v1.Mesh.PeersEntry
-	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
-	(v1.GatedMember)(0),         // 16: weir.catalog.v1.GatedMember
-	(v1.Dialect)(0),             // 17: weir.catalog.v1.Dialect
+	(*Log)(nil),                 // 8: weir.config.v1.Log
+	(*Probe)(nil),               // 9: weir.config.v1.Probe
+	nil,                         // 10: weir.config.v1.Mesh.PeersEntry
+	(*Model)(nil),               // 11: weir.config.v1.Model
+	(*Alias)(nil),               // 12: weir.config.v1.Alias
+	(*Pool)(nil),                // 13: weir.config.v1.Pool
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
 }
 var file_weir_config_v1_config_proto_depIdxs = []int32{
 	2,  // 0: weir.config.v1.Config.listen:type_name -> weir.config.v1.Listen
@@ -1389,34 +948,28 @@ var file_weir_config_v1_config_proto_depIdxs = []int32{
 	5,  // 3: weir.config.v1.Config.http:type_name -> weir.config.v1.Http
 	6,  // 4: weir.config.v1.Config.auth:type_name -> weir.config.v1.Auth
 	7,  // 5: weir.config.v1.Config.router:type_name -> weir.config.v1.Router
-	8,  // 6: weir.config.v1.Config.models:type_name -> weir.config.v1.Model
-	9,  // 7: weir.config.v1.Config.aliases:type_name -> weir.config.v1.Alias
-	10, // 8: weir.config.v1.Config.pools:type_name -> weir.config.v1.Pool
-	12, // 9: weir.config.v1.Config.log:type_name -> weir.config.v1.Log
-	13, // 10: weir.config.v1.Config.probe:type_name -> weir.config.v1.Probe
+	11, // 6: weir.config.v1.Config.models:type_name -> weir.config.v1.Model
+	12, // 7: weir.config.v1.Config.aliases:type_name -> weir.config.v1.Alias
+	13, // 8: weir.config.v1.Config.pools:type_name -> weir.config.v1.Pool
+	8,  // 9: weir.config.v1.Config.log:type_name -> weir.config.v1.Log
+	9,  // 10: weir.config.v1.Config.probe:type_name -> weir.config.v1.Probe
 	1,  // 11: weir.config.v1.Config.usage:type_name -> weir.config.v1.Usage
-	15, // 12: weir.config.v1.Usage.retention:type_name -> google.protobuf.Duration
-	14, // 13: weir.config.v1.Mesh.peers:type_name -> weir.config.v1.Mesh.PeersEntry
-	15, // 14: weir.config.v1.Http.headers_timeout:type_name -> google.protobuf.Duration
-	15, // 15: weir.config.v1.Http.request_timeout:type_name -> google.protobuf.Duration
-	15, // 16: weir.config.v1.Http.slow_reader_timeout:type_name -> google.protobuf.Duration
-	15, // 17: weir.config.v1.Http.keepalive_interval:type_name -> google.protobuf.Duration
-	15, // 18: weir.config.v1.Http.accept_after:type_name -> google.protobuf.Duration
-	15, // 19: weir.config.v1.Auth.stale_max:type_name -> google.protobuf.Duration
-	15, // 20: weir.config.v1.Router.queue_timeout:type_name -> google.protobuf.Duration
-	11, // 21: weir.config.v1.Pool.replicas:type_name -> weir.config.v1.Replica
-	16, // 22: weir.config.v1.Pool.allowed_members:type_name -> weir.catalog.v1.GatedMember
-	15, // 23: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
-	15, // 24: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
-	15, // 25: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
-	17, // 26: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
-	15, // 27: weir.config.v1.Probe.interval:type_name -> google.protobuf.Duration
-	15, // 28: weir.config.v1.Probe.timeout:type_name -> google.protobuf.Duration
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	14, // 12: weir.config.v1.Usage.retention:type_name -> google.protobuf.Duration
+	10, // 13: weir.config.v1.Mesh.peers:type_name -> weir.config.v1.Mesh.PeersEntry
+	14, // 14: weir.config.v1.Http.headers_timeout:type_name -> google.protobuf.Duration
+	14, // 15: weir.config.v1.Http.request_timeout:type_name -> google.protobuf.Duration
+	14, // 16: weir.config.v1.Http.slow_reader_timeout:type_name -> google.protobuf.Duration
+	14, // 17: weir.config.v1.Http.keepalive_interval:type_name -> google.protobuf.Duration
+	14, // 18: weir.config.v1.Http.accept_after:type_name -> google.protobuf.Duration
+	14, // 19: weir.config.v1.Auth.stale_max:type_name -> google.protobuf.Duration
+	14, // 20: weir.config.v1.Router.queue_timeout:type_name -> google.protobuf.Duration
+	14, // 21: weir.config.v1.Probe.interval:type_name -> google.protobuf.Duration
+	14, // 22: weir.config.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_weir_config_v1_config_proto_init() }
@@ -1424,20 +977,19 @@ func file_weir_config_v1_config_proto_init() {
 	if File_weir_config_v1_config_proto != nil {
 		return
 	}
+	file_weir_config_v1_engines_proto_init()
 	file_weir_config_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
 	file_weir_config_v1_config_proto_msgTypes[2].OneofWrappers = []any{}
 	file_weir_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_weir_config_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
 	file_weir_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{}
-	file_weir_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{}
-	file_weir_config_v1_config_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_config_v1_config_proto_rawDesc), len(file_weir_config_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

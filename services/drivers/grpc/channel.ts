@@ -1,28 +1,28 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import {
-  Client,
-  type ClientDuplexStream,
-  type ClientUnaryCall,
-  connectivityState,
-  credentials,
-  Metadata,
-  type ServiceError,
-} from "@grpc/grpc-js";
-import { GRPCInferenceService, ModelInferRequestSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
+import { Client, type ClientReadableStream, connectivityState, credentials, Metadata } from "@grpc/grpc-js";
 import type { Target } from "../driver.ts";
 import { questionTimeoutMs } from "../reach.ts";
-import { decodeResponse, decodeStreamResponse, type InferMessage } from "./codec.ts";
-import type { InferRequest } from "./inputs.ts";
-import { deserializer, serializer } from "./wire.ts";
+import { deserializer, serializer } from "../../runtime/grpc-wire.ts";
 
-export type InferStream = ClientDuplexStream<InferRequest, InferMessage>;
+/** A method as it is called: where, and how its messages are written and read. */
+export interface Rpc<I, O> {
+  readonly path: string;
+  readonly write: (request: I) => Buffer;
+  /** Throws for bytes that are no such message. */
+  readonly read: (bytes: Buffer) => O;
+}
 
-/** The connection to one Triton server: one HTTP/2 session that carries all calls. */
+/** The connection to one server: one HTTP/2 session that carries all calls. */
 export interface Channel extends Disposable {
+  /** It was disposed: nothing can be sent any more. */
+  readonly closed: boolean;
   /** Whether the connection stands. Asking makes it connect. */
   isConnected(): boolean;
-  stream(): InferStream;
-  infer(request: InferRequest, done: (error: ServiceError | null, message?: InferMessage) => void): ClientUnaryCall;
+  /**
+   * Sends one request and half-closes. What comes back is read as a stream, of whatever kind the method is: on the wire
+   * a unary answer is a stream of one message. Throws if the channel is closed.
+   */
+  send<I, O>(rpc: Rpc<I, O>, request: I, headers?: Readonly<Record<string, string>>): ClientReadableStream<O>;
   /** Asks something of the server; rejects with grpc-js's ServiceError. */
   ask<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -30,9 +30,6 @@ export interface Channel extends Disposable {
     signal: AbortSignal,
   ): Promise<MessageShape<O>>;
 }
-
-const service = `/${GRPCInferenceService.typeName}`;
-const writeRequest = serializer(ModelInferRequestSchema);
 
 /** Opens the channel of a target. It connects with its first call, and again after each loss. */
 export function openChannel(target: Target): Channel {
@@ -50,7 +47,7 @@ export function openChannel(target: Target): Channel {
     // grpc-js waits up to two minutes; an engine that is back should be found by the next probe.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1_000,
-    // No keepalive: Triton ends the connection, with all calls on it, at the fourth ping without data.
+    // No keepalive: servers built on gRPC's core end the connection, with all calls on it, at the fourth ping without data.
   });
   const metadata = new Metadata();
   if (target.engineKey !== undefined) metadata.set("authorization", `Bearer ${target.engineKey}`);
@@ -59,30 +56,31 @@ export function openChannel(target: Target): Channel {
   const open = new Set<{ cancel(): void }>();
   let closed = false;
 
-  function tracked<C extends InferStream | ClientUnaryCall>(begin: () => C): C {
-    if (closed) throw new Error("the channel is closed");
-    const call = begin();
-    open.add(call);
-    call.on("status", () => open.delete(call));
-    return call;
+  function metadataWith(headers: Readonly<Record<string, string>> | undefined): Metadata {
+    if (!headers) return metadata;
+    const own = metadata.clone();
+    for (const [name, value] of Object.entries(headers)) own.set(name, value);
+    return own;
   }
 
   return {
+    get closed() {
+      return closed;
+    },
     isConnected: () => !closed && client.getChannel().getConnectivityState(true) === connectivityState.READY,
-    stream: () =>
-      tracked(() =>
-        client.makeBidiStreamRequest(`${service}/ModelStreamInfer`, writeRequest, decodeStreamResponse, metadata),
-      ),
-    infer: (request, done) =>
-      tracked(() =>
-        client.makeUnaryRequest(`${service}/ModelInfer`, writeRequest, decodeResponse, request, metadata, done),
-      ),
+    send({ path, write, read }, request, headers) {
+      if (closed) throw new Error("the channel is closed");
+      const call = client.makeServerStreamRequest(path, write, read, request, metadataWith(headers));
+      open.add(call);
+      call.on("status", () => open.delete(call));
+      return call;
+    },
     ask: (method, request, signal) =>
       new Promise((resolve, reject) => {
         const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
         const onAbort = () => call.cancel();
         const call = client.makeUnaryRequest(
-          `${service}/${method.name}`,
+          `/${method.parent.typeName}/${method.name}`,
           serializer(method.input),
           deserializer(method.output),
           request,

@@ -1,0 +1,7 @@
+/** More tokens than any context holds. */
+const countMax = 2 ** 31;
+
+/** Counts that cannot be are no counts: an engine's lie about them must not reach a bill. */
+export function isCount(value: number | undefined): value is number {
+  return value !== undefined && Number.isSafeInteger(value) && value >= 0 && value < countMax;
+}

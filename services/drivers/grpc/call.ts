@@ -1,0 +1,126 @@
+import { type ClientReadableStream, status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
+import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { Timer } from "../../runtime/clock.ts";
+import type { Sink } from "../../runtime/mesh/push.ts";
+import { Answer } from "../answer.ts";
+import type { Attempt, Target } from "../driver.ts";
+import { type Failure, failed, protocol, unavailable } from "../failure.ts";
+import { connectTimeoutMs } from "../reach.ts";
+import type { Channel, Rpc } from "./channel.ts";
+import { isServiceError } from "./status.ts";
+
+/** How long a server may take to end a call after the last message; one that does not would keep it for ever. */
+const endTimeoutMs = 1_000;
+
+/** What an engine's protocol makes of the responses of one generation. */
+export interface Listener<O> {
+  /**
+   * A response came, and the answer is open. It calls `touch` if the response is a sign of life.
+   * @throws EngineGaveUp if the engine did; any other error is a response that breaks the protocol.
+   */
+  message(response: O): void;
+  /** What the status of a call means. */
+  failureFrom(code: number, text: string): Failure;
+  /** The call was given up while the engine may work on; it was cancelled already. */
+  givenUp?(): void;
+}
+
+/** The engine ended a choice without having finished it. */
+export class EngineGaveUp extends Error {}
+
+export interface CallOptions {
+  readonly channel: Channel;
+  readonly target: Target;
+  readonly attempt: Attempt;
+  readonly sink: Sink<GenerateResponse>;
+  /** Whether the engine was asked to stream. */
+  readonly streams: boolean;
+  readonly ignored: readonly string[];
+}
+
+/**
+ * The call of one generation: what comes from grpc-js goes to a listener, and its ends to the answer.
+ *
+ * The call has one request and is half-closed at once, so an end of the call is an end of the generation. An end with a
+ * status fails the answer unless all that was asked for had come.
+ */
+export class GenerationCall {
+  readonly answer: Answer;
+  readonly #options: CallOptions;
+  #call: ClientReadableStream<unknown> | undefined;
+  #givenUp: (() => void) | undefined;
+  /** The call itself has ended. */
+  #ended = false;
+  #timer: Timer | undefined;
+
+  constructor(options: CallOptions) {
+    const { attempt, target, sink, streams, ignored } = options;
+    this.#options = options;
+    const engine = {
+      pause: () => this.#call?.pause(),
+      resume: () => this.#call?.resume(),
+      release: (stop: boolean) => this.#release(stop),
+    };
+    this.answer = new Answer({ attempt, target, sink, engine, streams, ignored });
+  }
+
+  /** Sends the request. Nothing is told before this returns but that the channel is closed. */
+  start<I, O>(rpc: Rpc<I, O>, request: I, listener: Listener<O>, headers?: Readonly<Record<string, string>>): void {
+    const { channel, target } = this.#options;
+    if (!channel.isConnected()) {
+      this.#timer = target.clock.setTimer(connectTimeoutMs, () => {
+        if (this.answer.open && !channel.isConnected()) this.answer.fail(this.answer.error(unavailable));
+      });
+    }
+    try {
+      const call = channel.send(rpc, request, headers);
+      this.#call = call;
+      this.#givenUp = () => listener.givenUp?.();
+      call.on("data", (response: O) => this.#message(listener, response));
+      call.on("end", () => {
+        this.#over();
+        this.answer.end();
+      });
+      call.on("error", (error: ServiceError) => this.#lost(listener, error));
+    } catch (thrown) {
+      // grpc-js throws for a channel that was closed meanwhile.
+      this.answer.fail(this.answer.error(unavailable, thrown));
+    }
+  }
+
+  #message<O>(listener: Listener<O>, response: O): void {
+    // It goes on after its end: nobody reads that.
+    if (!this.answer.open) return this.#call?.cancel();
+    try {
+      listener.message(response);
+    } catch (thrown) {
+      const text = thrown instanceof Error ? thrown.message : "a response that cannot be read";
+      this.answer.fail(this.answer.error(thrown instanceof EngineGaveUp ? failed(text) : protocol(text), thrown));
+    }
+  }
+
+  #lost<O>(listener: Listener<O>, error: ServiceError): void {
+    this.#over();
+    if (!this.answer.open || error.code === grpcStatus.OK) return;
+    // Of a frame that it cannot unpack grpc-js says nothing but the error.
+    const failure = isServiceError(error)
+      ? listener.failureFrom(error.code, error.details)
+      : protocol("a response that cannot be read");
+    this.answer.broke(this.answer.error(failure, error));
+  }
+
+  #over(): void {
+    this.#ended = true;
+    this.#timer?.cancel();
+  }
+
+  #release(stop: boolean): void {
+    this.#timer?.cancel();
+    if (stop) {
+      this.#call?.cancel();
+      this.#givenUp?.();
+    } else if (!this.#ended) {
+      this.#timer = this.#options.target.clock.setTimer(endTimeoutMs, () => this.#call?.cancel());
+    }
+  }
+}

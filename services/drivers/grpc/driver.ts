@@ -1,0 +1,58 @@
+import type { Dialect, ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { weirErrorFrom } from "../../runtime/errors/fail.ts";
+import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
+import type { Attempt, DriverKind, ProbeResult, Target } from "../driver.ts";
+import { type Channel, openChannel } from "./channel.ts";
+
+/** A protocol over gRPC. `I` is what it has to know of a model: the probe writes it into `interface_json`. */
+export interface GrpcProtocol<I> {
+  readonly dialect: Dialect;
+  detect(channel: Channel, signal: AbortSignal): Promise<boolean>;
+  probe(channel: Channel, signal: AbortSignal): Promise<ProbeResult>;
+  /** Starts an attempt. Throws a WeirError for one that is not sent. */
+  generate(channel: Channel, target: Target, model: I, attempt: Attempt, sink: Sink<GenerateResponse>): Cancel;
+}
+
+/** The driver of a protocol over gRPC: a connection to each replica. */
+export function grpcDriver<I>(protocol: GrpcProtocol<I>): DriverKind {
+  const { dialect } = protocol;
+  return {
+    dialect,
+    async detect(target, signal) {
+      using channel = openChannel(target);
+      return await protocol.detect(channel, signal);
+    },
+    open(target) {
+      const channel = openChannel(target);
+      const interfaceOf = createInterfaceReader<I>();
+      return {
+        dialect,
+        generate(attempt, sink) {
+          try {
+            return protocol.generate(channel, target, interfaceOf(attempt.model), attempt, sink);
+          } catch (thrown) {
+            sink.fail(weirErrorFrom(thrown));
+            return () => undefined;
+          }
+        },
+        probe: (signal) => protocol.probe(channel, signal),
+        async [Symbol.asyncDispose]() {
+          channel[Symbol.dispose]();
+        },
+      };
+    },
+  };
+}
+
+/** A replica's model lives as long as the snapshot of the catalogue that holds it: it is read once. */
+function createInterfaceReader<I>(): (model: ReplicaModel) => I {
+  const known = new WeakMap<ReplicaModel, I>();
+  return (model) => {
+    const before = known.get(model);
+    if (before) return before;
+    const read = JSON.parse(model.interfaceJson) as I;
+    known.set(model, read);
+    return read;
+  };
+}

@@ -1,0 +1,99 @@
+import { status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail, type WeirError } from "../../runtime/errors/fail.ts";
+import { contextOverflow, isAway, isFull } from "../engine-text.ts";
+import {
+  contextFailure,
+  credential,
+  type Failure,
+  failed,
+  lost,
+  overloaded,
+  protocol,
+  refusal,
+  unavailable,
+} from "../failure.ts";
+
+/** What an engine's text means by itself, if it is one that is known. */
+export type Recognise = (text: string) => Failure | undefined;
+
+/** What grpc-js says when a connection ends under a call; without a connection it says another thing. */
+const broken = /^Connection dropped|ECONNRESET|EPIPE|ETIMEDOUT/;
+/** What it says of a response that its deserializer threw for, and of bytes that are no gRPC frame. */
+const unreadable = /parsing error|Failed to decode|Invalid|more tensors|longer than|client error: Protocol error/i;
+const statusless = /ended without gRPC status|^Received HTTP status code 200/i;
+
+/** What engines' texts mean in every protocol. */
+export function knownFailure(text: string): Failure | undefined {
+  const overflow = contextOverflow(text);
+  if (overflow) return contextFailure(overflow);
+  if (isFull(text)) return overloaded;
+  return isAway(text) ? unavailable : undefined;
+}
+
+/** What the status of a call means. `text` is what came with it, and `recognise` knows the engine's own words. */
+export function failureFromStatus(code: number, text: string, recognise: Recognise = knownFailure): Failure {
+  if (!(code in grpcStatus) || statusless.test(text)) return protocol("an end without a status");
+  if (code === grpcStatus.RESOURCE_EXHAUSTED) return exhausted(text, recognise);
+  if (code === grpcStatus.INTERNAL && unreadable.test(text)) return protocol("a response that cannot be read");
+  const recognised = recognise(text);
+  if (recognised) return recognised;
+  switch (code) {
+    case grpcStatus.UNAVAILABLE:
+      return broken.test(text) ? lost : unavailable;
+    case grpcStatus.NOT_FOUND:
+    case grpcStatus.CANCELLED:
+      return unavailable;
+    case grpcStatus.INVALID_ARGUMENT:
+    case grpcStatus.OUT_OF_RANGE:
+    case grpcStatus.FAILED_PRECONDITION:
+      return refusal(text);
+    case grpcStatus.UNAUTHENTICATED:
+    case grpcStatus.PERMISSION_DENIED:
+      return credential;
+    case grpcStatus.UNIMPLEMENTED:
+      return protocol("it does not know the call");
+    case grpcStatus.DEADLINE_EXCEEDED:
+      return { reason: ErrorReason.ENGINE_TIMEOUT, metadata: { phase: "call" } };
+    default:
+      return failed(text);
+  }
+}
+
+/** Code 8 has several causes, and few are a quota: only the text tells them apart. */
+function exhausted(text: string, recognise: Recognise): Failure {
+  if (/message larger than max/i.test(text)) return protocol("a message longer than the limit");
+  if (/metadata size|header/i.test(text)) return protocol("more metadata than it takes");
+  // grpc-js says this when the server ended the whole connection with ENHANCE_YOUR_CALM.
+  if (/bandwidth exhausted|memory limit exceeded|too_many_pings/i.test(text)) return unavailable;
+  return recognise(text) ?? overloaded;
+}
+
+/** A failed question of a probe as one of the reasons that a probe may give. */
+export function probeError(thrown: unknown, recognise?: Recognise): WeirError {
+  if (!isServiceError(thrown)) return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "no answer" }, { cause: thrown });
+  const { reason, metadata } = failureFromStatus(thrown.code, thrown.details, recognise);
+  if (reason === ErrorReason.ENGINE_CREDENTIAL || reason === ErrorReason.ENGINE_PROTOCOL)
+    return fail(reason, metadata, { cause: thrown });
+  return fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: thrown });
+}
+
+/**
+ * Whether a question that only one kind of server answers was answered.
+ * @throws ENGINE_UNAVAILABLE if nothing answers at all.
+ */
+export async function isAnswered(question: Promise<unknown>, recognise?: Recognise): Promise<boolean> {
+  try {
+    await question;
+    return true;
+  } catch (thrown) {
+    const error = probeError(thrown, recognise);
+    if (error.reason === ErrorReason.ENGINE_UNAVAILABLE) throw error;
+    // It is guarded: somebody who does not know the call would not mind who makes it.
+    return error.reason === ErrorReason.ENGINE_CREDENTIAL;
+  }
+}
+
+export function isServiceError(thrown: unknown): thrown is ServiceError {
+  return thrown instanceof Error && "code" in thrown && "details" in thrown && typeof thrown.details === "string";
+}

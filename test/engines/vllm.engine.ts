@@ -1,0 +1,75 @@
+import { describe, expect, test } from "vitest";
+import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
+import { attemptAt, run, targetAt } from "../wire/attempts.ts";
+import { type Asked, describeDriver, type Shape, type SuiteEngine } from "../wire/driver-suite.ts";
+import { requireEngines } from "./availability.ts";
+import { startVllm } from "./vllm/server.ts";
+import type { VllmProcess } from "./vllm-process.ts";
+
+const gate = await requireEngines("vllm", "llamacpp");
+
+const slots = 2;
+
+const shapes: Readonly<Partial<Record<Shape, Asked>>> = {
+  short: { prompt: "tell me of the river", maxTokens: 16, ignoreEos: true },
+  slow: { prompt: "tell me all of it", maxTokens: 7_500, ignoreEos: true },
+  overlong: { prompt: "word ".repeat(9_000), maxTokens: 16 },
+};
+
+type Way = "grpc" | "http" | "both";
+
+/** One server for all ways to it: it takes a minute to start, and the suites kill it. */
+let server: VllmProcess | undefined;
+
+async function startServer(way: Way): Promise<SuiteEngine> {
+  server ??= await startVllm(slots);
+  const running = server;
+  await using cleanup = new AsyncDisposableStack();
+  const target =
+    way === "http"
+      ? targetAt(running.httpUrl)
+      : targetAt(running.grpcUrl, way === "both" ? { httpUrl: running.httpUrl } : {});
+  const driver = cleanup.use(openDriver(way === "http" ? Dialect.OPENAI : Dialect.VLLM, target));
+  const [found] = (await driver.probe(AbortSignal.timeout(10_000))).models;
+  if (!found) throw new Error("the probe found no model");
+  // Over HTTP the probe cannot tell which of vLLM's front ends it is; this one refuses several choices.
+  const features = found.features.filter((feature) => feature !== Feature.CHOICES);
+  const model = { ...found, features };
+  const owned = cleanup.move();
+  return {
+    driver,
+    model,
+    slots,
+    working: () => running.working(),
+    async kill() {
+      server = undefined;
+      await running.kill();
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+describe.skipIf(gate.skip)(gate.title("vLLM"), () => {
+  describeDriver("over its own gRPC", { shapes, cancels: true }, () => startServer("grpc"));
+  describeDriver("over its own gRPC and HTTP", { shapes, cancels: true }, () => startServer("both"));
+  describeDriver("over OpenAI's HTTP", { shapes, cancels: true }, () => startServer("http"));
+
+  test("its gRPC is found by asking, and says the same as its HTTP", async () => {
+    server ??= await startVllm(slots);
+    await using running = server;
+    expect(await detectDialect(targetAt(running.grpcUrl), AbortSignal.timeout(10_000))).toBe(Dialect.VLLM);
+    const texts = [];
+    for (const [dialect, url] of [
+      [Dialect.VLLM, running.grpcUrl],
+      [Dialect.OPENAI, running.httpUrl],
+    ] as const) {
+      await using driver = openDriver(dialect, targetAt(url));
+      const [model] = (await driver.probe(AbortSignal.timeout(10_000))).models;
+      const input = { case: "tokenIds" as const, value: { ids: [781, 50, 863] } };
+      if (model) texts.push((await run(driver, attemptAt(model, { input, sampling: { temperature: 0 } }))).text());
+    }
+    expect(texts[0]).not.toBe("");
+    expect(texts[1]).toBe(texts[0]);
+  });
+});
