@@ -6,7 +6,7 @@ import { RawRequest } from "../fakes/raw-request.ts";
 import { endOf, RecordTail, type Traced } from "../fakes/record-tail.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
 import { eventually } from "../rpc/eventually.ts";
-import { quantile } from "./load.ts";
+import { quantile } from "./statistics.ts";
 
 /** Where a request is when its client leaves. */
 export const phases = ["gateway queue", "engine queue", "prefill", "decode"] as const;

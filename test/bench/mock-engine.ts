@@ -1,38 +1,21 @@
 import { createServer, type ServerResponse } from "node:http";
+import { answer, firstEvent, frameEvent, lastEvents, modelList, pacedModel, plainModel } from "./mock-answer.ts";
 
 // An OpenAI-compatible upstream that costs as little as it can: fixed bytes, and frames at a fixed pace.
 // The request says what it wants in its model: "mock", or "mock-<frames>-<ms>" for a stream.
 
-const text = "The river keeps its measure in every season, and the people downstream draw by turns.";
-const models = ["mock", "mock-64-5", "mock-64-50"];
-const list = JSON.stringify({
-  object: "list",
-  data: models.map((id) => ({ id, object: "model", created: 1, owned_by: "mock", max_model_len: 131072 })),
-});
-const answer = JSON.stringify({
-  id: "chatcmpl-1",
-  object: "chat.completion",
-  created: 1,
-  model: "mock",
-  choices: [{ index: 0, message: { role: "assistant", content: text }, finish_reason: "stop" }],
-  usage: { prompt_tokens: 20, completion_tokens: 18, total_tokens: 38 },
-});
-const chunk = (delta: object, finish: string | null) =>
-  `data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: "mock", choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`;
-const first = chunk({ role: "assistant", content: "" }, null);
-const token = chunk({ content: " river" }, null);
-const last = `${chunk({}, "stop")}data: ${JSON.stringify({ id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: "mock", choices: [], usage: { prompt_tokens: 20, completion_tokens: 64, total_tokens: 84 } })}\n\ndata: [DONE]\n\n`;
+const list = modelList([plainModel, pacedModel(64, 5), pacedModel(64, 50), pacedModel(40, 50)]);
 
 function stream(response: ServerResponse, frames: number, everyMs: number): void {
   response.writeHead(200, { "content-type": "text/event-stream" });
-  response.write(first);
+  response.write(firstEvent);
   let sent = 0;
   const timer = setInterval(() => {
     sent++;
-    response.write(token);
+    response.write(frameEvent);
     if (sent < frames) return;
     clearInterval(timer);
-    response.end(last);
+    response.end(lastEvents(frames));
   }, everyMs);
   response.once("close", () => clearInterval(timer));
 }
@@ -57,5 +40,5 @@ const server = createServer({ noDelay: true, keepAliveTimeout: 600_000 }, (reque
 });
 server.listen(0, "127.0.0.1", () => {
   const address = server.address();
-  process.stdout.write(`${JSON.stringify({ port: typeof address === "object" ? address?.port : 0 })}\n`);
+  process.stdout.write(`${JSON.stringify({ ports: [typeof address === "object" ? address?.port : 0] })}\n`);
 });

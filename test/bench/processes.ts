@@ -1,67 +1,51 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFile, rm } from "node:fs/promises";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
-import { openFolder } from "../fakes/open-folder.ts";
 
 /** A process under measurement or beside it. */
 export interface Measured extends AsyncDisposable {
   readonly pid: number;
+  /** Its first address, `http://127.0.0.1:PORT`. */
   readonly url: string;
 }
 
 /** Where a process may run: the one that is measured has a core of its own. */
 export type Core = "measured" | "others";
 
-const here = import.meta.dirname;
-const root = resolve(here, "../..");
+/** The repository's root. */
+export const root = resolve(import.meta.dirname, "../..");
 
-/** Runs Node on one core, where there is more than one and `taskset` to say so. */
-function onCore(core: Core, args: readonly string[]): readonly [string, readonly string[]] {
-  if (process.platform !== "linux" || availableParallelism() < 2) return [process.execPath, args];
-  return ["taskset", ["-c", core === "measured" ? "0" : "1", process.execPath, ...args]];
+const pins = process.platform === "linux" && availableParallelism() >= 2;
+
+/** Runs a program on one core, where there is more than one and `taskset` to say so. */
+export function spawnOn(core: Core, command: readonly string[], options: { readonly cwd?: string } = {}): ChildProcess {
+  const [program = "", ...args] = pins ? ["taskset", "-c", core === "measured" ? "0" : "1", ...command] : command;
+  return spawn(program, args, { ...options, stdio: ["ignore", "pipe", "ignore"] });
 }
 
 /** Pins this process, which makes the load, beside the mock. */
-export function pinSelf(): void {
-  if (process.platform === "linux" && availableParallelism() >= 2)
-    spawn("taskset", ["-a", "-cp", "1", String(process.pid)], { stdio: "ignore" });
+export async function pinSelf(): Promise<void> {
+  if (pins) await once(spawn("taskset", ["-a", "-cp", "1", String(process.pid)], { stdio: "ignore" }), "exit");
 }
 
-/** Starts a script of this folder, which prints its port as JSON. */
-export async function startScript(script: string, core: Core, args: readonly string[] = []): Promise<Measured> {
-  const [command, all] = onCore(core, [join(here, script), ...args]);
-  const child = spawn(command, all, { stdio: ["ignore", "pipe", "inherit"] });
-  const line = await firstMatch(child, /^(\{.*\})$/m);
-  const { port } = JSON.parse(line);
-  return { pid: child.pid ?? 0, url: `http://127.0.0.1:${port}`, [Symbol.asyncDispose]: () => ended(child) };
+/** A script of this folder as a process. */
+export interface MeasuredScript extends Measured {
+  /** Of each of its ports, in its order. */
+  readonly urls: readonly string[];
 }
 
-/** Weir as a process of its own, with the key that it made. */
-export interface MeasuredWeir extends Measured {
-  readonly key: string;
+/** Starts a script of this folder, which prints its ports as JSON. */
+export async function startScript(script: string, core: Core, args: readonly string[] = []): Promise<MeasuredScript> {
+  const child = spawnOn(core, [process.execPath, join(import.meta.dirname, script), ...args]);
+  const { ports } = JSON.parse(await printed(child, /^(\{.*\})$/m)) as { readonly ports: readonly number[] };
+  const urls = ports.map((port) => `http://127.0.0.1:${port}`);
+  return { pid: child.pid ?? 0, urls, url: urls[0] ?? "", [Symbol.asyncDispose]: () => end(child) };
 }
 
-/** Starts the whole gateway in front of an engine. */
-export async function startWeir(engineUrl: string, core: Core): Promise<MeasuredWeir> {
-  const folder = await openFolder("weir-bench-");
-  const flags = ["--port", "0", "--admin-port", "0", "--data-dir", join(folder, "data"), "--engine", engineUrl];
-  const [command, all] = onCore(core, [join(root, "services/main.ts"), ...flags]);
-  const child = spawn(command, all, { stdio: ["ignore", "pipe", "ignore"] });
-  const url = await firstMatch(child, /^API +(\S+)\/v1\n(?:.*\n)*Models /m);
-  const key = (await readFile(join(folder, "data", "admin.key"), "utf8")).trim();
-  return {
-    pid: child.pid ?? 0,
-    url,
-    key,
-    async [Symbol.asyncDispose]() {
-      await ended(child);
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-}
-
-function firstMatch(child: ChildProcess, pattern: RegExp): Promise<string> {
+/** What a process prints that a pattern's first group holds; throws with all that it printed when it ends instead. */
+export function printed(child: ChildProcess, pattern: RegExp): Promise<string> {
   return new Promise((settle, reject) => {
     let text = "";
     child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
@@ -69,29 +53,52 @@ function firstMatch(child: ChildProcess, pattern: RegExp): Promise<string> {
       const found = pattern.exec(text)?.[1];
       if (found !== undefined) settle(found);
     });
+    child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`${child.spawnargs.join(" ")} ended with ${code}: ${text}`)));
   });
 }
 
-async function ended(child: ChildProcess): Promise<void> {
+/** A port that nobody listens on, for programs that cannot choose one themselves. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" ? (address?.port ?? 0) : 0;
+}
+
+/** Waits until a process listens on a port; throws when it ends instead, or is not ready in time. */
+export async function listening(child: ChildProcess, port: number): Promise<void> {
+  const endMs = performance.now() + startMsMax;
+  child.stdout?.resume();
+  while (!(await accepts(port))) {
+    const ended = child.exitCode ?? child.signalCode;
+    if (ended !== null || performance.now() > endMs) {
+      child.kill("SIGKILL");
+      throw new Error(`${child.spawnargs.join(" ")} does not listen on ${port}; it ended with ${ended ?? "nothing"}`);
+    }
+    await new Promise((later) => setTimeout(later, 20));
+  }
+}
+
+/** The slowest of them takes 3 s on an idle machine. */
+const startMsMax = 60_000;
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((settle) => {
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.destroy();
+      settle(true);
+    });
+    socket.on("error", () => settle(false));
+  });
+}
+
+/** Ends a process in order. */
+export async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((settle) => child.once("exit", settle));
+  const gone = once(child, "exit");
   child.kill("SIGTERM");
   await gone;
-}
-
-/** Linux counts CPU time in hundredths of a second. */
-const tickUs = 10_000;
-
-/** CPU time of a process so far, user and system, in microseconds. */
-export async function cpuUs(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * tickUs;
-}
-
-/** Resident memory of a process, in bytes. */
-export async function rssBytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1_024;
 }

@@ -1,7 +1,8 @@
 import { Pool } from "undici";
 import { eventsOf } from "../fakes/raw-request.ts";
 import { startSimulatorProcess } from "../fakes/simulator-process.ts";
-import { cpuUs, rssBytes, startWeir } from "./processes.ts";
+import { cpuOf, withPeakRss } from "./cpu.ts";
+import { startWeir } from "./weir.ts";
 
 const streams = 512;
 const framesPerStream = 64;
@@ -21,20 +22,16 @@ export async function streamsThroughTriton(): Promise<{
   readonly failed: number;
 }> {
   await using engine = await startSimulatorProcess(["--slots", String(streams), "--decode-ms", String(paceMs)]);
-  await using weir = await startWeir(engine.grpcUrl, "measured");
+  await using weir = await startWeir({ engineUrl: engine.grpcUrl }, "measured");
   await using pool = poolTo(weir.url);
   const ask = (frames: number) => stream(pool, weir.key, bodyOf("vllm_model", frames));
   await Promise.all(Array.from({ length: streams / 4 }, () => ask(warmingFrames)));
-  const [restBytes, beforeUs, beganMs] = [await rssBytes(weir.pid), await cpuUs(weir.pid), performance.now()];
-  let peakBytes = restBytes;
-  const sampling = setInterval(
-    () => void rssBytes(weir.pid).then((bytes) => (peakBytes = Math.max(peakBytes, bytes))),
-    100,
+  const [before, beganMs] = [cpuOf(weir.pid), performance.now()];
+  const [bodies, grownBytes] = await withPeakRss(weir.pid, () =>
+    Promise.all(Array.from({ length: streams }, () => ask(framesPerStream))),
   );
-  const bodies = await Promise.all(Array.from({ length: streams }, () => ask(framesPerStream)));
   const elapsedMs = performance.now() - beganMs;
-  clearInterval(sampling);
-  const usedUs = (await cpuUs(weir.pid)) - beforeUs;
+  const usedUs = cpuOf(weir.pid).ranUs - before.ranUs;
   await using direct = poolTo(engine.httpUrl);
   const wanted = eventsOf((await stream(direct, "", bodyOf("weir-sim", framesPerStream))) ?? "").text;
   const answers = bodies.map((body) => body && eventsOf(body));
@@ -43,7 +40,7 @@ export async function streamsThroughTriton(): Promise<{
     streams,
     failed: answers.filter((answer) => !answer || answer.dones !== 1 || answer.errors.length > 0).length,
     lost: answers.filter((answer) => answer && answer.text !== wanted).length,
-    kibPerStream: Math.round((peakBytes - restBytes) / streams / 1_024),
+    kibPerStream: Math.round(grownBytes / streams / 1_024),
     cpuUsPerFrame: Number((usedUs / (streams * framesPerStream)).toFixed(1)),
     elapsedMs: Math.round(elapsedMs),
   };

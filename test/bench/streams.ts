@@ -1,5 +1,9 @@
-import { load, quantile } from "./load.ts";
-import { cpuUs, rssBytes, startScript, startWeir } from "./processes.ts";
+import { cpuOf, withPeakRss } from "./cpu.ts";
+import { bearer, load } from "./load.ts";
+import { pacedModel } from "./mock-answer.ts";
+import { startScript } from "./processes.ts";
+import { quantile } from "./statistics.ts";
+import { startWeir } from "./weir.ts";
 
 const streams = 512;
 const framesPerStream = 64;
@@ -12,28 +16,20 @@ export async function streamsAtOnce(): Promise<{
   readonly failed: number;
 }> {
   await using mock = await startScript("mock-engine.ts", "others");
-  await using weir = await startWeir(mock.url, "measured");
-  await load({ url: weir.url, key: weir.key, model: "mock-64-5", stream: true }, 64, 128);
-  const restBytes = await rssBytes(weir.pid);
-  const beforeUs = await cpuUs(weir.pid);
-  let peakBytes = restBytes;
-  const sampling = setInterval(
-    () => void rssBytes(weir.pid).then((bytes) => (peakBytes = Math.max(peakBytes, bytes))),
-    100,
+  await using weir = await startWeir({ engineUrl: mock.url }, "measured");
+  const target = { url: weir.url, headers: bearer(weir.key), stream: true };
+  await load({ ...target, model: pacedModel(64, 5) }, 64, { requests: 128 });
+  const before = cpuOf(weir.pid);
+  const [result, grownBytes] = await withPeakRss(weir.pid, () =>
+    load({ ...target, model: pacedModel(framesPerStream, paceMs) }, streams, { requests: streams }),
   );
-  const result = await load(
-    { url: weir.url, key: weir.key, model: `mock-${framesPerStream}-${paceMs}`, stream: true },
-    streams,
-    streams,
-  );
-  clearInterval(sampling);
-  const usedUs = (await cpuUs(weir.pid)) - beforeUs;
+  const usedUs = cpuOf(weir.pid).ranUs - before.ranUs;
   const summary = {
     bench: "streams",
     streams,
     failed: result.failed,
     lost: streams * framesPerStream - result.frames,
-    kibPerStream: Math.round((peakBytes - restBytes) / streams / 1_024),
+    kibPerStream: Math.round(grownBytes / streams / 1_024),
     cpuUsPerFrame: Number((usedUs / result.frames).toFixed(1)),
     elapsedMs: Math.round(result.elapsedMs),
     gapP50Ms: Number(quantile(result.gaps, 0.5).toFixed(1)),

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemClock } from "../../services/runtime/clock.ts";
-import { quantile } from "../bench/load.ts";
+import { quantile } from "../bench/statistics.ts";
 import { type Gateway, startGateway } from "../fakes/gateway.ts";
 import type { RawRequest } from "../fakes/raw-request.ts";
 import { requireEngines } from "./availability.ts";

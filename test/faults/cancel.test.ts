@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { aborts, type CancelResult, phases } from "../bench/cancel.ts";
-import { quantile } from "../bench/load.ts";
+import { quantile } from "../bench/statistics.ts";
 
 // From the client's close to the entry in the engine's own record.
 const boundMs = 250;
