@@ -28,9 +28,9 @@ beforeAll(async () => {
   const pools = `pools: [{ id: sim, replicas: [{ url: "${simulator.httpUrl}" }] }]\nmodels: [{ id: weir-sim, pool: sim }]`;
   control = await start(
     "control",
-    `roles: [catalog, auth, quota, usage]\nMESH }\npostgres: { url: "${database.url}" }\n${pools}\n`,
+    `roles: [catalog, auth, usage]\nMESH }\npostgres: { url: "${database.url}" }\n${pools}\n`,
   );
-  const peers = `peers: { auth: "${control.meshUrl}", catalog: "${control.meshUrl}", quota: "${control.meshUrl}", usage: "${control.meshUrl}" }`;
+  const peers = `peers: { auth: "${control.meshUrl}", catalog: "${control.meshUrl}", usage: "${control.meshUrl}" }`;
   data = await start("data", `roles: [edge, router]\nMESH, ${peers} }\n`);
 }, 120_000);
 
