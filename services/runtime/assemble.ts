@@ -135,7 +135,7 @@ async function openStores(
   log: Logger,
   opened: AsyncDisposableStack,
 ): Promise<Database | undefined> {
-  const storing: readonly RoleName[] = ["auth", "quota", "usage"];
+  const storing: readonly RoleName[] = ["auth", "usage"];
   if (!storing.some((role) => settings.roles.has(role))) return undefined;
   const { url, connectionsMax } = settings.postgres;
   if (url !== undefined) return openDatabase(url, { connectionsMax, log });
