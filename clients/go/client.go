@@ -1,4 +1,4 @@
-// Package weir is a typed client of a Weir gateway: keys, tenants and inference, over Connect or gRPC.
+// Package weir is a typed client of a Weir gateway: keys, tenants, inference and usage, over Connect or gRPC.
 package weir
 
 import (
@@ -12,6 +12,7 @@ import (
 	"weir.dev/weir/gen/go/weir/auth/v1/authv1connect"
 	errorv1 "weir.dev/weir/gen/go/weir/error/v1"
 	"weir.dev/weir/gen/go/weir/router/v1/routerv1connect"
+	"weir.dev/weir/gen/go/weir/usage/v1/usagev1connect"
 )
 
 // Client holds one typed client for each service. It is safe for concurrent use.
@@ -22,6 +23,8 @@ type Client struct {
 	Tenants authv1connect.TenantServiceClient
 	// Inference runs models.
 	Inference routerv1connect.InferenceServiceClient
+	// Usage lists and sums up what was used.
+	Usage usagev1connect.UsageServiceClient
 }
 
 // Option changes how a Client calls.
@@ -71,6 +74,7 @@ func New(baseURL, key string, options ...Option) (*Client, error) {
 		Keys:      authv1connect.NewKeyServiceClient(chosen.http, baseURL, call...),
 		Tenants:   authv1connect.NewTenantServiceClient(chosen.http, baseURL, call...),
 		Inference: routerv1connect.NewInferenceServiceClient(chosen.http, baseURL, call...),
+		Usage:     usagev1connect.NewUsageServiceClient(chosen.http, baseURL, call...),
 	}, nil
 }
 

@@ -84,3 +84,12 @@ test("the key of a team is made, and answers", { timeout }, async () => {
   const listed = await (await fetch(`${weir.url}/v1/models`, { headers })).json();
   expect(listed).toMatchObject({ data: [{ id: "weir-sim" }] });
 });
+
+test("what was used is listed", { timeout }, async () => {
+  const text = blockOf(blocks, "What was used", "sh");
+  const listed = async () => JSON.parse(await output("sh", ["-e"], "usage.sh", text)).records?.[0];
+  // The requests of the tests before this one: the ledger has them soon after their end.
+  await expect
+    .poll(listed, { timeout: 10_000 })
+    .toMatchObject({ model: "weir-sim", endReason: "END_REASON_COMPLETED" });
+});
