@@ -31,7 +31,7 @@ export function createGenerations(deps: GenerationDeps): Generations {
     },
     stopAll() {
       const reason = fail(ErrorReason.DRAINING, { retry_after_ms: "1000" }, { retryAfterMs: 1_000 });
-      for (const generation of running.list()) generation.stop(reason);
+      for (const generation of running) generation.stop(reason);
     },
   };
 }

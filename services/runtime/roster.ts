@@ -35,8 +35,8 @@ export class Roster<T extends Rostered> {
     one.place = -1;
   }
 
-  /** Those that are there at this moment: the list stays as it is while they leave. */
-  list(): readonly T[] {
-    return this.#all.slice();
+  /** Those that are there at this moment: they may leave meanwhile. */
+  [Symbol.iterator](): Iterator<T> {
+    return this.#all.slice().values();
   }
 }

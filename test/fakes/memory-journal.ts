@@ -1,3 +1,4 @@
+import { Roster } from "../../services/runtime/roster.ts";
 import { fromBinary } from "@bufbuild/protobuf";
 import { type UsageRecord, UsageRecordSchema } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import type { Waiter } from "../../services/router/journal/journal.ts";
@@ -18,7 +19,7 @@ export class MemoryJournal implements RequestJournal {
   hasRoom = true;
   /** Nothing is written until {@link flush}. */
   holds = false;
-  readonly running = new Set<RequestUsage>();
+  readonly running = new Roster<RequestUsage>();
   readonly buffer = Buffer.alloc(262_144);
   /** In the order in which they were written. */
   readonly snapshots: UsageRecord[] = [];

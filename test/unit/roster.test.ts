@@ -2,11 +2,7 @@ import { expect, test } from "vitest";
 import { Roster, type Rostered } from "../../services/runtime/roster.ts";
 
 const named = (name: string): Rostered & { readonly name: string } => ({ name, place: -1 });
-const names = (roster: Roster<ReturnType<typeof named>>) =>
-  roster
-    .list()
-    .map(({ name }) => name)
-    .toSorted();
+const names = (roster: Roster<ReturnType<typeof named>>) => Array.from(roster, ({ name }) => name).toSorted();
 
 test("who enters is there until it leaves, whoever leaves before it", () => {
   const roster = new Roster<ReturnType<typeof named>>();
@@ -40,7 +36,7 @@ test("all can leave while they are gone through", () => {
   const all = Array.from({ length: 5 }, (_, index) => named(String(index)));
   for (const one of all) roster.add(one);
   let told = 0;
-  for (const one of roster.list()) {
+  for (const one of roster) {
     told++;
     roster.delete(one);
   }

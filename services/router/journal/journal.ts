@@ -1,4 +1,5 @@
 import type { FileLock } from "../../runtime/file-lock.ts";
+import { Roster, type Rostered } from "../../runtime/roster.ts";
 import { frameBytes, RecordType } from "./format.ts";
 import { Outbox } from "./outbox.ts";
 import { type Progress, progressBytes, writeProgress } from "./progress.ts";
@@ -15,7 +16,7 @@ export interface Waiter {
 }
 
 /** A running request, as the journal knows it. Its fields are the journal's to set. */
-export interface Running extends Progress {
+export interface Running extends Progress, Rostered {
   /** Where its newest snapshot is; undefined: there is none. */
   home: Segment | undefined;
   /** Room that is kept for it: its final record, and a progress. */
@@ -54,8 +55,8 @@ const progressSize = progressBytes + frameBytes;
  */
 export class Journal<R extends Running = Running> implements AsyncDisposable {
   readonly outbox: Outbox;
-  /** Requests that were begun and have no final so far, the oldest first. */
-  readonly running = new Set<R>();
+  /** Requests that were begun and have no final so far. */
+  readonly running = new Roster<R>();
   /** Called when there is a final to ship. */
   onFinal: () => void = () => undefined;
   readonly #chain: SegmentChain;

@@ -36,6 +36,7 @@ export interface AdmittedRequest {
  * piece was passed on is listed, and not billed.
  */
 export class RequestUsage implements Running, UsageFacts {
+  place = -1;
   readonly handle: number;
   readonly requestId: string;
   readonly admitMs: number;

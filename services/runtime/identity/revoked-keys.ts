@@ -42,7 +42,7 @@ export function createRevokedKeys(): RevokedKeys {
       remembered.set(keyId, true);
       const roster = listeners.get(keyId);
       listeners.delete(keyId);
-      for (const { listener } of roster?.list() ?? []) listener(fail(ErrorReason.KEY_REVOKED, { key_id: keyId }));
+      for (const { listener } of roster ?? []) listener(fail(ErrorReason.KEY_REVOKED, { key_id: keyId }));
     },
     listen(keyId, listener) {
       const roster = rosterOf(keyId);
