@@ -1,8 +1,9 @@
 import { sql } from "kysely";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import type { UsageRecord } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
+import { EndReason, type UsageRecord, UsageState } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
+import { systemIds } from "../../services/runtime/ids.ts";
 import { WeirError } from "../../services/runtime/errors/fail.ts";
 import { sortOut } from "../../services/usage/intake.ts";
 import { migrations } from "../../services/usage/migrations/migrations.ts";
@@ -14,7 +15,7 @@ import { postgresUsageStore } from "../../services/usage/store-postgres.ts";
 import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
 import { type SeededRandom, seededRandom } from "../fakes/seeded-random.ts";
 import { makeHistory, sumsOf, truthOf } from "../fakes/usage-histories.ts";
-import { bytesOf } from "../fakes/usage-records.ts";
+import { bytesOf, type RecordInit, usageRecord } from "../fakes/usage-records.ts";
 
 let database: TestDatabase;
 let store: UsageStore;
@@ -129,6 +130,31 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8])("history %i, however it is delivered, leaves
   // A journal that reappears changes nothing.
   for (const batch of batchesOf(words, random, 500)) await send(batch);
   await expectTruth(words);
+});
+
+test("of two words on a request the store keeps the one that a batch of both is folded to", async () => {
+  const running = { endReason: EndReason.UNSPECIFIED };
+  const lost = { checkpoint: true, endReason: EndReason.LOST };
+  const words: RecordInit[] = [
+    { state: UsageState.INTENT, sequence: 1n, ...running },
+    { state: UsageState.INTENT, sequence: 9n, ...running },
+    { state: UsageState.PROGRESS, sequence: 2n, ...running },
+    { state: UsageState.PROGRESS, sequence: 3n, ...running },
+    { sequence: 1n, ...lost },
+    { sequence: 4n, ...lost },
+    { sequence: 2n },
+    { sequence: 5n, endReason: EndReason.FAILED },
+    { sequence: 5n, endReason: EndReason.CANCELLED, tokens: { promptTokens: 1n } },
+  ];
+  for (const first of words) {
+    for (const second of words) {
+      const requestId = systemIds.uuidv7();
+      const told = [first, second].map((word) => usageRecord(requestId, systemClock.nowMs(), word));
+      for (const word of told) await send([word]);
+      const plan = { projectId: "acme-one", startMs: undefined, endMs: undefined, filter: noFilter, requestId };
+      expect(await store.list({ ...plan, before: undefined }, 2)).toEqual(rowsOf(told));
+    }
+  }
 });
 
 test("any part of a history leaves the truth as far as it was told", async () => {
