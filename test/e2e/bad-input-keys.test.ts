@@ -339,7 +339,7 @@ describe("A21 K7 what an operator sees", () => {
   );
 
   test("K7 a secret in the file is warned of, with its line, and not repeated", () => {
-    expect(gateway.weir.log()).toMatch(/^warning: .*weir\.yaml:9: pools\[0\]\.engine_key: /m);
+    expect(gateway.weir.log()).toMatch(/^warning: .*weir\.yaml:10: pools\[0\]\.engine_key: /m);
     expect(gateway.weir.log() + gateway.weir.banner).not.toContain(canary);
   });
 });
