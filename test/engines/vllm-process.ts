@@ -70,6 +70,7 @@ export async function startVllmProcess(
   cleanup.defer(() => killTree(engine.pid));
   const httpUrl = `http://127.0.0.1:${httpPort}`;
   await untilReady(engine, async () => (await fetch(`${httpUrl}/health`)).ok, readyTimeoutMs);
+  await warmUp(httpUrl);
 
   const owned = cleanup.move();
   return {
@@ -86,6 +87,15 @@ export async function startVllmProcess(
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** The first request, and the first for log probabilities, load and compile for up to a minute; no test is about that. */
+async function warmUp(httpUrl: string): Promise<void> {
+  const { data }: { data: { id: string }[] } = JSON.parse(await (await fetch(`${httpUrl}/v1/models`)).text());
+  const body = JSON.stringify({ model: data[0]?.id, prompt: "warm", max_tokens: 2, logprobs: 1 });
+  const headers = { "content-type": "application/json" };
+  const { status } = await fetch(`${httpUrl}/v1/completions`, { method: "POST", headers, body });
+  if (status !== 200) throw new Error(`the first request failed with ${status}`);
 }
 
 async function folderOf(name: EngineName): Promise<string> {
