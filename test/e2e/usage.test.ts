@@ -232,9 +232,9 @@ describe("the ledger beside the engines' own record", () => {
   });
 
   test("a second replica answered: the prompt once, and the first try is listed as waste", async () => {
-    // Once: what is not met would wait for the requests of other tests.
+    // It waits there for the first request that comes.
     await fetch(`${engines[0]?.httpUrl}/sim/faults`, { method: "POST", body: JSON.stringify({ kind: "reject" }) });
-    for (let tries = 0; tries < 30; tries++) {
+    for (let tries = 0; tries < 60; tries++) {
       await ask({ model: "pair" }).done();
       const record = await freshOne();
       const all = tracedOf(record.requestId);

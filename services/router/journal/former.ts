@@ -72,8 +72,7 @@ class FormerReader {
     const read = readHeader(bytes);
     if (read.kind === "version") {
       this.#trouble({ what: "version", file: path, bytes: bytes.length });
-      await rename(path, join(await this.#dead(), name));
-      return;
+      return this.#putAside(path, (dead) => rename(path, join(dead, name)));
     }
     if (read.kind === "damaged" && bytes.some((byte) => byte !== 0)) {
       this.#trouble({ what: "damaged", file: path, bytes: headerBytes });
@@ -94,7 +93,7 @@ class FormerReader {
       return await readFile(path);
     } catch (error) {
       this.#trouble({ what: "damaged", file: path, error });
-      await rename(path, join(await this.#dead(), name));
+      await this.#putAside(path, (dead) => rename(path, join(dead, name)));
       return undefined;
     }
   }
@@ -150,14 +149,21 @@ class FormerReader {
 
   /** A write that its process did not live to end was told to nobody; anything else is a loss. Both are kept. */
   async #damaged(name: string, bytes: Buffer, at: number, torn: boolean): Promise<void> {
-    this.#trouble({ what: torn ? "torn" : "damaged", file: join(this.#folder, name), bytes: bytes.length });
-    await writeFile(join(await this.#dead(), `${name}.${at}${torn ? ".torn" : ""}`), bytes, { mode: 0o600 });
+    const path = join(this.#folder, name);
+    this.#trouble({ what: torn ? "torn" : "damaged", file: path, bytes: bytes.length });
+    const aside = `${name}.${at}${torn ? ".torn" : ""}`;
+    await this.#putAside(path, (dead) => writeFile(join(dead, aside), bytes, { mode: 0o600 }));
   }
 
-  async #dead(): Promise<string> {
-    const folder = join(this.#folder, deadFolder);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    return folder;
+  /** A disk without room for it, say, keeps nobody from starting. */
+  async #putAside(path: string, put: (dead: string) => Promise<void>): Promise<void> {
+    const dead = join(this.#folder, deadFolder);
+    try {
+      await mkdir(dead, { recursive: true, mode: 0o700 });
+      await put(dead);
+    } catch (error) {
+      this.#trouble({ what: "write_failed", file: path, error });
+    }
   }
 }
 

@@ -73,8 +73,7 @@ export class SegmentChain {
     const spare = this.#spare;
     if (spare === undefined) return undefined;
     this.#spare = undefined;
-    this.active = spare;
-    this.segments.push(spare);
+    this.#replaceActive(spare);
     void this.#prepare();
     return spare;
   }
@@ -82,13 +81,11 @@ export class SegmentChain {
   /** The active one can't be written: the spare takes its place, if there is one, and room is in doubt. */
   abandonActive(error: unknown): Segment | undefined {
     this.#options.trouble({ what: "write_failed", error, file: this.active?.path ?? "" });
-    this.active = undefined;
     this.hasRoom = false;
     this.#later();
     const spare = this.#spare;
     this.#spare = undefined;
-    if (spare !== undefined) this.segments.push(spare);
-    this.active = spare;
+    this.#replaceActive(spare);
     return spare;
   }
 
@@ -118,6 +115,13 @@ export class SegmentChain {
     if (active) this.#keep(needed ? active.close() : active.remove());
     if (this.#spare) this.#keep(this.#spare.remove());
     await Promise.all(this.#removals);
+  }
+
+  /** Nothing more is written into the former one: what it holds is read by its name. */
+  #replaceActive(segment: Segment | undefined): void {
+    if (this.active) this.#keep(this.active.close());
+    this.active = segment;
+    if (segment) this.segments.push(segment);
   }
 
   /** Makes the spare. If there is no active segment it becomes that, and another one is made. */

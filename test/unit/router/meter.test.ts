@@ -32,6 +32,19 @@ const usage = (promptTokens: number, completionTokens: number, cachedTokens = 0,
     reasoningTokens: BigInt(reasoningTokens),
   });
 
+test("what comes after the engine's word is counted here, until its next word", () => {
+  const meter = createMeter(options);
+  meter.add(text("a", 1));
+  meter.engineSays(usage(12, 1));
+  meter.add(text("b", 1));
+  expect(meter.counts()).toMatchObject({ completionTokens: 2, completionSource: COUNTED, promptTokens: 12 });
+  expect([meter.received, meter.thought, meter.estimated]).toEqual([2, 0, false]);
+  meter.add(thought("12345", 0));
+  expect([meter.received, meter.thought, meter.estimated]).toEqual([4, 1.25, true]);
+  meter.engineSays(usage(12, 5));
+  expect(meter.counts()).toMatchObject({ completionTokens: 5, completionSource: ENGINE });
+});
+
 describe("counts", () => {
   const rows: readonly [
     string,

@@ -108,6 +108,29 @@ describe("a journal", () => {
     await expect.poll(() => folder.segments.length).toBe(2);
   });
 
+  test("keeps what is not acknowledged, and all that is younger, whatever else is acknowledged", async () => {
+    const world = await open(folder);
+    const all: string[] = [];
+    for (let round = 0; round < 30; round++) {
+      for (let i = 0; i < 50; i++) all.push(world.run());
+      world.journal.flush();
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    const names = folder.segments;
+    const first = world.journal.outbox.take(10, 1e6);
+    const rest = world.journal.outbox.take(1_000, 1e7);
+    const last = world.journal.outbox.take(1_000, 1e7);
+    if (!first || !rest || !last || !("records" in first && "records" in rest && "records" in last))
+      throw new Error("nothing is to be shipped");
+    world.journal.acknowledged(rest.segments);
+    world.journal.acknowledged(last.segments);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(folder.segments).toEqual(expect.arrayContaining(names));
+    expect(ids((await restart()).finals)).toEqual(all);
+    world.journal.acknowledged(first.segments);
+    await expect.poll(() => folder.segments.length).toBe(2);
+  });
+
   test("carries what still runs along when its segment goes", async () => {
     const world = await open(folder);
     const long = world.begin();
