@@ -108,9 +108,7 @@ export class Answer {
   accept(): void {
     if (!this.#open || this.#started) return;
     this.#started = true;
-    const message = accepted();
-    if (message.event.case === "started") message.event.value.ignored.push(...(this.#options.ignored ?? []));
-    this.#sink.event(message);
+    this.#sink.event(accepted(this.#options.ignored?.slice() ?? []));
     this.#turnLater();
   }
 

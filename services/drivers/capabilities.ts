@@ -5,43 +5,64 @@ import { ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { Attempt } from "./driver.ts";
 
-/** Something that a request wants of a model, and the member of the OpenAI request that asks for it. */
-export interface Need {
+/** Something that a request may want of a model, and the member of the OpenAI request that asks for it. */
+interface Need {
   readonly feature: Feature;
   readonly param: string;
   readonly name: string;
+  /** Members without effect (n of 1, empty lists) want nothing. */
+  readonly wanted: (request: GenerateRequest) => boolean;
 }
 
-/** What the model must be able to do for this request. Members without effect (n of 1, empty lists) want nothing. */
-function needsOf(request: GenerateRequest): Need[] {
-  const needs: Need[] = [];
-  const need = (feature: Feature, param: string, name: string) => needs.push({ feature, param, name });
-  if (request.input.case === "tokenIds") need(Feature.TOKEN_IDS, "prompt", "token ids");
-  if (request.input.case === "conversation") {
-    const kinds = new Set<string | undefined>();
-    for (const message of request.input.value.messages) for (const part of message.parts) kinds.add(part.part.case);
-    if (kinds.has("image")) need(Feature.IMAGES, "messages", "pictures");
-    if (kinds.has("audio")) need(Feature.AUDIO, "messages", "sound");
-  }
-  if (request.tools.length > 0 && request.toolChoice?.mode !== ToolChoiceMode.NONE)
-    need(Feature.TOOLS, "tools", "function calls");
-  const form = request.responseFormat?.form.case;
-  if (form === "jsonSchema") need(Feature.JSON_SCHEMA, "response_format", "json_schema");
-  if (form === "jsonObject") need(Feature.JSON_OBJECT, "response_format", "json_object");
-  if (request.logprobs) need(Feature.LOGPROBS, "logprobs", "log probabilities");
-  if (request.choices > 1) need(Feature.CHOICES, "n", "several choices");
-  if (request.bestOf > Math.max(1, request.choices)) need(Feature.BEST_OF, "best_of", "candidates");
-  if (request.echo) need(Feature.ECHO, "echo", "the prompt's echo");
-  if (request.suffix !== "") need(Feature.SUFFIX, "suffix", "filling in");
-  if (request.sampling && Object.keys(request.sampling.logitBias).length > 0)
-    need(Feature.LOGIT_BIAS, "logit_bias", "bias by token id");
-  return needs;
+const need = (feature: Feature, param: string, name: string, wanted: Need["wanted"]): Need => ({
+  feature,
+  param,
+  name,
+  wanted,
+});
+
+const needs: readonly Need[] = [
+  need(Feature.TOKEN_IDS, "prompt", "token ids", ({ input }) => input.case === "tokenIds"),
+  need(Feature.IMAGES, "messages", "pictures", (request) => hasPart(request, "image")),
+  need(Feature.AUDIO, "messages", "sound", (request) => hasPart(request, "audio")),
+  need(
+    Feature.TOOLS,
+    "tools",
+    "function calls",
+    ({ tools, toolChoice }) => tools.length > 0 && toolChoice?.mode !== ToolChoiceMode.NONE,
+  ),
+  need(Feature.JSON_SCHEMA, "response_format", "json_schema", (request) => formOf(request) === "jsonSchema"),
+  need(Feature.JSON_OBJECT, "response_format", "json_object", (request) => formOf(request) === "jsonObject"),
+  need(Feature.LOGPROBS, "logprobs", "log probabilities", ({ logprobs }) => logprobs !== undefined),
+  need(Feature.CHOICES, "n", "several choices", ({ choices }) => choices > 1),
+  need(Feature.BEST_OF, "best_of", "candidates", ({ bestOf, choices }) => bestOf > Math.max(1, choices)),
+  need(Feature.ECHO, "echo", "the prompt's echo", ({ echo }) => echo),
+  need(Feature.SUFFIX, "suffix", "filling in", ({ suffix }) => suffix !== ""),
+  need(Feature.LOGIT_BIAS, "logit_bias", "bias by token id", ({ sampling }) => hasAny(sampling?.logitBias)),
+];
+
+function hasPart({ input }: GenerateRequest, kind: "image" | "audio"): boolean {
+  if (input.case !== "conversation") return false;
+  for (const { parts } of input.value.messages) for (const { part } of parts) if (part.case === kind) return true;
+  return false;
+}
+
+function formOf({ responseFormat }: GenerateRequest): string | undefined {
+  return responseFormat?.form.case;
+}
+
+function hasAny(object: object | undefined): boolean {
+  for (const _ in object) return true;
+  return false;
 }
 
 /** Why the attempt's model cannot serve its request; undefined if it can. */
 export function missingCapability(attempt: Attempt): WeirError | undefined {
-  const missing = needsOf(attempt.request).find((need) => !attempt.model.features.includes(need.feature));
-  return missing && unsupported(attempt, missing.param, missing.name);
+  const { request, model } = attempt;
+  for (const { feature, param, name, wanted } of needs) {
+    if (wanted(request) && !model.features.includes(feature)) return unsupported(attempt, param, name);
+  }
+  return undefined;
 }
 
 /**

@@ -1,22 +1,28 @@
-import { create } from "@bufbuild/protobuf";
-import {
-  type CountSource,
-  type Delta,
-  type FinishReason,
-  FinishedSchema,
-  StartedSchema,
-  type ToolCallFragment,
-  type Usage,
-  UsageSchema,
+import type {
+  CountSource,
+  Delta,
+  Finished,
+  FinishReason,
+  Started,
+  ToolCallFragment,
+  Usage,
 } from "../../gen/ts/weir/router/v1/event_pb.ts";
-import { type GenerateResponse, GenerateResponseSchema } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 
 // Messages are made on the hot path, once a token: as literals with the prototype's fields, which `create` would set one
 // by one through the descriptor at many times the cost.
 
-/** The engine has taken the request. */
-export function accepted(): GenerateResponse {
-  return create(GenerateResponseSchema, { event: { case: "started", value: create(StartedSchema) } });
+/** The engine has taken the request, without these of its members. */
+export function accepted(ignored: string[] = []): GenerateResponse {
+  const value: Started = {
+    $typeName: "weir.router.v1.Started",
+    requestId: "",
+    model: "",
+    attempt: 0,
+    maxTokens: 0n,
+    ignored,
+  };
+  return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "started", value } };
 }
 
 /** Wraps a delta. */
@@ -46,7 +52,7 @@ export function toolCallDelta(
 
 /** A choice is complete. */
 export function finished(choice: number, reason: FinishReason, stopSequence = ""): GenerateResponse {
-  const value = create(FinishedSchema, { choice, reason, stopSequence });
+  const value: Finished = { $typeName: "weir.router.v1.Finished", choice, reason, stopSequence };
   return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "finished", value } };
 }
 
@@ -62,13 +68,14 @@ export interface Counts {
 
 /** What was counted. */
 export function usageEvent(counts: Counts): GenerateResponse {
-  const value: Usage = create(UsageSchema, {
+  const value: Usage = {
+    $typeName: "weir.router.v1.Usage",
     promptTokens: BigInt(counts.promptTokens),
     completionTokens: BigInt(counts.completionTokens),
     cachedTokens: BigInt(counts.cachedTokens ?? 0),
     reasoningTokens: BigInt(counts.reasoningTokens ?? 0),
     promptSource: counts.promptSource,
     completionSource: counts.completionSource,
-  });
+  };
   return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "usage", value } };
 }

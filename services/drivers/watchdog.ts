@@ -28,48 +28,76 @@ export function createWatchdog(
   patience: Patience,
   expired: (phase: Phase, waitedMs: number) => void,
 ): Watchdog {
-  const startMs = clock.monotonicMs();
-  let lastMs = startMs;
-  let heard = false;
-  let paused = false;
-  let timer: Timer | undefined;
+  return new TimedWatchdog(clock, patience, expired);
+}
+
+class TimedWatchdog implements Watchdog {
+  readonly #clock: Clock;
+  readonly #patience: Patience;
+  readonly #expired: (phase: Phase, waitedMs: number) => void;
+  readonly #startMs: number;
+  #lastMs: number;
+  #heard = false;
+  #paused = false;
+  #timer: Timer | undefined;
+  /** When the timer fires. */
+  #dueMs = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock, patience: Patience, expired: (phase: Phase, waitedMs: number) => void) {
+    this.#clock = clock;
+    this.#patience = patience;
+    this.#expired = expired;
+    this.#startMs = clock.monotonicMs();
+    this.#lastMs = this.#startMs;
+    this.#arm(this.#startMs);
+  }
+
+  touch(): void {
+    this.#lastMs = this.#clock.monotonicMs();
+    if (this.#heard) return;
+    this.#heard = true;
+    this.#arm(this.#lastMs);
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#lastMs = this.#clock.monotonicMs();
+    this.#arm(this.#lastMs);
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  /** When something has to have happened. */
+  #nextMs(): number {
+    const { firstEventMs, idleMs, totalMs } = this.#patience;
+    const endMs = this.#startMs + totalMs;
+    return this.#paused ? endMs : Math.min(endMs, this.#lastMs + (this.#heard ? idleMs : firstEventMs));
+  }
 
   // One timer, which looks at the last touch when it fires: to set it anew for each frame would cost more than the frame.
-  function arm(): void {
-    timer?.cancel();
-    const nowMs = clock.monotonicMs();
-    const endMs = startMs + patience.totalMs;
-    const eventMs = paused ? endMs : lastMs + (heard ? patience.idleMs : patience.firstEventMs);
-    timer = clock.setTimer(Math.max(1, Math.min(endMs, eventMs) - nowMs), look);
+  // One that fires too early is left alone, too.
+  #arm(nowMs: number): void {
+    const nextMs = this.#nextMs();
+    if (this.#timer !== undefined && this.#dueMs <= nextMs) return;
+    this.#timer?.cancel();
+    this.#dueMs = nextMs;
+    this.#timer = this.#clock.setTimer(Math.max(1, nextMs - nowMs), this.#look);
   }
 
-  function look(): void {
-    const nowMs = clock.monotonicMs();
-    if (nowMs - startMs >= patience.totalMs) expired("end", nowMs - startMs);
-    else if (!paused && heard && nowMs - lastMs >= patience.idleMs) expired("next event", nowMs - lastMs);
-    else if (!paused && !heard && nowMs - lastMs >= patience.firstEventMs) expired("first event", nowMs - lastMs);
-    else arm();
-  }
-
-  arm();
-  return {
-    touch() {
-      lastMs = clock.monotonicMs();
-      if (heard) return;
-      heard = true;
-      arm();
-    },
-    pause() {
-      paused = true;
-      arm();
-    },
-    resume() {
-      paused = false;
-      lastMs = clock.monotonicMs();
-      arm();
-    },
-    stop() {
-      timer?.cancel();
-    },
+  readonly #look = (): void => {
+    const nowMs = this.#clock.monotonicMs();
+    const { firstEventMs, idleMs, totalMs } = this.#patience;
+    const silentMs = nowMs - this.#lastMs;
+    this.#timer = undefined;
+    if (nowMs - this.#startMs >= totalMs) this.#expired("end", nowMs - this.#startMs);
+    else if (!this.#paused && this.#heard && silentMs >= idleMs) this.#expired("next event", silentMs);
+    else if (!this.#paused && !this.#heard && silentMs >= firstEventMs) this.#expired("first event", silentMs);
+    else this.#arm(nowMs);
   };
 }

@@ -9,25 +9,57 @@ import type { BodyFormat } from "./openai/answer-format.ts";
 const heldMax = 64 * 1024 * 1024;
 
 /** Holds an answer until it is complete, and sends it as one JSON body. Until then any failure has its own status. */
-export function createBodyDelivery(exchange: Exchange, format: BodyFormat, model: string) {
-  return (control: AnswerControl): Delivery => {
-    let held = 0;
-    return {
-      started: (started: Started) => exchange.ignore(started.ignored),
-      delta(delta: Delta) {
-        exchange.firstToken();
-        held += sizeOf(delta);
-        if (held <= heldMax) format.delta(delta);
-        else control.stop(fail(ErrorReason.ENGINE_PROTOCOL, { model, problem: "an answer without an end" }));
-      },
-      finished: (finished: Finished) => format.finished(finished),
-      turn: () => undefined,
-      complete: (usage: Usage | undefined) => exchange.json(200, format.body(usage)),
-      fail: (error: WeirError) => exchange.fail(error),
-      abandon: () => undefined,
-      full: () => false,
-    };
-  };
+export class BodyDelivery implements Delivery {
+  readonly #exchange: Exchange;
+  readonly #format: BodyFormat;
+  readonly #model: string;
+  readonly #control: AnswerControl;
+  #held = 0;
+
+  constructor(exchange: Exchange, format: BodyFormat, model: string, control: AnswerControl) {
+    this.#exchange = exchange;
+    this.#format = format;
+    this.#model = model;
+    this.#control = control;
+  }
+
+  started(started: Started): void {
+    this.#exchange.ignore(started.ignored);
+  }
+
+  delta(delta: Delta): void {
+    this.#exchange.firstToken();
+    this.#held += sizeOf(delta);
+    if (this.#held <= heldMax) this.#format.delta(delta);
+    else
+      this.#control.stop(
+        fail(ErrorReason.ENGINE_PROTOCOL, { model: this.#model, problem: "an answer without an end" }),
+      );
+  }
+
+  finished(finished: Finished): void {
+    this.#format.finished(finished);
+  }
+
+  turn(): void {
+    // There is nothing to send before the end.
+  }
+
+  complete(usage: Usage | undefined): void {
+    this.#exchange.json(200, this.#format.body(usage));
+  }
+
+  fail(error: WeirError): void {
+    this.#exchange.fail(error);
+  }
+
+  abandon(): void {
+    // What is held goes with this.
+  }
+
+  full(): boolean {
+    return false;
+  }
 }
 
 /** In characters, as far as it matters: an entry of a log probability holds a token and its alternatives. */

@@ -46,14 +46,16 @@ export class Exchange {
   readonly #edge: Edge;
   readonly #endpoint: Endpoint;
   readonly #startMs: number;
+  /** Called when the answer is handed over, or its reader is gone. */
+  onGone: (() => void) | undefined;
   #gone = false;
   /** The model that was asked for, once that is known. */
   #model: string | undefined;
   #firstTokenSeen = false;
   /** How it went, where it did not go well. */
   #outcome: Outcome | undefined;
-  /** Members of the request that have no effect. */
-  readonly #ignored = new Set<string>();
+  /** Members of the request that have no effect; undefined: none. */
+  #ignored: Set<string> | undefined;
 
   constructor(edge: Edge, endpoint: Endpoint, request: HttpRequest, response: HttpResponse) {
     this.#edge = edge;
@@ -62,12 +64,13 @@ export class Exchange {
     this.response = response;
     this.requestId = edge.ids.uuidv7();
     this.#startMs = edge.clock.monotonicMs();
-    // An error of the connection is followed by its close, which is what endpoints listen to.
-    request.on("error", () => undefined);
-    this.response.on("error", () => undefined);
+    // An error of the connection is followed by its close, which is what endpoints want to know of.
+    request.on("error", ignore);
+    this.response.on("error", ignore);
     this.response.on("close", () => {
       this.#gone = true;
       this.#count();
+      this.onGone?.();
     });
   }
 
@@ -106,7 +109,10 @@ export class Exchange {
 
   /** Adds names to the header that tells what had no effect. */
   ignore(members: Iterable<string>): void {
-    for (const member of members) this.#ignored.add(member);
+    for (const member of members) {
+      this.#ignored ??= new Set();
+      this.#ignored.add(member);
+    }
   }
 
   /** Headers of every answer. */
@@ -117,13 +123,15 @@ export class Exchange {
     };
     const theirs = clientRequestId(this.request);
     if (theirs !== undefined) headers["x-client-request-id"] = theirs;
-    if (this.#ignored.size > 0) headers["x-weir-ignored"] = headerFromNames(this.#ignored);
+    if (this.#ignored !== undefined) headers["x-weir-ignored"] = headerFromNames(this.#ignored);
     return headers;
   }
 
   json(status: number, body: string, extra?: Headers): void {
     if (this.over) return;
-    const headers: Headers = { ...this.headers(), "content-type": "application/json", ...extra };
+    const headers = this.headers();
+    headers["content-type"] = "application/json";
+    if (extra !== undefined) Object.assign(headers, extra);
     headers["content-length"] = Buffer.byteLength(body);
     if (this.request.method === "HEAD") body = "";
     drainThen(this.#edge.clock, this.request, this.response, (closing) => {
@@ -161,6 +169,8 @@ export class Exchange {
     return fail(ErrorReason.INTERNAL, { request_id: this.requestId }, { cause: error });
   }
 }
+
+const ignore = (): void => undefined;
 
 function failureHeaders(error: WeirError): Headers {
   const { http, retry } = errorRow(error.reason);

@@ -1,6 +1,6 @@
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { Answer } from "./answer.ts";
-import { createBodyDelivery } from "./body-delivery.ts";
+import { BodyDelivery } from "./body-delivery.ts";
 import type { Edge } from "./edge.ts";
 import type { Exchange } from "./exchange.ts";
 import type { JsonObject } from "./json/parse.ts";
@@ -60,10 +60,10 @@ function run(
     choices,
     stream
       ? (control) => new StreamDelivery(exchange, endpoint.chunks(head), edge.http, control)
-      : createBodyDelivery(exchange, endpoint.body(head), model),
+      : (control) => new BodyDelivery(exchange, endpoint.body(head), model, control),
   );
   // Also before the first byte, and where the answer comes in one piece: nobody would read it.
-  exchange.response.on("close", () => answer.leave());
+  exchange.onGone = () => answer.leave();
   answer.run((sink) =>
     generateAll(
       decoded.requests,

@@ -1,6 +1,7 @@
 import { brotliDecompress, gunzip, inflate } from "node:zlib";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import type { Timer } from "../runtime/clock.ts";
 import type { HttpSettings } from "../runtime/config/settings.ts";
 import type { Exchange } from "./exchange.ts";
 import { type JsonObject, parseJsonObject } from "./json/parse.ts";
@@ -48,26 +49,40 @@ function readBytes(exchange: Exchange, http: HttpSettings, next: (bytes: Buffer)
   // Made when it is needed: an error costs more than reading a short body.
   const tooLarge = () => fail(ErrorReason.REQUEST_TOO_LARGE, { limit: String(http.bodyBytesMax) });
   if (Number(headerOf(request, "content-length") ?? 0) > http.bodyBytesMax) return exchange.fail(tooLarge());
-  const chunks: Buffer[] = [];
+  let chunks: Buffer[] = [];
   let size = 0;
-  // HTTP/1 requests are timed by the server.
-  const timer =
-    request.httpVersionMajor === 1
-      ? undefined
-      : exchange.clock.setTimer(http.requestTimeoutMs, () => stop(() => exchange.refuse(requestTimeout)));
-  const stop = (then: () => void) => {
+  let over = false;
+  let timer: Timer | undefined;
+  const stop = () => {
+    over = true;
+    chunks = [];
     timer?.cancel();
-    request.off("data", onData).off("end", onEnd).off("close", onClose);
-    then();
   };
-  const onData = (chunk: Buffer) => {
+  // HTTP/1 requests are timed by the server.
+  if (request.httpVersionMajor !== 1) {
+    timer = exchange.clock.setTimer(http.requestTimeoutMs, () => {
+      stop();
+      exchange.refuse(requestTimeout);
+    });
+    request.on("close", stop);
+  }
+  request.on("data", (chunk: Buffer) => {
+    if (over) return;
     size += chunk.length;
-    if (size > http.bodyBytesMax) stop(() => exchange.fail(tooLarge()));
-    else chunks.push(chunk);
-  };
-  const onEnd = () => stop(() => next(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
-  const onClose = () => stop(() => undefined);
-  request.on("data", onData).on("end", onEnd).on("close", onClose);
+    if (size <= http.bodyBytesMax) {
+      chunks.push(chunk);
+      return;
+    }
+    stop();
+    exchange.fail(tooLarge());
+  });
+  request.on("end", () => {
+    if (over) return;
+    const [first] = chunks;
+    const bytes = first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
+    stop();
+    next(bytes);
+  });
 }
 
 function tooLarge(bytesMax: number): WeirError {

@@ -1,4 +1,3 @@
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
@@ -250,10 +249,10 @@ export class Generation implements Applicant, TryListener, Rostered {
       startedEvent({
         requestId: this.#context.requestId,
         model: this.#request.model,
-        createTime: timestampFromMs(this.#admitMs),
+        admitMs: this.#admitMs,
         attempt: this.tried.length,
         maxTokens: this.#maxTokens,
-        ignored: [...(this.#plan?.ignored ?? []), ...ignored],
+        ignored: (this.#plan?.ignored ?? []).concat(ignored),
       }),
     );
   }

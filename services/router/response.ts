@@ -10,7 +10,8 @@ import { detailOf, type WeirError } from "../runtime/errors/fail.ts";
 export interface StartedFacts {
   readonly requestId: string;
   readonly model: string;
-  readonly createTime: Timestamp;
+  /** When the request was admitted, in milliseconds since the epoch. */
+  readonly admitMs: number;
   readonly attempt: number;
   readonly maxTokens: number;
   readonly ignored: string[];
@@ -18,8 +19,22 @@ export interface StartedFacts {
 
 /** An engine has taken the request. */
 export function startedEvent(facts: StartedFacts): GenerateResponse {
-  const value: Started = { $typeName: "weir.router.v1.Started", ...facts, maxTokens: BigInt(facts.maxTokens) };
+  const value: Started = {
+    $typeName: "weir.router.v1.Started",
+    requestId: facts.requestId,
+    model: facts.model,
+    createTime: timestampOf(facts.admitMs),
+    attempt: facts.attempt,
+    maxTokens: BigInt(facts.maxTokens),
+    ignored: facts.ignored,
+  };
   return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "started", value } };
+}
+
+function timestampOf(ms: number): Timestamp {
+  const seconds = Math.floor(ms / 1_000);
+  const nanos = Math.round((ms - seconds * 1_000) * 1_000_000);
+  return { $typeName: "google.protobuf.Timestamp", seconds: BigInt(seconds), nanos };
 }
 
 /** The generation failed after it had started. */

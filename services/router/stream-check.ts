@@ -14,32 +14,43 @@ export interface StreamCheck {
 
 /** Builds the check of one attempt. */
 export function createStreamCheck(choices: number): StreamCheck {
-  const ended = new Array<boolean>(choices).fill(false);
-  let open = choices;
+  return new ChoicesCheck(choices);
+}
 
-  function problemOfChoice(choice: number, kind: string): string | undefined {
-    if (choice < 0 || choice >= choices) return `${kind} of choice ${choice}, and ${choices} were asked for`;
-    return ended[choice] ? `${kind} of choice ${choice} after its end` : undefined;
+class ChoicesCheck implements StreamCheck {
+  readonly #choices: number;
+  readonly #ended: boolean[];
+  #open: number;
+
+  constructor(choices: number) {
+    this.#choices = choices;
+    this.#ended = new Array<boolean>(choices).fill(false);
+    this.#open = choices;
   }
 
-  return {
-    problemOf({ event }) {
-      if (event.case === "delta") {
-        // Some engines send an empty piece after the last: it says nothing, so it does no harm.
-        return hasContent(event.value) ? problemOfChoice(event.value.choice, "a piece") : undefined;
-      }
-      if (event.case !== "finished") return undefined;
-      const { choice } = event.value;
-      const problem = problemOfChoice(choice, "the end");
-      if (problem !== undefined) return problem;
-      ended[choice] = true;
-      open -= 1;
-      return undefined;
-    },
-    get complete() {
-      return open === 0;
-    },
-  };
+  get complete(): boolean {
+    return this.#open === 0;
+  }
+
+  problemOf({ event }: GenerateResponse): string | undefined {
+    if (event.case === "delta") {
+      // Some engines send an empty piece after the last: it says nothing, so it does no harm.
+      return hasContent(event.value) ? this.#problemOfChoice(event.value.choice, "a piece") : undefined;
+    }
+    if (event.case !== "finished") return undefined;
+    const { choice } = event.value;
+    const problem = this.#problemOfChoice(choice, "the end");
+    if (problem !== undefined) return problem;
+    this.#ended[choice] = true;
+    this.#open -= 1;
+    return undefined;
+  }
+
+  #problemOfChoice(choice: number, kind: string): string | undefined {
+    if (choice < 0 || choice >= this.#choices)
+      return `${kind} of choice ${choice}, and ${this.#choices} were asked for`;
+    return this.#ended[choice] ? `${kind} of choice ${choice} after its end` : undefined;
+  }
 }
 
 /** Whether a caller can tell that the piece came. */

@@ -25,6 +25,8 @@ const sequenceStartMask = 0x7ff;
 
 /** Builds an {@link IdSource}; a process needs one only. */
 export function createIdSource(options: IdSourceOptions): IdSource {
+  /** Where ids are put together, one after the other. */
+  const bytes = Buffer.alloc(16);
   let lastMs = -1;
   let sequence = 0;
 
@@ -44,7 +46,7 @@ export function createIdSource(options: IdSourceOptions): IdSource {
 
   return {
     uuidv7() {
-      const bytes = Buffer.from(options.randomBytes(16));
+      bytes.set(options.randomBytes(16));
       nextSequence(bytes);
       bytes.writeUIntBE(lastMs, 0, 6);
       bytes.writeUInt16BE(0x7000 | sequence, 6);

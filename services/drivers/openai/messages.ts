@@ -13,7 +13,8 @@ const roles: Readonly<Record<Role, string>> = {
 
 /** A message as OpenAI writes it. */
 export function openaiMessage(message: Message, flavour: Flavour): Record<string, unknown> {
-  const written: Record<string, unknown> = { ...jsonObjectMember(message.extrasJson, "messages") };
+  const written: Record<string, unknown> =
+    message.extrasJson === "" ? {} : { ...jsonObjectMember(message.extrasJson, "messages") };
   const known = message.role !== Role.DEVELOPER || flavour.developerRole;
   written["role"] = known ? roles[message.role] : "system";
   written["content"] = content(message);
@@ -26,10 +27,11 @@ export function openaiMessage(message: Message, flavour: Flavour): Record<string
 
 /** One text is a string, as every server takes it; anything else is a list of parts. */
 function content(message: Message): unknown {
-  const [only, ...others] = message.parts;
-  if (!only) return message.toolCalls.length > 0 ? null : "";
-  if (others.length === 0 && only.part.case === "text") return only.part.value;
-  return message.parts.map(openaiPart);
+  const { parts } = message;
+  const [first] = parts;
+  if (!first) return message.toolCalls.length > 0 ? null : "";
+  if (parts.length === 1 && first.part.case === "text") return first.part.value;
+  return parts.map(openaiPart);
 }
 
 function openaiPart({ part }: Part): unknown {

@@ -37,16 +37,21 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   if (flavour.requestIdMember !== "") body[flavour.requestIdMember] = attempt.id;
 
   // The caller's own members come last and replace none of ours; only then the defaults.
-  for (const members of [attempt.extras, flavour.defaults])
-    for (const [name, value] of Object.entries(members)) if (!(name in body)) body[name] = value;
+  addAbsent(body, attempt.extras);
+  addAbsent(body, flavour.defaults);
   return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream };
 }
 
-function streamOptions(request: GenerateRequest, flavour: Flavour): Record<string, boolean> {
+function addAbsent(body: Record<string, unknown>, members: Readonly<Record<string, unknown>>): void {
+  for (const name in members) if (!(name in body)) body[name] = members[name];
+}
+
+const usageOnly = Object.freeze({ include_usage: true });
+const usageOnEach = Object.freeze({ include_usage: true, continuous_usage_stats: true });
+
+function streamOptions(request: GenerateRequest, flavour: Flavour): Readonly<Record<string, boolean>> {
   // Usage on each chunk counts one choice: with several it says nothing of the whole.
-  return flavour.continuousUsage && request.choices <= 1
-    ? { include_usage: true, continuous_usage_stats: true }
-    : { include_usage: true };
+  return flavour.continuousUsage && request.choices <= 1 ? usageOnEach : usageOnly;
 }
 
 function addInput(body: Record<string, unknown>, { input }: GenerateRequest, flavour: Flavour): void {
@@ -63,6 +68,26 @@ const neutral: Readonly<Record<string, unknown>> = {
   ignore_eos: false,
 };
 
+/** A member of the body, from our sampling; undefined: it was not given. */
+type SamplingMember = readonly [param: string, value: (sampling: Sampling, flavour: Flavour) => unknown];
+
+const samplingMembers: readonly SamplingMember[] = [
+  ["temperature", ({ temperature }) => temperature],
+  ["top_p", ({ topP }) => topP],
+  ["top_k", ({ topK }, flavour) => (topK === undefined || topK > 0 ? topK : flavour.topKOff)],
+  ["min_p", ({ minP }) => minP],
+  // JSON numbers are exact to 53 bits; the same seed stays the same.
+  ["seed", ({ seed }) => (seed === undefined ? undefined : Number(BigInt.asIntN(53, seed)))],
+  ["frequency_penalty", ({ frequencyPenalty }) => frequencyPenalty],
+  ["presence_penalty", ({ presencePenalty }) => presencePenalty],
+  ["repetition_penalty", ({ repetitionPenalty }) => repetitionPenalty],
+  ["min_tokens", ({ minTokens }) => minTokens],
+  ["stop", ({ stop }) => (stop.length > 0 ? stop : undefined)],
+  ["stop_token_ids", ({ stopTokenIds }) => (stopTokenIds.length > 0 ? stopTokenIds : undefined)],
+  ["ignore_eos", ({ ignoreEos }) => ignoreEos || undefined],
+  ["logit_bias", ({ logitBias }) => (isEmpty(logitBias) ? undefined : logitBias)],
+];
+
 /** The first member that has an effect and no place. */
 function addSampling(
   body: Record<string, unknown>,
@@ -70,7 +95,8 @@ function addSampling(
   flavour: Flavour,
 ): string | undefined {
   if (!sampling) return undefined;
-  for (const [param, value] of samplingMembers(sampling, flavour)) {
+  for (const [param, valueOf] of samplingMembers) {
+    const value = valueOf(sampling, flavour);
     if (value === undefined) continue;
     const member = flavour.members[param] ?? param;
     if (member !== "") body[member] = value;
@@ -79,24 +105,9 @@ function addSampling(
   return undefined;
 }
 
-function samplingMembers(sampling: Sampling, flavour: Flavour): [string, unknown][] {
-  const { topK, seed, stop, stopTokenIds, logitBias } = sampling;
-  return [
-    ["temperature", sampling.temperature],
-    ["top_p", sampling.topP],
-    ["top_k", topK === undefined || topK > 0 ? topK : flavour.topKOff],
-    ["min_p", sampling.minP],
-    // JSON numbers are exact to 53 bits; the same seed stays the same.
-    ["seed", seed === undefined ? undefined : Number(BigInt.asIntN(53, seed))],
-    ["frequency_penalty", sampling.frequencyPenalty],
-    ["presence_penalty", sampling.presencePenalty],
-    ["repetition_penalty", sampling.repetitionPenalty],
-    ["min_tokens", sampling.minTokens],
-    ["stop", stop.length > 0 ? stop : undefined],
-    ["stop_token_ids", stopTokenIds.length > 0 ? stopTokenIds : undefined],
-    ["ignore_eos", sampling.ignoreEos || undefined],
-    ["logit_bias", Object.keys(logitBias).length > 0 ? logitBias : undefined],
-  ];
+function isEmpty(object: object): boolean {
+  for (const _ in object) return false;
+  return true;
 }
 
 function addChatMembers(body: Record<string, unknown>, request: GenerateRequest): void {

@@ -51,13 +51,7 @@ export function finishName(reason: FinishReason, functionCalls: boolean): Finish
   }
 }
 
-/** `usage` of a body, or of the last chunk. */
-export function usageBody(usage: Usage) {
-  return {
-    prompt_tokens: Number(usage.promptTokens),
-    completion_tokens: Number(usage.completionTokens),
-    total_tokens: Number(usage.promptTokens + usage.completionTokens),
-    prompt_tokens_details: { cached_tokens: Number(usage.cachedTokens) },
-    completion_tokens_details: { reasoning_tokens: Number(usage.reasoningTokens) },
-  };
+/** `usage` of a body, or of the last chunk, as JSON. */
+export function usageJson({ promptTokens, completionTokens, cachedTokens, reasoningTokens }: Usage): string {
+  return `{"prompt_tokens":${promptTokens},"completion_tokens":${completionTokens},"total_tokens":${promptTokens + completionTokens},"prompt_tokens_details":{"cached_tokens":${cachedTokens}},"completion_tokens_details":{"reasoning_tokens":${reasoningTokens}}}`;
 }

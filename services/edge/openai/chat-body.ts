@@ -1,12 +1,13 @@
 import type { Delta, Finished, FinishReason, Usage } from "../../../gen/ts/weir/router/v1/event_pb.ts";
-import { type AnswerHead, type BodyFormat, finishName, usageBody } from "./answer-format.ts";
+import { type AnswerHead, type BodyFormat, finishName, usageJson } from "./answer-format.ts";
 import { type ChatLogprob, chatLogprob } from "./logprobs-body.ts";
 
 interface Choice {
   text: string;
   reasoning: string;
   refusal: string;
-  readonly calls: Map<number, Call>;
+  /** Undefined: none was made. */
+  calls: Map<number, Call> | undefined;
   readonly contentLogprobs: ChatLogprob[];
   readonly refusalLogprobs: ChatLogprob[];
   readonly tokenIds: number[];
@@ -21,28 +22,34 @@ interface Call {
 
 /** The body of a chat answer that is not streamed. */
 export function createChatBody(head: AnswerHead): BodyFormat {
-  const choices = Array.from({ length: head.choices }, emptyChoice);
+  return new ChatBody(head);
+}
 
-  return {
-    delta(delta) {
-      const choice = choices[delta.choice];
-      if (choice !== undefined) add(choice, delta);
-    },
-    finished({ choice, reason }: Finished) {
-      const found = choices[choice];
-      if (found !== undefined) found.finish = reason;
-    },
-    body(usage: Usage | undefined) {
-      return JSON.stringify({
-        id: head.id,
-        object: "chat.completion",
-        created: head.created,
-        model: head.model,
-        choices: choices.map((choice, index) => choiceBody(choice, index, head.functionCalls)),
-        usage: usage && usageBody(usage),
-      });
-    },
-  };
+class ChatBody implements BodyFormat {
+  readonly #head: AnswerHead;
+  readonly #choices: readonly Choice[];
+
+  constructor(head: AnswerHead) {
+    this.#head = head;
+    this.#choices = Array.from({ length: head.choices }, emptyChoice);
+  }
+
+  delta(delta: Delta): void {
+    const choice = this.#choices[delta.choice];
+    if (choice !== undefined) add(choice, delta);
+  }
+
+  finished({ choice, reason }: Finished): void {
+    const found = this.#choices[choice];
+    if (found !== undefined) found.finish = reason;
+  }
+
+  body(usage: Usage | undefined): string {
+    const { id, created, model, functionCalls } = this.#head;
+    const choices = this.#choices.map((choice, index) => choiceJson(choice, index, functionCalls)).join(",");
+    const counts = usage === undefined ? "" : `,"usage":${usageJson(usage)}`;
+    return `{"id":${JSON.stringify(id)},"object":"chat.completion","created":${created},"model":${JSON.stringify(model)},"choices":[${choices}]${counts}}`;
+  }
 }
 
 function emptyChoice(): Choice {
@@ -50,7 +57,7 @@ function emptyChoice(): Choice {
     text: "",
     reasoning: "",
     refusal: "",
-    calls: new Map(),
+    calls: undefined,
     contentLogprobs: [],
     refusalLogprobs: [],
     tokenIds: [],
@@ -71,6 +78,7 @@ function add(choice: Choice, delta: Delta): void {
       choice.refusal += fragment.value;
       break;
     case "toolCall": {
+      choice.calls ??= new Map();
       const call = choice.calls.get(fragment.value.index);
       if (call) call.arguments += fragment.value.arguments;
       else choice.calls.set(fragment.value.index, { ...fragment.value });
@@ -84,46 +92,38 @@ function add(choice: Choice, delta: Delta): void {
   for (const logprob of delta.logprobs) list.push(chatLogprob(logprob));
 }
 
-function choiceBody(choice: Choice, index: number, functionCalls: boolean) {
-  return {
-    index,
-    message: messageBody(choice, functionCalls),
-    logprobs: logprobsBody(choice),
-    finish_reason: finishName(choice.finish, functionCalls),
-    ...(choice.tokenIds.length > 0 ? { token_ids: choice.tokenIds } : {}),
-  };
+// What every answer has is written as it is; what few have is left to JSON.stringify.
+
+function choiceJson(choice: Choice, index: number, functionCalls: boolean): string {
+  const ids = choice.tokenIds.length > 0 ? `,"token_ids":[${choice.tokenIds.join(",")}]` : "";
+  const finish = finishName(choice.finish, functionCalls);
+  return `{"index":${index},"message":${messageJson(choice, functionCalls)},"logprobs":${logprobsJson(choice)},"finish_reason":"${finish}"${ids}}`;
 }
 
-function messageBody(choice: Choice, functionCalls: boolean) {
-  const calls = [...choice.calls].sort(([a], [b]) => a - b).map(([, call]) => call);
-  const silent = choice.text === "" && (calls.length > 0 || choice.refusal !== "");
-  const [called] = calls;
-  return {
-    role: "assistant",
-    content: silent ? null : choice.text,
-    refusal: choice.refusal === "" ? null : choice.refusal,
-    // Clients know the one name or the other.
-    ...(choice.reasoning === "" ? {} : { reasoning: choice.reasoning, reasoning_content: choice.reasoning }),
-    ...(called === undefined
-      ? {}
-      : functionCalls
-        ? { function_call: functionBody(called) }
-        : { tool_calls: calls.map(callBody) }),
-  };
+function messageJson({ text, refusal, reasoning, calls }: Choice, functionCalls: boolean): string {
+  const content = text === "" && (calls !== undefined || refusal !== "") ? "null" : JSON.stringify(text);
+  const refused = refusal === "" ? "null" : JSON.stringify(refusal);
+  const thought = reasoning === "" ? "" : JSON.stringify(reasoning);
+  // Clients know the one name or the other.
+  const reasoned = thought === "" ? "" : `,"reasoning":${thought},"reasoning_content":${thought}`;
+  const made = calls === undefined ? "" : callsJson(calls, functionCalls);
+  return `{"role":"assistant","content":${content},"refusal":${refused}${reasoned}${made}}`;
 }
 
-function callBody(call: Call) {
-  return { id: call.id, type: "function", function: functionBody(call) };
+function callsJson(calls: ReadonlyMap<number, Call>, functionCalls: boolean): string {
+  const inOrder = [...calls].sort(([a], [b]) => a - b).map(([, call]) => call);
+  if (functionCalls) return `,"function_call":${JSON.stringify(functionBody(inOrder[0]))}`;
+  return `,"tool_calls":${JSON.stringify(inOrder.map((call) => ({ id: call.id, type: "function", function: functionBody(call) })))}`;
 }
 
-function functionBody({ name, arguments: text }: Call) {
-  return { name, arguments: text };
+function functionBody(call: Call | undefined) {
+  return { name: call?.name, arguments: call?.arguments };
 }
 
-function logprobsBody({ contentLogprobs, refusalLogprobs }: Choice) {
-  if (contentLogprobs.length + refusalLogprobs.length === 0) return null;
-  return {
+function logprobsJson({ contentLogprobs, refusalLogprobs }: Choice): string {
+  if (contentLogprobs.length + refusalLogprobs.length === 0) return "null";
+  return JSON.stringify({
     content: contentLogprobs.length > 0 ? contentLogprobs : null,
     refusal: refusalLogprobs.length > 0 ? refusalLogprobs : null,
-  };
+  });
 }

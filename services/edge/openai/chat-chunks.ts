@@ -1,5 +1,5 @@
 import type { Delta, Finished, ToolCallFragment, Usage } from "../../../gen/ts/weir/router/v1/event_pb.ts";
-import { type AnswerHead, type ChunkFormat, endMark, finishName, usageBody } from "./answer-format.ts";
+import { type AnswerHead, type ChunkFormat, endMark, finishName, usageJson } from "./answer-format.ts";
 import { chatLogprob } from "./logprobs-body.ts";
 
 /**
@@ -66,7 +66,7 @@ export function createChatChunks(head: AnswerHead): ChunkFormat {
     },
     close(usage: Usage | undefined) {
       if (!head.includeUsage || usage === undefined) return endMark;
-      return `${common},"choices":[],"usage":${JSON.stringify(usageBody(usage))}}\n\n${endMark}`;
+      return `${common},"choices":[],"usage":${usageJson(usage)}}\n\n${endMark}`;
     },
   };
 }

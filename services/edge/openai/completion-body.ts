@@ -1,5 +1,5 @@
 import type { Finished, FinishReason, Usage } from "../../../gen/ts/weir/router/v1/event_pb.ts";
-import { type AnswerHead, type BodyFormat, finishName, usageBody } from "./answer-format.ts";
+import { type AnswerHead, type BodyFormat, finishName, usageJson } from "./answer-format.ts";
 import { addCompletionLogprobs, type CompletionLogprobs, emptyCompletionLogprobs } from "./logprobs-body.ts";
 
 interface Choice {
@@ -31,14 +31,9 @@ export function createCompletionBody(head: AnswerHead): BodyFormat {
       if (found !== undefined) found.finish = reason;
     },
     body(usage: Usage | undefined) {
-      return JSON.stringify({
-        id: head.id,
-        object: "text_completion",
-        created: head.created,
-        model: head.model,
-        choices: choices.map(choiceBody),
-        usage: usage && usageBody(usage),
-      });
+      const { id, created, model } = head;
+      const counts = usage === undefined ? "" : `,"usage":${usageJson(usage)}`;
+      return `{"id":${JSON.stringify(id)},"object":"text_completion","created":${created},"model":${JSON.stringify(model)},"choices":${JSON.stringify(choices.map(choiceBody))}${counts}}`;
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Delta, Finished, Usage } from "../../../gen/ts/weir/router/v1/event_pb.ts";
-import { type AnswerHead, type ChunkFormat, endMark, finishName, usageBody } from "./answer-format.ts";
+import { type AnswerHead, type ChunkFormat, endMark, finishName, usageJson } from "./answer-format.ts";
 import { addCompletionLogprobs, emptyCompletionLogprobs } from "./logprobs-body.ts";
 
 /** The chunks of a completion's stream. Its choices have text only: thought and calls belong to a conversation. */
@@ -28,7 +28,7 @@ export function createCompletionChunks(head: AnswerHead): ChunkFormat {
     },
     close(usage: Usage | undefined) {
       if (!head.includeUsage || usage === undefined) return endMark;
-      return `${common},"choices":[],"usage":${JSON.stringify(usageBody(usage))}}\n\n${endMark}`;
+      return `${common},"choices":[],"usage":${usageJson(usage)}}\n\n${endMark}`;
     },
   };
 }

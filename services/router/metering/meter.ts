@@ -40,79 +40,92 @@ export interface MeterOptions {
 const tokensMax = 20_000_000;
 
 /** Builds the meter of one attempt. */
-export function createMeter({ prompt, bytesPerToken, promptMax, completionMax }: MeterOptions): Meter {
-  let tokens = 0;
-  let bytesUncounted = 0;
-  let reasoning = 0;
-  let engine: Usage | undefined;
+export function createMeter(options: MeterOptions): Meter {
+  return new AttemptMeter(options);
+}
+
+// A class, because one is made for every request: closures over the same counts are ten objects.
+class AttemptMeter implements Meter {
+  readonly #options: MeterOptions;
+  #tokens = 0;
+  #bytesUncounted = 0;
+  #reasoning = 0;
+  #engine: Usage | undefined;
   /** Pieces have come since the engine's last word: it is not its last word on them. */
-  let stale = false;
+  #stale = false;
 
-  const received = () => tokens + Math.ceil(bytesUncounted / bytesPerToken);
-  const promptPlausible = () =>
-    engine !== undefined &&
-    within(engine.promptTokens, promptMax || tokensMax) &&
-    (engine.promptTokens > 0n || isEmpty(prompt));
-  const completionPlausible = () =>
-    engine !== undefined &&
-    !stale &&
-    within(engine.completionTokens, completionMax || tokensMax) &&
-    (engine.completionTokens > 0n || received() === 0);
+  constructor(options: MeterOptions) {
+    this.#options = options;
+  }
 
-  return {
-    add(delta) {
-      const { fragment } = delta;
-      if (delta.tokens > 0) {
-        stale = true;
-        tokens += delta.tokens;
-        if (fragment.case === "reasoning") reasoning += delta.tokens;
-      } else if (fragment.case !== undefined) {
-        const bytes = bytesOf(fragment);
-        stale ||= bytes > 0;
-        bytesUncounted += bytes;
-        if (fragment.case === "reasoning") reasoning += bytes / bytesPerToken;
-      }
-    },
-    engineSays(usage) {
-      engine = usage;
-      stale = false;
-    },
-    get received() {
-      return received();
-    },
-    get thought() {
-      return reasoning;
-    },
-    get estimated() {
-      return bytesUncounted > 0;
-    },
-    get promptFromEngine() {
-      return promptPlausible();
-    },
-    counts() {
-      const promptTold = promptPlausible();
-      const completionTold = completionPlausible();
-      const promptTokens = promptTold ? number(engine?.promptTokens) : promptOwn(prompt, bytesPerToken);
-      const completionTokens = completionTold ? number(engine?.completionTokens) : received();
-      const reasoningTold = completionTold ? number(engine?.reasoningTokens) : 0;
-      return {
-        promptTokens,
-        completionTokens,
-        cachedTokens: promptTold ? clamp(number(engine?.cachedTokens), promptTokens) : 0,
-        reasoningTokens: clamp(reasoningTold || Math.ceil(reasoning), completionTokens),
-        promptSource: promptTold
-          ? CountSource.ENGINE
-          : prompt.tokens === undefined
-            ? CountSource.ESTIMATED
-            : CountSource.COUNTED,
-        completionSource: completionTold
-          ? CountSource.ENGINE
-          : bytesUncounted > 0
-            ? CountSource.ESTIMATED
-            : CountSource.COUNTED,
-      };
-    },
-  };
+  add(delta: Delta): void {
+    const { fragment } = delta;
+    if (delta.tokens > 0) {
+      this.#stale = true;
+      this.#tokens += delta.tokens;
+      if (fragment.case === "reasoning") this.#reasoning += delta.tokens;
+    } else if (fragment.case !== undefined) {
+      const bytes = bytesOf(fragment);
+      this.#stale ||= bytes > 0;
+      this.#bytesUncounted += bytes;
+      if (fragment.case === "reasoning") this.#reasoning += bytes / this.#options.bytesPerToken;
+    }
+  }
+
+  engineSays(usage: Usage): void {
+    this.#engine = usage;
+    this.#stale = false;
+  }
+
+  get received(): number {
+    return this.#tokens + Math.ceil(this.#bytesUncounted / this.#options.bytesPerToken);
+  }
+
+  get thought(): number {
+    return this.#reasoning;
+  }
+
+  get estimated(): boolean {
+    return this.#bytesUncounted > 0;
+  }
+
+  get promptFromEngine(): boolean {
+    const { prompt, promptMax } = this.#options;
+    const told = this.#engine?.promptTokens;
+    return told !== undefined && within(told, promptMax || tokensMax) && (told > 0n || isEmpty(prompt));
+  }
+
+  get #completionFromEngine(): boolean {
+    const told = this.#engine?.completionTokens;
+    if (told === undefined || this.#stale) return false;
+    return within(told, this.#options.completionMax || tokensMax) && (told > 0n || this.received === 0);
+  }
+
+  counts(): Counts {
+    const { prompt, bytesPerToken } = this.#options;
+    const engine = this.#engine;
+    const promptTold = this.promptFromEngine;
+    const completionTold = this.#completionFromEngine;
+    const promptTokens = promptTold ? number(engine?.promptTokens) : promptOwn(prompt, bytesPerToken);
+    const completionTokens = completionTold ? number(engine?.completionTokens) : this.received;
+    const reasoningTold = completionTold ? number(engine?.reasoningTokens) : 0;
+    return {
+      promptTokens,
+      completionTokens,
+      cachedTokens: promptTold ? clamp(number(engine?.cachedTokens), promptTokens) : 0,
+      reasoningTokens: clamp(reasoningTold || Math.ceil(this.#reasoning), completionTokens),
+      promptSource: promptTold
+        ? CountSource.ENGINE
+        : prompt.tokens === undefined
+          ? CountSource.ESTIMATED
+          : CountSource.COUNTED,
+      completionSource: completionTold
+        ? CountSource.ENGINE
+        : this.#bytesUncounted > 0
+          ? CountSource.ESTIMATED
+          : CountSource.COUNTED,
+    };
+  }
 }
 
 function promptOwn({ bytes, tokens }: PromptBytes, bytesPerToken: number): number {
@@ -124,7 +137,7 @@ function isEmpty({ bytes, tokens }: PromptBytes): boolean {
 }
 
 function within(count: bigint, most: number): boolean {
-  return count >= 0n && count <= BigInt(most);
+  return count >= 0n && count <= most;
 }
 
 function number(count: bigint | undefined): number {

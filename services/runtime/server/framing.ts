@@ -18,12 +18,23 @@ const hostForm = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?$/;
 const plainValue = /^[\t\x20-\x7e]*$/;
 
 /** Headers that must come once: with two, two readers may see two different requests. */
-const single: ReadonlyMap<string, FramingFault> = new Map([
-  ["host", fault(400, "bad_framing", "More than one Host header. Send one.")],
-  ["content-length", fault(400, "bad_framing", "More than one Content-Length header. Send one.")],
-  ["transfer-encoding", fault(400, "bad_framing", "More than one Transfer-Encoding header. Send one.")],
-  ["authorization", fault(400, "ambiguous_auth", "More than one Authorization header. Send one key, in one header.")],
+const single = ["host", "content-length", "transfer-encoding", "authorization"] as const;
+
+const twice: ReadonlyMap<number, FramingFault> = new Map([
+  [1, fault(400, "bad_framing", "More than one Host header. Send one.")],
+  [2, fault(400, "bad_framing", "More than one Content-Length header. Send one.")],
+  [4, fault(400, "bad_framing", "More than one Transfer-Encoding header. Send one.")],
+  [8, fault(400, "ambiguous_auth", "More than one Authorization header. Send one key, in one header.")],
 ]);
+
+/** Its bit if the header must come once, else 0. Most names are of another length. */
+function singleBit(name: string): number {
+  for (let i = 0; i < single.length; i++) {
+    const one = single[i];
+    if (one?.length === name.length && one === name.toLowerCase()) return 1 << i;
+  }
+  return 0;
+}
 
 /** What HTTP/1 parsing let through that is ours to refuse; undefined when the request is well framed. */
 export function framingFault(request: IncomingMessage): FramingFault | undefined {
@@ -36,18 +47,25 @@ export function framingFault(request: IncomingMessage): FramingFault | undefined
 }
 
 function headersFault(raw: readonly string[]): FramingFault | undefined {
-  const seen = new Set<string>();
+  /** Those that must come once, as bits. */
+  let seen = 0;
+  let underscored = false;
   for (let i = 0; i < raw.length; i += 2) {
-    const name = (raw[i] ?? "").toLowerCase();
-    const value = raw[i + 1] ?? "";
-    if (!plainValue.test(value))
+    const name = raw[i] ?? "";
+    if (!plainValue.test(raw[i + 1] ?? ""))
       return fault(400, "bad_header", `Header ${printable(name)} has a character that no header may have.`);
-    const twice = single.get(name);
-    if (twice && seen.has(name)) return twice;
-    seen.add(name);
+    if (name.includes("_")) underscored = true;
+    const bit = singleBit(name);
+    if ((seen & bit) !== 0) return twice.get(bit);
+    seen |= bit;
   }
-  for (const name of seen) {
-    if (name.includes("_") && seen.has(name.replaceAll("_", "-"))) {
+  return underscored ? underscoreFault(raw) : undefined;
+}
+
+function underscoreFault(raw: readonly string[]): FramingFault | undefined {
+  const names = new Set(raw.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase()));
+  for (const name of names) {
+    if (name.includes("_") && names.has(name.replaceAll("_", "-"))) {
       return fault(400, "ambiguous_header", `Header ${printable(name)} comes with - and with _. Send one of the two.`);
     }
   }
@@ -55,7 +73,10 @@ function headersFault(raw: readonly string[]): FramingFault | undefined {
 }
 
 function printable(name: string): string {
-  return name.replace(/[^a-z0-9_-]/g, "?").slice(0, 64);
+  return name
+    .toLowerCase()
+    .replace(/[^a-z0-9_-]/g, "?")
+    .slice(0, 64);
 }
 
 function hostFault(request: IncomingMessage): FramingFault | undefined {

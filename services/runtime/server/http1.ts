@@ -55,7 +55,7 @@ export function createHttp1(options: Http1Options): Server {
     socket.end(rawAnswer({ status: 405, code: "method_not_allowed", message: "This is no proxy." }));
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) =>
-    onParserFault(running.get(socket) ?? [], error, socket),
+    onParserFault(owedOf(running.get(socket) ?? []), error, socket),
   );
   // A server that never listens itself checks no timeouts until it believes that it does.
   server.emit("listening");
@@ -64,10 +64,15 @@ export function createHttp1(options: Http1Options): Server {
 
 function track(running: WeakMap<Duplex, Exchange[]>, exchange: Exchange): void {
   const { socket } = exchange.request;
-  const list = running.get(socket) ?? [];
-  list.push(exchange);
-  running.set(socket, list);
-  exchange.response.once("close", () => list.splice(list.indexOf(exchange), 1));
+  const list = running.get(socket);
+  if (list === undefined) running.set(socket, [exchange]);
+  // Nearly always the one before is over: a listener to each one's end would be made for nothing.
+  else if (list.length === 1 && list[0]?.response.closed) list[0] = exchange;
+  else running.set(socket, [...owedOf(list), exchange]);
+}
+
+function owedOf(list: readonly Exchange[]): readonly Exchange[] {
+  return list.filter(({ response }) => !response.closed);
 }
 
 /** Answers bytes that are no HTTP: after the answers that are still owed, never in the middle of one. */

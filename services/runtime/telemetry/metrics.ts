@@ -1,9 +1,9 @@
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Registry } from "prom-client";
 import { type CountSource, CountSourceSchema } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { reasonName } from "../errors/reason-name.ts";
 import { addJournalSeries, type JournalState } from "./journal-series.ts";
-import { createRpcSeries } from "./rpc-series.ts";
+import { Histogram, type Level, Levels } from "./series.ts";
 
 /** The doors that requests come through. */
 export type Endpoint = "chat_completions" | "completions" | "models" | "generate";
@@ -54,6 +54,8 @@ export interface Metrics {
 
 /** Seconds. From a cached answer to the longest generation. */
 const durationBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800];
+/** Seconds. An RPC within the installation takes well under a millisecond, a generation up to an hour. */
+const rpcBuckets = [0.0005, 0.002, 0.01, 0.05, 0.25, 1, 5, 30, 300];
 /** Seconds. Where people feel the difference. */
 const firstTokenBuckets = [0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30];
 /** Model names that get series of their own: about 100 series each. */
@@ -66,91 +68,100 @@ export function createMetrics(): Metrics {
   let known: ReadonlySet<string> = new Set();
   const modelLabel = (model: string) => (known.has(model) ? model : "other");
 
-  const requests = new Counter({
+  const requests = new Levels("counter", {
     name: "weir_requests_total",
     help: "Requests that are over, by how they ended.",
-    labelNames: ["endpoint", "model", "outcome"],
-    registers,
+    labels: ["endpoint", "model", "outcome"],
   });
-  const duration = new Histogram({
+  const duration = new Histogram(durationBuckets, {
     name: "weir_request_duration_seconds",
     help: "From a request's first byte in to its answer's last byte out.",
-    labelNames: ["endpoint", "model"],
-    buckets: durationBuckets,
-    registers,
+    labels: ["endpoint", "model"],
   });
-  const firstToken = new Histogram({
+  const firstToken = new Histogram(firstTokenBuckets, {
     name: "weir_time_to_first_token_seconds",
     help: "From a request's first byte in to its first token out.",
-    labelNames: ["endpoint", "model"],
-    buckets: firstTokenBuckets,
-    registers,
+    labels: ["endpoint", "model"],
   });
-  const tokens = new Counter({
+  const tokens = new Levels("counter", {
     name: "weir_tokens_total",
     help: "Tokens, by what they were and where the count comes from.",
-    labelNames: ["model", "kind", "source"],
-    registers,
+    labels: ["model", "kind", "source"],
   });
-  const inFlight = new Gauge({
+  const inFlight = new Levels("gauge", {
     name: "weir_requests_in_flight",
     help: "Requests that run now.",
-    labelNames: ["model"],
-    registers,
+    labels: ["model"],
   });
-  const queued = new Gauge({
+  const queued = new Levels("gauge", {
     name: "weir_requests_queued",
     help: "Requests that wait now for a place at a replica.",
-    labelNames: ["model"],
-    registers,
+    labels: ["model"],
   });
+  const rpcs = new Levels("counter", {
+    name: "weir_rpc_total",
+    help: "RPCs that are over, by their code.",
+    labels: ["method", "code"],
+  });
+  const rpcDuration = new Histogram(rpcBuckets, {
+    name: "weir_rpc_duration_seconds",
+    help: "From an RPC's admission to its end.",
+    labels: ["method"],
+  });
+  const ours = [requests, duration, firstToken, tokens, inFlight, queued, rpcs, rpcDuration];
   const setAside = new Counter({
     name: "weir_usage_set_aside_total",
     help: "Usage records that could not be counted: they are in usage.quarantine.",
     labelNames: ["reason"],
     registers,
   });
-  const rpcs = createRpcSeries();
 
   return {
     request({ endpoint, model, outcome }, durationMs) {
       const name = model === undefined ? "none" : modelLabel(model);
-      requests.inc({ endpoint, model: name, outcome: outcomeLabel(outcome) });
-      duration.observe({ endpoint, model: name }, durationMs / 1000);
+      requests.of(endpoint, name, outcomeLabel(outcome)).value += 1;
+      duration.observe(durationMs, endpoint, name);
     },
     timeToFirstToken({ endpoint, model }, durationMs) {
-      firstToken.observe({ endpoint, model: modelLabel(model) }, durationMs / 1000);
+      firstToken.observe(durationMs, endpoint, modelLabel(model));
     },
     tokens({ model, kind, source }, count) {
-      if (count > 0) tokens.inc({ model: modelLabel(model), kind, source: sourceLabel(source) }, count);
+      if (count > 0) tokens.of(modelLabel(model), kind, sourceLabel(source)).value += count;
     },
-    inFlight: (model) => heldBy(inFlight, modelLabel(model)),
-    queued: (model) => heldBy(queued, modelLabel(model)),
+    inFlight: (model) => heldBy(inFlight.of(modelLabel(model))),
+    queued: (model) => heldBy(queued.of(modelLabel(model))),
     usageSetAside: (reason) => setAside.inc({ reason }),
     journal: (read) => addJournalSeries(registry, read),
-    rpc: (method, code, durationMs) => rpcs.observe(method, code, durationMs),
+    rpc(method, code, durationMs) {
+      rpcs.of(method, code).value += 1;
+      rpcDuration.observe(durationMs, method);
+    },
     models(ids) {
       known = new Set([...ids].slice(0, modelsMax));
     },
-    text: async () => `${await registry.metrics()}\n${rpcs.text()}`,
+    text: async () => `${await registry.metrics()}\n${ours.map((one) => one.text()).join("")}`,
     contentType: registry.contentType,
   };
 }
 
+const sourceLabels = new Map(
+  CountSourceSchema.values.map(({ number, localName }) => [number, localName.toLowerCase()]),
+);
+
 function sourceLabel(source: CountSource): string {
-  return CountSourceSchema.value[source]?.localName.toLowerCase() ?? "unspecified";
+  return sourceLabels.get(source) ?? "unspecified";
 }
 
 function outcomeLabel(outcome: Outcome): string {
   return outcome === "ok" ? outcome : reasonName(outcome).toLowerCase();
 }
 
-// The label is fixed at the start: a model that is withdrawn meanwhile must not leave its gauge raised.
-function heldBy(gauge: Gauge<"model">, model: string): () => void {
+// The series is fixed at the start: a model that is withdrawn meanwhile must not leave its gauge raised.
+function heldBy(level: Level): () => void {
   let held = true;
-  gauge.inc({ model });
+  level.value += 1;
   return () => {
-    if (held) gauge.dec({ model });
+    if (held) level.value -= 1;
     held = false;
   };
 }
