@@ -6,6 +6,10 @@ import { createDialer, type Dialer } from "./dialer.ts";
 // uvicorn and cpp-httplib drop a connection that is idle for 5 s; a request must not meet that.
 const keepMsMax = 4_000;
 
+// llama.cpp promises to keep a connection and ends it some milliseconds after a stream: the next request waits that out on
+// another.
+const settleMs = 50;
+
 // A stream takes a connection of its own. The router's limits are lower; this one only ends a leak.
 const connectionsMax = 4_096;
 
@@ -44,8 +48,9 @@ export class Http1Client implements ConnectionOwner, AsyncDisposable {
     return connection;
   }
 
-  idle(connection: Connection, keepMs: number): void {
+  idle(connection: Connection, keepMs: number, streamed: boolean): void {
     connection.idleSinceMs = this.#clock.monotonicMs();
+    connection.settledMs = connection.idleSinceMs + (streamed ? settleMs : 0);
     connection.keepMs = keepMs;
     this.#idle.push(connection);
     this.#sweep ??= this.#clock.setTimer(keepMs, () => this.#endStale());
@@ -66,7 +71,11 @@ export class Http1Client implements ConnectionOwner, AsyncDisposable {
   }
 
   #takeIdle(): Connection | undefined {
-    for (let connection = this.#idle.pop(); connection !== undefined; connection = this.#idle.pop()) {
+    const nowMs = this.#clock.monotonicMs();
+    for (let at = this.#idle.length - 1; at >= 0; at--) {
+      const connection = this.#idle[at];
+      if (connection === undefined || connection.settledMs > nowMs) continue;
+      this.#idle.splice(at, 1);
       if (!this.#isStale(connection)) return connection;
       connection.end();
     }

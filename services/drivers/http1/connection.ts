@@ -19,8 +19,8 @@ export interface Exchange extends ResponseReceiver {
 
 /** Who hears of a connection's life. */
 export interface ConnectionOwner {
-  /** It may carry another request, within `keepMs`. */
-  idle(connection: Connection, keepMs: number): void;
+  /** It may carry another request, within `keepMs`. What it carried was a stream, or came in one piece. */
+  idle(connection: Connection, keepMs: number, streamed: boolean): void;
   /** It is gone. Called once. */
   gone(connection: Connection): void;
 }
@@ -36,6 +36,8 @@ export class Connection {
   /** When it became idle, on the monotonic clock, and for how long it may be. Its owner's. */
   idleSinceMs = 0;
   keepMs = 0;
+  /** Until when it is not used again. Its owner's. */
+  settledMs = 0;
   readonly #owner: ConnectionOwner;
   readonly #reader: ResponseReader;
   #socket: Socket | undefined;
@@ -138,7 +140,7 @@ export class Connection {
   #rest(): void {
     // Its end would not be heard otherwise.
     this.#read();
-    this.#owner.idle(this, this.#reader.keepMs);
+    this.#owner.idle(this, this.#reader.keepMs, this.#reader.chunked);
   }
 
   #read(): void {

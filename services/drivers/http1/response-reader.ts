@@ -61,6 +61,11 @@ export class ResponseReader {
     return this.#state === "done";
   }
 
+  /** Whether its length was not told ahead. */
+  get chunked(): boolean {
+    return this.#head?.chunked ?? false;
+  }
+
   /** How long the connection may be kept after this response; 0: it may not. */
   get keepMs(): number {
     return this.#head?.keepMs ?? 0;
