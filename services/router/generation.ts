@@ -35,8 +35,8 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  *   first piece with content: *streaming*. A failure that is the engine's own: the place is given back, and another
  *   replica (then one of a fallback model) tries, while tries are left; through *waiting* again if all are busy.
  * - **streaming**: pieces are passed on as they come. There is no way back: a failure is now told as one `failed`.
- * - **ended**: the place is given back, the ledger is told and the line in the log is written, each exactly once. Before `started` a failure
- *   is the call's own; after it, it is an event with what was counted.
+ * - **ended**: the place is given back, the ledger is told and the line in the log is written, each exactly once. Before
+ *   `started` a failure is the call's own; after it, it is an event with what was counted.
  *
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
  * it returns, and nothing more is said.

@@ -34,7 +34,10 @@ export interface Books {
 /** The project that comes with an installation. */
 const project = "default";
 
-/** Makes a key that may call models, and limits for its project that are never reached and can be leased. */
+/**
+ * Makes a key that may call models, and limits for its project that are never reached and can be leased, where the
+ * gateway serves limits.
+ */
 export async function openBooks(weir: MeasuredWeir): Promise<Books & { readonly key: string }> {
   const authorized: Interceptor = (next) => (request) => {
     request.header.set("authorization", `Bearer ${weir.key}`);
@@ -42,17 +45,13 @@ export async function openBooks(weir: MeasuredWeir): Promise<Books & { readonly 
   };
   const transport = createConnectTransport({ baseUrl: weir.url, httpVersion: "1.1", interceptors: [authorized] });
   const made = await createClient(KeyService, transport).createKey({ requestId: randomUUID(), name: "bench" });
-  const served = await limitProject(createClient(LimitService, transport), made.key?.id ?? "").then(
-    () => true,
-    (error: unknown) => {
-      if (ConnectError.from(error).code !== Code.Unimplemented) throw error;
-      console.log("SKIPPED: no limits, no ledger: this gateway serves neither quota nor usage.");
-      return false;
-    },
-  );
+  await limitProject(createClient(LimitService, transport), made.key?.id ?? "").catch((error: unknown) => {
+    if (ConnectError.from(error).code !== Code.Unimplemented) throw error;
+    console.log("SKIPPED: limits: this gateway serves none. The figures are those without.");
+  });
   const usage = createClient(UsageService, transport);
   let owed: Sums = { requests: 0, promptTokens: 0, completionTokens: 0 };
-  const sums = async () => (served ? sumsOf(usage) : owed);
+  const sums = () => sumsOf(usage);
   return {
     key: made.secret,
     sums,
@@ -63,7 +62,7 @@ export async function openBooks(weir: MeasuredWeir): Promise<Books & { readonly 
         completionTokens: owed.completionTokens + more.completionTokens,
       };
     },
-    settled: async () => (served ? settle(owed, sums) : undefined),
+    settled: () => settle(owed, sums),
     postgresUs: () => cpuWithChildrenUs(weir.postgresPid),
     calls: async () => controlCalls(await (await fetch(`${weir.adminUrl}/metrics`)).text()),
   };

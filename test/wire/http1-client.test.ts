@@ -164,6 +164,34 @@ describe("connections", () => {
     expect(server.sockets).toHaveLength(2);
   });
 
+  test("one rests for 50 ms after a stream, which some servers end it after, and is used again then", async () => {
+    const clock = new SimulatedClock();
+    const server = await serve((socket, heard) => {
+      if (heard.endsWith("}"))
+        socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    });
+    const { ask } = clientOf(server.port, clock);
+    await ask();
+    clock.advance(49);
+    expect((await ask()).body).toBe("hello");
+    expect(server.sockets).toHaveLength(2);
+    clock.advance(1);
+    expect((await ask()).body).toBe("hello");
+    expect(server.sockets).toHaveLength(2);
+  });
+
+  test("one that the server promises to keep after a stream, and ends, breaks no request", async () => {
+    const server = await serve((socket, heard) => {
+      // It reads no second request.
+      if (!heard.endsWith("}") || heard.lastIndexOf("POST") > 0) return;
+      socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nkeep-alive: timeout=5, max=100\r\n\r\n");
+      socket.write("5\r\nhello\r\n0\r\n\r\n");
+      setTimeout(() => socket.end(), 5);
+    });
+    const { ask } = clientOf(server.port);
+    for (let i = 0; i < 5; i++) expect(await ask()).toMatchObject({ body: "hello", broken: undefined });
+  });
+
   test("one that speaks unasked is closed", async () => {
     const server = await serve(sayHello);
     const { ask } = clientOf(server.port);

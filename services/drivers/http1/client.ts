@@ -6,8 +6,8 @@ import { createDialer, type Dialer } from "./dialer.ts";
 // uvicorn and cpp-httplib drop a connection that is idle for 5 s; a request must not meet that.
 const keepMsMax = 4_000;
 
-// llama.cpp promises to keep a connection and ends it some milliseconds after a stream: the next request waits that out on
-// another.
+// llama.cpp promises to keep a connection and ends it some milliseconds after a stream: a request that comes meanwhile
+// takes another one.
 const settleMs = 50;
 
 // A stream takes a connection of its own. The router's limits are lower; this one only ends a leak.
