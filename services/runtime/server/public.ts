@@ -116,10 +116,16 @@ export async function openPublicServer(options: PublicServerOptions): Promise<Li
   };
 }
 
+/**
+ * Connections that may stand at the door until they are accepted; the system may hold it to less. At Node's 511 a burst
+ * is turned away by the system, and its clients ask again after 1, 3 and 7 s.
+ */
+const backlog = 4_096;
+
 /** Opens a server and tells where. */
 export function listen(
   server: {
-    listen(port: number, host: string, done: () => void): unknown;
+    listen(port: number, host: string, backlog: number, done: () => void): unknown;
     once: NodeJS.EventEmitter["once"];
     address(): AddressInfo | string | null;
   },
@@ -128,7 +134,7 @@ export function listen(
 ): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen(port, host, () => {
+    server.listen(port, host, backlog, () => {
       const address = server.address();
       if (typeof address === "object" && address !== null) resolve(address);
       else reject(new Error("the listener has no port"));
