@@ -178,6 +178,15 @@ describe("connections", () => {
     clock.advance(1);
     expect((await ask()).body).toBe("hello");
     expect(server.sockets).toHaveLength(2);
+    // By now it is known that this server keeps its connections, until it ends one.
+    expect((await ask()).body).toBe("hello");
+    expect(server.sockets).toHaveLength(2);
+    const ended = server.sockets.map((socket) => new Promise((resolve) => socket.once("close", resolve)));
+    for (const socket of server.sockets) socket.end();
+    await Promise.all(ended);
+    await ask();
+    await ask();
+    expect(server.sockets).toHaveLength(4);
   });
 
   test("one that the server promises to keep after a stream, and ends, breaks no request", async () => {

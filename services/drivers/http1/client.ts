@@ -6,8 +6,7 @@ import { createDialer, type Dialer } from "./dialer.ts";
 // uvicorn and cpp-httplib drop a connection that is idle for 5 s; a request must not meet that.
 const keepMsMax = 4_000;
 
-// llama.cpp promises to keep a connection and ends it some milliseconds after a stream: a request that comes meanwhile
-// takes another one.
+// llama.cpp promises to keep a connection and ends it some milliseconds after a stream.
 const settleMs = 50;
 
 // A stream takes a connection of its own. The router's limits are lower; this one only ends a leak.
@@ -17,6 +16,9 @@ const connectionsMax = 4_096;
  * HTTP/1.1 to one server, over connections that are kept and used again, the latest first. A request that finds none
  * idle opens one. None is sent twice: a connection that breaks under a request breaks the request, and who sent it
  * decides what becomes of it.
+ *
+ * A connection that carried a stream *rests* first, until the server is known to keep such connections: one that has
+ * rested and stands shows it, and one that ends within the time of a rest shows that it does not.
  */
 export class Http1Client implements ConnectionOwner, AsyncDisposable {
   readonly #clock: Clock;
@@ -26,6 +28,7 @@ export class Http1Client implements ConnectionOwner, AsyncDisposable {
   /** The latest last. */
   readonly #idle: Connection[] = [];
   #sweep: Timer | undefined;
+  #keepsAfterStreams = false;
 
   /** `origin`: where the server is; its path is not looked at. */
   constructor(origin: URL, clock: Clock) {
@@ -60,7 +63,9 @@ export class Http1Client implements ConnectionOwner, AsyncDisposable {
     this.#open.get(connection)?.cancel();
     this.#open.delete(connection);
     const at = this.#idle.indexOf(connection);
-    if (at >= 0) this.#idle.splice(at, 1);
+    if (at < 0) return;
+    this.#idle.splice(at, 1);
+    if (connection.settledMs > this.#clock.monotonicMs()) this.#keepsAfterStreams = false;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -74,7 +79,10 @@ export class Http1Client implements ConnectionOwner, AsyncDisposable {
     const nowMs = this.#clock.monotonicMs();
     for (let at = this.#idle.length - 1; at >= 0; at--) {
       const connection = this.#idle[at];
-      if (connection === undefined || connection.settledMs > nowMs) continue;
+      if (connection === undefined) break;
+      if (connection.settledMs > nowMs) {
+        if (!this.#keepsAfterStreams) continue;
+      } else if (connection.settledMs > connection.idleSinceMs) this.#keepsAfterStreams = true;
       this.#idle.splice(at, 1);
       if (!this.#isStale(connection)) return connection;
       connection.end();

@@ -36,7 +36,7 @@ export class Connection {
   /** When it became idle, on the monotonic clock, and for how long it may be. Its owner's. */
   idleSinceMs = 0;
   keepMs = 0;
-  /** Until when it is not used again. Its owner's. */
+  /** Until when it may have to rest. Its owner's. */
   settledMs = 0;
   readonly #owner: ConnectionOwner;
   readonly #reader: ResponseReader;
