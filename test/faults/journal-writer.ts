@@ -20,7 +20,8 @@ const tell = (line: string) => void process.stdout.write(`${line}\n`);
 
 const { journal, former } = await openJournal<RequestUsage>({
   folder,
-  bytesMax: 64 * 1024 * 1024,
+  // More than a fast machine can fill faster than it is shipped, so that there is always room.
+  bytesMax: 1024 * 1024 * 1024,
   segmentBytes: 256 * 1024,
   clock: systemClock,
   run: systemIds.short(12),
