@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -23,26 +24,36 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A part of a limit that a node may spend without asking. It lasts 15 s, is at most a fair part of what is left, and
-// never crosses the end of the limit's window. The times are counted from when the holder sent its request, on the
-// holder's own monotonic clock, so clocks need not agree.
+// A part of a limit that a node may spend without asking: its account there. The store counts the whole amount as gone
+// until the node reports what it spent of it, so the sum of what all nodes admit never exceeds the limit. A node has one
+// lease of a limit at a time that it draws from; renewing it keeps the id and raises the amount. A lease never crosses the
+// end of the limit's window: after it, a renewal gives another one, and the old one ends when its last request does.
+//
+// It lasts 15 s from the last request of its holder, counted from when the holder sent that, on the holder's own monotonic
+// clock, so clocks need not agree.
 type Lease struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The limit that it is a part of, as it was when the lease was made.
+	// The limit that it is a part of, as it was when the lease was made or renewed.
 	Limit *Limit `protobuf:"bytes,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	// The node that holds it.
 	NodeId string `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// How much may be spent, in the limit's unit.
+	// How much may be spent and reserved of it in all since it was made, in the limit's unit. It only falls by what the
+	// holder itself gave up in a report.
 	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
-	// How long it may be spent: two thirds of its life. The last third is for what is on its way.
+	// How long the holder may draw from it: two thirds of its life, less if the window ends before. The last third is for
+	// what is on its way. What was reserved until then may be spent later.
 	SpendableFor *durationpb.Duration `protobuf:"bytes,5,opt,name=spendable_for,json=spendableFor,proto3" json:"spendable_for,omitempty"`
-	// How long it lives. What is not returned by then is suspended until the node's journal tells what it spent, and
-	// returns to the limit after 5 min at the latest; of concurrent requests it returns at once.
+	// How long it lives. What is not reported by then is suspended until the node tells what it spent, and returns to the
+	// limit after 5 min at the latest; of concurrent requests it returns at once.
 	Ttl *durationpb.Duration `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// The limit's change number: a lease of an older one may not be spent after WatchLeases told of a newer one.
+	// The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
 	LimitRevision int64 `protobuf:"varint,7,opt,name=limit_revision,json=limitRevision,proto3" json:"limit_revision,omitempty"`
+	// What the limit had left for others, for the headers that tell callers.
+	Remaining int64 `protobuf:"varint,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// When the limit is full again, or begins anew, by the store's clock.
+	ResetTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reset_time,json=resetTime,proto3" json:"reset_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -126,16 +137,35 @@ func (x *Lease) GetLimitRevision() int64 {
 	return 0
 }
 
-// What a holder spent of a lease, and whether it keeps it.
+func (x *Lease) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *Lease) GetResetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ResetTime
+	}
+	return nil
+}
+
+// What a holder has spent of a lease, and how much of it it keeps.
 type LeaseReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease.
 	LeaseId string `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
-	// What was spent of it since it was made, not since the last report: a report that comes twice counts once, and a
-	// lower number than before changes nothing.
+	// What was spent of it since it was made, not since the last report; more than the amount if answers overran. A lower
+	// number than before changes nothing.
 	Spent int64 `protobuf:"varint,2,opt,name=spent,proto3" json:"spent,omitempty"`
 	// What running requests have reserved of it and may still spend.
-	Reserved      int64 `protobuf:"varint,3,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Reserved int64 `protobuf:"varint,3,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	// What the holder keeps of the amount; it has given up the rest and does not draw from it any more. Equal to spent +
+	// reserved when it gives back all that it can.
+	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Which report of this lease it is, from 1: one that was overtaken by a later one changes nothing.
+	Sequence      int64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -187,6 +217,20 @@ func (x *LeaseReport) GetSpent() int64 {
 func (x *LeaseReport) GetReserved() int64 {
 	if x != nil {
 		return x.Reserved
+	}
+	return 0
+}
+
+func (x *LeaseReport) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *LeaseReport) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
 	}
 	return 0
 }
@@ -314,7 +358,7 @@ var File_weir_quota_v1_lease_proto protoreflect.FileDescriptor
 
 const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\n" +
-	"\x19weir/quota/v1/lease.proto\x12\rweir.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19weir/quota/v1/limit.proto\"\x88\x02\n" +
+	"\x19weir/quota/v1/lease.proto\x12\rweir.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weir/quota/v1/limit.proto\"\xe1\x02\n" +
 	"\x05Lease\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x05limit\x18\x02 \x01(\v2\x14.weir.quota.v1.LimitR\x05limit\x12\x17\n" +
@@ -322,11 +366,16 @@ const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\x06amount\x18\x04 \x01(\x03R\x06amount\x12>\n" +
 	"\rspendable_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\fspendableFor\x12+\n" +
 	"\x03ttl\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12%\n" +
-	"\x0elimit_revision\x18\a \x01(\x03R\rlimitRevision\"\x89\x01\n" +
+	"\x0elimit_revision\x18\a \x01(\x03R\rlimitRevision\x12\x1c\n" +
+	"\tremaining\x18\b \x01(\x03R\tremaining\x129\n" +
+	"\n" +
+	"reset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\"\xea\x01\n" +
 	"\vLeaseReport\x126\n" +
-	"\blease_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\aleaseId\x12\x1d\n" +
-	"\x05spent\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05spent\x12#\n" +
-	"\breserved\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\breserved\"[\n" +
+	"\blease_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\aleaseId\x12&\n" +
+	"\x05spent\x18\x02 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x05spent\x12,\n" +
+	"\breserved\x18\x03 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\breserved\x12(\n" +
+	"\x06amount\x18\x04 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x06amount\x12#\n" +
+	"\bsequence\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bsequence\"[\n" +
 	"\vLeaseRecall\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x121\n" +
 	"\x06within\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06within\"t\n" +
@@ -351,25 +400,27 @@ func file_weir_quota_v1_lease_proto_rawDescGZIP() []byte {
 
 var file_weir_quota_v1_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_weir_quota_v1_lease_proto_goTypes = []any{
-	(*Lease)(nil),               // 0: weir.quota.v1.Lease
-	(*LeaseReport)(nil),         // 1: weir.quota.v1.LeaseReport
-	(*LeaseRecall)(nil),         // 2: weir.quota.v1.LeaseRecall
-	(*LimitChange)(nil),         // 3: weir.quota.v1.LimitChange
-	(*Limit)(nil),               // 4: weir.quota.v1.Limit
-	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
-	(*Subject)(nil),             // 6: weir.quota.v1.Subject
+	(*Lease)(nil),                 // 0: weir.quota.v1.Lease
+	(*LeaseReport)(nil),           // 1: weir.quota.v1.LeaseReport
+	(*LeaseRecall)(nil),           // 2: weir.quota.v1.LeaseRecall
+	(*LimitChange)(nil),           // 3: weir.quota.v1.LimitChange
+	(*Limit)(nil),                 // 4: weir.quota.v1.Limit
+	(*durationpb.Duration)(nil),   // 5: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Subject)(nil),               // 7: weir.quota.v1.Subject
 }
 var file_weir_quota_v1_lease_proto_depIdxs = []int32{
 	4, // 0: weir.quota.v1.Lease.limit:type_name -> weir.quota.v1.Limit
 	5, // 1: weir.quota.v1.Lease.spendable_for:type_name -> google.protobuf.Duration
 	5, // 2: weir.quota.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	5, // 3: weir.quota.v1.LeaseRecall.within:type_name -> google.protobuf.Duration
-	6, // 4: weir.quota.v1.LimitChange.subject:type_name -> weir.quota.v1.Subject
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	6, // 3: weir.quota.v1.Lease.reset_time:type_name -> google.protobuf.Timestamp
+	5, // 4: weir.quota.v1.LeaseRecall.within:type_name -> google.protobuf.Duration
+	7, // 5: weir.quota.v1.LimitChange.subject:type_name -> weir.quota.v1.Subject
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_weir_quota_v1_lease_proto_init() }

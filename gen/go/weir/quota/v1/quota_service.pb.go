@@ -46,7 +46,10 @@ type ReserveRequest struct {
 	LeasedLimitIds []string `protobuf:"bytes,8,rep,name=leased_limit_ids,json=leasedLimitIds,proto3" json:"leased_limit_ids,omitempty"`
 	// How long to wait for a place where only concurrency is in the way. Unset: not at all. A caller that sends one
 	// request after the other would else meet the shadow of its former one.
-	WaitMax       *durationpb.Duration `protobuf:"bytes,9,opt,name=wait_max,json=waitMax,proto3" json:"wait_max,omitempty"`
+	WaitMax *durationpb.Duration `protobuf:"bytes,9,opt,name=wait_max,json=waitMax,proto3" json:"wait_max,omitempty"`
+	// What the node holds of limits that it now asks for: it gives up what is not reserved, so that nobody is refused what
+	// the node itself keeps.
+	Reports       []*LeaseReport `protobuf:"bytes,10,rep,name=reports,proto3" json:"reports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +143,13 @@ func (x *ReserveRequest) GetLeasedLimitIds() []string {
 func (x *ReserveRequest) GetWaitMax() *durationpb.Duration {
 	if x != nil {
 		return x.WaitMax
+	}
+	return nil
+}
+
+func (x *ReserveRequest) GetReports() []*LeaseReport {
+	if x != nil {
+		return x.Reports
 	}
 	return nil
 }
@@ -405,9 +415,11 @@ type SettleRequest struct {
 	// The model, with aliases resolved.
 	Model string `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
 	// What it did.
-	Operation     Operation `protobuf:"varint,6,opt,name=operation,proto3,enum=weir.quota.v1.Operation" json:"operation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Operation Operation `protobuf:"varint,6,opt,name=operation,proto3,enum=weir.quota.v1.Operation" json:"operation,omitempty"`
+	// Limits that the node covers by its own leases; they are left out. Needed where the reservation is not known any more.
+	LeasedLimitIds []string `protobuf:"bytes,7,rep,name=leased_limit_ids,json=leasedLimitIds,proto3" json:"leased_limit_ids,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SettleRequest) Reset() {
@@ -480,6 +492,13 @@ func (x *SettleRequest) GetOperation() Operation {
 		return x.Operation
 	}
 	return Operation_OPERATION_UNSPECIFIED
+}
+
+func (x *SettleRequest) GetLeasedLimitIds() []string {
+	if x != nil {
+		return x.LeasedLimitIds
+	}
+	return nil
 }
 
 // It is counted.
@@ -628,8 +647,8 @@ type LeaseRequest struct {
 	Wanted *Amounts `protobuf:"bytes,6,opt,name=wanted,proto3" json:"wanted,omitempty"`
 	// How many requests that is.
 	RequestsWanted int64 `protobuf:"varint,7,opt,name=requests_wanted,json=requestsWanted,proto3" json:"requests_wanted,omitempty"`
-	// What was spent of leases that these replace; they end with this call.
-	Replaced      []*LeaseReport `protobuf:"bytes,8,rep,name=replaced,proto3" json:"replaced,omitempty"`
+	// What the node holds and has spent of the leases that it wants to renew.
+	Reports       []*LeaseReport `protobuf:"bytes,8,rep,name=reports,proto3" json:"reports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -713,9 +732,9 @@ func (x *LeaseRequest) GetRequestsWanted() int64 {
 	return 0
 }
 
-func (x *LeaseRequest) GetReplaced() []*LeaseReport {
+func (x *LeaseRequest) GetReports() []*LeaseReport {
 	if x != nil {
-		return x.Replaced
+		return x.Reports
 	}
 	return nil
 }
@@ -725,7 +744,7 @@ type LeaseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One lease for each limit that is shared.
 	Leases []*Lease `protobuf:"bytes,1,rep,name=leases,proto3" json:"leases,omitempty"`
-	// Limits that apply and are central: each request has to Reserve.
+	// Limits that apply and are central: each request has to Reserve. A lease that the node still has of one is not renewed.
 	Central []*Limit `protobuf:"bytes,2,rep,name=central,proto3" json:"central,omitempty"`
 	// How long this list of limits holds unless WatchLeases tells of a change.
 	Ttl           *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
@@ -789,7 +808,8 @@ type ReturnLeaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node.
 	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// The leases with what was spent. What is reserved stays with the node until a later report says otherwise.
+	// The leases with what was spent. What is reserved stays with the node until a later report says otherwise; a lease
+	// of which nothing is kept beyond what is spent has ended.
 	Reports       []*LeaseReport `protobuf:"bytes,2,rep,name=reports,proto3" json:"reports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1147,7 +1167,7 @@ var File_weir_quota_v1_quota_service_proto protoreflect.FileDescriptor
 
 const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\n" +
-	"!weir/quota/v1/quota_service.proto\x12\rweir.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x19weir/quota/v1/lease.proto\x1a\x19weir/quota/v1/limit.proto\x1a\x1fweir/quota/v1/reservation.proto\"\x9b\x04\n" +
+	"!weir/quota/v1/quota_service.proto\x12\rweir.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x19weir/quota/v1/lease.proto\x1a\x19weir/quota/v1/limit.proto\x1a\x1fweir/quota/v1/reservation.proto\"\xdc\x04\n" +
 	"\x0eReserveRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x126\n" +
@@ -1160,7 +1180,9 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\bestimate\x18\x06 \x01(\v2\x16.weir.quota.v1.AmountsB\x06\xbaH\x03\xc8\x01\x01R\bestimate\x124\n" +
 	"\x05least\x18\a \x01(\v2\x16.weir.quota.v1.AmountsB\x06\xbaH\x03\xc8\x01\x01R\x05least\x12O\n" +
 	"\x10leased_limit_ids\x18\b \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x80\x02\x18\x01\"\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\x0eleasedLimitIds\x12B\n" +
-	"\bwait_max\x18\t \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b\x012\x00R\awaitMax\"\x85\x01\n" +
+	"\bwait_max\x18\t \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b\x012\x00R\awaitMax\x12?\n" +
+	"\areports\x18\n" +
+	" \x03(\v2\x1a.weir.quota.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areports\"\x85\x01\n" +
 	"\x0fReserveResponse\x126\n" +
 	"\agranted\x18\x01 \x01(\v2\x1a.weir.quota.v1.ReservationH\x00R\agranted\x12/\n" +
 	"\x06denied\x18\x02 \x01(\v2\x15.weir.quota.v1.DenialH\x00R\x06deniedB\t\n" +
@@ -1174,7 +1196,7 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\x0eExtendResponse\x126\n" +
 	"\agranted\x18\x01 \x01(\v2\x1a.weir.quota.v1.ReservationH\x00R\agranted\x12/\n" +
 	"\x06denied\x18\x02 \x01(\v2\x15.weir.quota.v1.DenialH\x00R\x06deniedB\t\n" +
-	"\aoutcome\"\xb4\x02\n" +
+	"\aoutcome\"\x85\x03\n" +
 	"\rSettleRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x122\n" +
@@ -1184,13 +1206,14 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\x05model\x18\x05 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\x12B\n" +
 	"\toperation\x18\x06 \x01(\x0e2\x18.weir.quota.v1.OperationB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\"F\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x12O\n" +
+	"\x10leased_limit_ids\x18\a \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x80\x02\x18\x01\"\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\x0eleasedLimitIds\"F\n" +
 	"\x0eSettleResponse\x124\n" +
 	"\x06shares\x18\x01 \x03(\v2\x1c.weir.quota.v1.ReservedShareR\x06shares\"9\n" +
 	"\x0eReleaseRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\"\x11\n" +
-	"\x0fReleaseResponse\"\xc3\x03\n" +
+	"\x0fReleaseResponse\"\xc1\x03\n" +
 	"\fLeaseRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x126\n" +
@@ -1201,8 +1224,8 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\toperation\x18\x05 \x01(\x0e2\x18.weir.quota.v1.OperationB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x126\n" +
 	"\x06wanted\x18\x06 \x01(\v2\x16.weir.quota.v1.AmountsB\x06\xbaH\x03\xc8\x01\x01R\x06wanted\x124\n" +
-	"\x0frequests_wanted\x18\a \x01(\x03B\v\xbaH\b\"\x06\x18\xc0\x84=(\x01R\x0erequestsWanted\x12A\n" +
-	"\breplaced\x18\b \x03(\v2\x1a.weir.quota.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\breplaced\"\x9a\x01\n" +
+	"\x0frequests_wanted\x18\a \x01(\x03B\v\xbaH\b\"\x06\x18\xc0\x84=(\x01R\x0erequestsWanted\x12?\n" +
+	"\areports\x18\b \x03(\v2\x1a.weir.quota.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areports\"\x9a\x01\n" +
 	"\rLeaseResponse\x12,\n" +
 	"\x06leases\x18\x01 \x03(\v2\x14.weir.quota.v1.LeaseR\x06leases\x12.\n" +
 	"\acentral\x18\x02 \x03(\v2\x14.weir.quota.v1.LimitR\acentral\x12+\n" +
@@ -1267,10 +1290,10 @@ var file_weir_quota_v1_quota_service_proto_goTypes = []any{
 	(Operation)(0),                          // 17: weir.quota.v1.Operation
 	(*Amounts)(nil),                         // 18: weir.quota.v1.Amounts
 	(*durationpb.Duration)(nil),             // 19: google.protobuf.Duration
-	(*Reservation)(nil),                     // 20: weir.quota.v1.Reservation
-	(*Denial)(nil),                          // 21: weir.quota.v1.Denial
-	(*ReservedShare)(nil),                   // 22: weir.quota.v1.ReservedShare
-	(*LeaseReport)(nil),                     // 23: weir.quota.v1.LeaseReport
+	(*LeaseReport)(nil),                     // 20: weir.quota.v1.LeaseReport
+	(*Reservation)(nil),                     // 21: weir.quota.v1.Reservation
+	(*Denial)(nil),                          // 22: weir.quota.v1.Denial
+	(*ReservedShare)(nil),                   // 23: weir.quota.v1.ReservedShare
 	(*Lease)(nil),                           // 24: weir.quota.v1.Lease
 	(*Limit)(nil),                           // 25: weir.quota.v1.Limit
 	(*LeaseRecall)(nil),                     // 26: weir.quota.v1.LeaseRecall
@@ -1282,48 +1305,49 @@ var file_weir_quota_v1_quota_service_proto_depIdxs = []int32{
 	18, // 2: weir.quota.v1.ReserveRequest.estimate:type_name -> weir.quota.v1.Amounts
 	18, // 3: weir.quota.v1.ReserveRequest.least:type_name -> weir.quota.v1.Amounts
 	19, // 4: weir.quota.v1.ReserveRequest.wait_max:type_name -> google.protobuf.Duration
-	20, // 5: weir.quota.v1.ReserveResponse.granted:type_name -> weir.quota.v1.Reservation
-	21, // 6: weir.quota.v1.ReserveResponse.denied:type_name -> weir.quota.v1.Denial
-	18, // 7: weir.quota.v1.ExtendRequest.more:type_name -> weir.quota.v1.Amounts
-	18, // 8: weir.quota.v1.ExtendRequest.used:type_name -> weir.quota.v1.Amounts
-	20, // 9: weir.quota.v1.ExtendResponse.granted:type_name -> weir.quota.v1.Reservation
-	21, // 10: weir.quota.v1.ExtendResponse.denied:type_name -> weir.quota.v1.Denial
-	18, // 11: weir.quota.v1.SettleRequest.used:type_name -> weir.quota.v1.Amounts
-	16, // 12: weir.quota.v1.SettleRequest.consumer:type_name -> weir.quota.v1.Consumer
-	17, // 13: weir.quota.v1.SettleRequest.operation:type_name -> weir.quota.v1.Operation
-	22, // 14: weir.quota.v1.SettleResponse.shares:type_name -> weir.quota.v1.ReservedShare
-	16, // 15: weir.quota.v1.LeaseRequest.consumer:type_name -> weir.quota.v1.Consumer
-	17, // 16: weir.quota.v1.LeaseRequest.operation:type_name -> weir.quota.v1.Operation
-	18, // 17: weir.quota.v1.LeaseRequest.wanted:type_name -> weir.quota.v1.Amounts
-	23, // 18: weir.quota.v1.LeaseRequest.replaced:type_name -> weir.quota.v1.LeaseReport
-	24, // 19: weir.quota.v1.LeaseResponse.leases:type_name -> weir.quota.v1.Lease
-	25, // 20: weir.quota.v1.LeaseResponse.central:type_name -> weir.quota.v1.Limit
-	19, // 21: weir.quota.v1.LeaseResponse.ttl:type_name -> google.protobuf.Duration
-	23, // 22: weir.quota.v1.ReturnLeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
-	24, // 23: weir.quota.v1.WatchLeasesResponse.lease:type_name -> weir.quota.v1.Lease
-	14, // 24: weir.quota.v1.WatchLeasesResponse.snapshot_end:type_name -> weir.quota.v1.WatchLeasesResponse.SnapshotEnd
-	26, // 25: weir.quota.v1.WatchLeasesResponse.recall:type_name -> weir.quota.v1.LeaseRecall
-	27, // 26: weir.quota.v1.WatchLeasesResponse.limit_change:type_name -> weir.quota.v1.LimitChange
-	15, // 27: weir.quota.v1.WatchLeasesResponse.heartbeat:type_name -> weir.quota.v1.WatchLeasesResponse.Heartbeat
-	0,  // 28: weir.quota.v1.QuotaService.Reserve:input_type -> weir.quota.v1.ReserveRequest
-	2,  // 29: weir.quota.v1.QuotaService.Extend:input_type -> weir.quota.v1.ExtendRequest
-	4,  // 30: weir.quota.v1.QuotaService.Settle:input_type -> weir.quota.v1.SettleRequest
-	6,  // 31: weir.quota.v1.QuotaService.Release:input_type -> weir.quota.v1.ReleaseRequest
-	8,  // 32: weir.quota.v1.QuotaService.Lease:input_type -> weir.quota.v1.LeaseRequest
-	10, // 33: weir.quota.v1.QuotaService.ReturnLease:input_type -> weir.quota.v1.ReturnLeaseRequest
-	12, // 34: weir.quota.v1.QuotaService.WatchLeases:input_type -> weir.quota.v1.WatchLeasesRequest
-	1,  // 35: weir.quota.v1.QuotaService.Reserve:output_type -> weir.quota.v1.ReserveResponse
-	3,  // 36: weir.quota.v1.QuotaService.Extend:output_type -> weir.quota.v1.ExtendResponse
-	5,  // 37: weir.quota.v1.QuotaService.Settle:output_type -> weir.quota.v1.SettleResponse
-	7,  // 38: weir.quota.v1.QuotaService.Release:output_type -> weir.quota.v1.ReleaseResponse
-	9,  // 39: weir.quota.v1.QuotaService.Lease:output_type -> weir.quota.v1.LeaseResponse
-	11, // 40: weir.quota.v1.QuotaService.ReturnLease:output_type -> weir.quota.v1.ReturnLeaseResponse
-	13, // 41: weir.quota.v1.QuotaService.WatchLeases:output_type -> weir.quota.v1.WatchLeasesResponse
-	35, // [35:42] is the sub-list for method output_type
-	28, // [28:35] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	20, // 5: weir.quota.v1.ReserveRequest.reports:type_name -> weir.quota.v1.LeaseReport
+	21, // 6: weir.quota.v1.ReserveResponse.granted:type_name -> weir.quota.v1.Reservation
+	22, // 7: weir.quota.v1.ReserveResponse.denied:type_name -> weir.quota.v1.Denial
+	18, // 8: weir.quota.v1.ExtendRequest.more:type_name -> weir.quota.v1.Amounts
+	18, // 9: weir.quota.v1.ExtendRequest.used:type_name -> weir.quota.v1.Amounts
+	21, // 10: weir.quota.v1.ExtendResponse.granted:type_name -> weir.quota.v1.Reservation
+	22, // 11: weir.quota.v1.ExtendResponse.denied:type_name -> weir.quota.v1.Denial
+	18, // 12: weir.quota.v1.SettleRequest.used:type_name -> weir.quota.v1.Amounts
+	16, // 13: weir.quota.v1.SettleRequest.consumer:type_name -> weir.quota.v1.Consumer
+	17, // 14: weir.quota.v1.SettleRequest.operation:type_name -> weir.quota.v1.Operation
+	23, // 15: weir.quota.v1.SettleResponse.shares:type_name -> weir.quota.v1.ReservedShare
+	16, // 16: weir.quota.v1.LeaseRequest.consumer:type_name -> weir.quota.v1.Consumer
+	17, // 17: weir.quota.v1.LeaseRequest.operation:type_name -> weir.quota.v1.Operation
+	18, // 18: weir.quota.v1.LeaseRequest.wanted:type_name -> weir.quota.v1.Amounts
+	20, // 19: weir.quota.v1.LeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
+	24, // 20: weir.quota.v1.LeaseResponse.leases:type_name -> weir.quota.v1.Lease
+	25, // 21: weir.quota.v1.LeaseResponse.central:type_name -> weir.quota.v1.Limit
+	19, // 22: weir.quota.v1.LeaseResponse.ttl:type_name -> google.protobuf.Duration
+	20, // 23: weir.quota.v1.ReturnLeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
+	24, // 24: weir.quota.v1.WatchLeasesResponse.lease:type_name -> weir.quota.v1.Lease
+	14, // 25: weir.quota.v1.WatchLeasesResponse.snapshot_end:type_name -> weir.quota.v1.WatchLeasesResponse.SnapshotEnd
+	26, // 26: weir.quota.v1.WatchLeasesResponse.recall:type_name -> weir.quota.v1.LeaseRecall
+	27, // 27: weir.quota.v1.WatchLeasesResponse.limit_change:type_name -> weir.quota.v1.LimitChange
+	15, // 28: weir.quota.v1.WatchLeasesResponse.heartbeat:type_name -> weir.quota.v1.WatchLeasesResponse.Heartbeat
+	0,  // 29: weir.quota.v1.QuotaService.Reserve:input_type -> weir.quota.v1.ReserveRequest
+	2,  // 30: weir.quota.v1.QuotaService.Extend:input_type -> weir.quota.v1.ExtendRequest
+	4,  // 31: weir.quota.v1.QuotaService.Settle:input_type -> weir.quota.v1.SettleRequest
+	6,  // 32: weir.quota.v1.QuotaService.Release:input_type -> weir.quota.v1.ReleaseRequest
+	8,  // 33: weir.quota.v1.QuotaService.Lease:input_type -> weir.quota.v1.LeaseRequest
+	10, // 34: weir.quota.v1.QuotaService.ReturnLease:input_type -> weir.quota.v1.ReturnLeaseRequest
+	12, // 35: weir.quota.v1.QuotaService.WatchLeases:input_type -> weir.quota.v1.WatchLeasesRequest
+	1,  // 36: weir.quota.v1.QuotaService.Reserve:output_type -> weir.quota.v1.ReserveResponse
+	3,  // 37: weir.quota.v1.QuotaService.Extend:output_type -> weir.quota.v1.ExtendResponse
+	5,  // 38: weir.quota.v1.QuotaService.Settle:output_type -> weir.quota.v1.SettleResponse
+	7,  // 39: weir.quota.v1.QuotaService.Release:output_type -> weir.quota.v1.ReleaseResponse
+	9,  // 40: weir.quota.v1.QuotaService.Lease:output_type -> weir.quota.v1.LeaseResponse
+	11, // 41: weir.quota.v1.QuotaService.ReturnLease:output_type -> weir.quota.v1.ReturnLeaseResponse
+	13, // 42: weir.quota.v1.QuotaService.WatchLeases:output_type -> weir.quota.v1.WatchLeasesResponse
+	36, // [36:43] is the sub-list for method output_type
+	29, // [29:36] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_weir_quota_v1_quota_service_proto_init() }

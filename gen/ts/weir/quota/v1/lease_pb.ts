@@ -5,8 +5,8 @@
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
-import type { Duration, DurationJson } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, DurationJson, Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Limit, LimitJson, Subject, SubjectJson } from "./limit_pb.ts";
 import { file_weir_quota_v1_limit } from "./limit_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,12 +15,16 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/quota/v1/lease.proto.
  */
 export const file_weir_quota_v1_lease: GenFile = /*@__PURE__*/
-  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIssBCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMibwoLTGVhc2VSZXBvcnQSLQoIbGVhc2VfaWQYASABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezEsNjR9JBIWCgVzcGVudBgCIAEoA0IHukgEIgIoABIZCghyZXNlcnZlZBgDIAEoA0IHukgEIgIoACJKCgtMZWFzZVJlY2FsbBIQCghsZWFzZV9pZBgBIAEoCRIpCgZ3aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iWQoLTGltaXRDaGFuZ2USEAoIbGltaXRfaWQYASABKAkSJwoHc3ViamVjdBgCIAEoCzIWLndlaXIucXVvdGEudjEuU3ViamVjdBIPCgdkZWxldGVkGAMgASgIYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_quota_v1_limit]);
+  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIo4CCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMSEQoJcmVtYWluaW5nGAggASgDEi4KCnJlc2V0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIr4BCgtMZWFzZVJlcG9ydBItCghsZWFzZV9pZBgBIAEoCUIbukgYchYyFF5bQS1aYS16MC05LV17MSw2NH0kEh8KBXNwZW50GAIgASgDQhC6SA0iCxiAgJqm6q/jASgAEiIKCHJlc2VydmVkGAMgASgDQhC6SA0iCxiAgJqm6q/jASgAEiAKBmFtb3VudBgEIAEoA0IQukgNIgsYgICapuqv4wEoABIZCghzZXF1ZW5jZRgFIAEoA0IHukgEIgIoASJKCgtMZWFzZVJlY2FsbBIQCghsZWFzZV9pZBgBIAEoCRIpCgZ3aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iWQoLTGltaXRDaGFuZ2USEAoIbGltaXRfaWQYASABKAkSJwoHc3ViamVjdBgCIAEoCzIWLndlaXIucXVvdGEudjEuU3ViamVjdBIPCgdkZWxldGVkGAMgASgIYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
 
 /**
- * A part of a limit that a node may spend without asking. It lasts 15 s, is at most a fair part of what is left, and
- * never crosses the end of the limit's window. The times are counted from when the holder sent its request, on the
- * holder's own monotonic clock, so clocks need not agree.
+ * A part of a limit that a node may spend without asking: its account there. The store counts the whole amount as gone
+ * until the node reports what it spent of it, so the sum of what all nodes admit never exceeds the limit. A node has one
+ * lease of a limit at a time that it draws from; renewing it keeps the id and raises the amount. A lease never crosses the
+ * end of the limit's window: after it, a renewal gives another one, and the old one ends when its last request does.
+ *
+ * It lasts 15 s from the last request of its holder, counted from when the holder sent that, on the holder's own monotonic
+ * clock, so clocks need not agree.
  *
  * @generated from message weir.quota.v1.Lease
  */
@@ -33,7 +37,7 @@ export type Lease = Message<"weir.quota.v1.Lease"> & {
   id: string;
 
   /**
-   * The limit that it is a part of, as it was when the lease was made.
+   * The limit that it is a part of, as it was when the lease was made or renewed.
    *
    * @generated from field: weir.quota.v1.Limit limit = 2;
    */
@@ -47,39 +51,59 @@ export type Lease = Message<"weir.quota.v1.Lease"> & {
   nodeId: string;
 
   /**
-   * How much may be spent, in the limit's unit.
+   * How much may be spent and reserved of it in all since it was made, in the limit's unit. It only falls by what the
+   * holder itself gave up in a report.
    *
    * @generated from field: int64 amount = 4;
    */
   amount: bigint;
 
   /**
-   * How long it may be spent: two thirds of its life. The last third is for what is on its way.
+   * How long the holder may draw from it: two thirds of its life, less if the window ends before. The last third is for
+   * what is on its way. What was reserved until then may be spent later.
    *
    * @generated from field: google.protobuf.Duration spendable_for = 5;
    */
   spendableFor?: Duration | undefined;
 
   /**
-   * How long it lives. What is not returned by then is suspended until the node's journal tells what it spent, and
-   * returns to the limit after 5 min at the latest; of concurrent requests it returns at once.
+   * How long it lives. What is not reported by then is suspended until the node tells what it spent, and returns to the
+   * limit after 5 min at the latest; of concurrent requests it returns at once.
    *
    * @generated from field: google.protobuf.Duration ttl = 6;
    */
   ttl?: Duration | undefined;
 
   /**
-   * The limit's change number: a lease of an older one may not be spent after WatchLeases told of a newer one.
+   * The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
    *
    * @generated from field: int64 limit_revision = 7;
    */
   limitRevision: bigint;
+
+  /**
+   * What the limit had left for others, for the headers that tell callers.
+   *
+   * @generated from field: int64 remaining = 8;
+   */
+  remaining: bigint;
+
+  /**
+   * When the limit is full again, or begins anew, by the store's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp reset_time = 9;
+   */
+  resetTime?: Timestamp | undefined;
 };
 
 /**
- * A part of a limit that a node may spend without asking. It lasts 15 s, is at most a fair part of what is left, and
- * never crosses the end of the limit's window. The times are counted from when the holder sent its request, on the
- * holder's own monotonic clock, so clocks need not agree.
+ * A part of a limit that a node may spend without asking: its account there. The store counts the whole amount as gone
+ * until the node reports what it spent of it, so the sum of what all nodes admit never exceeds the limit. A node has one
+ * lease of a limit at a time that it draws from; renewing it keeps the id and raises the amount. A lease never crosses the
+ * end of the limit's window: after it, a renewal gives another one, and the old one ends when its last request does.
+ *
+ * It lasts 15 s from the last request of its holder, counted from when the holder sent that, on the holder's own monotonic
+ * clock, so clocks need not agree.
  *
  * @generated from message weir.quota.v1.Lease
  */
@@ -92,7 +116,7 @@ export type LeaseJson = {
   id?: string;
 
   /**
-   * The limit that it is a part of, as it was when the lease was made.
+   * The limit that it is a part of, as it was when the lease was made or renewed.
    *
    * @generated from field: weir.quota.v1.Limit limit = 2;
    */
@@ -106,33 +130,49 @@ export type LeaseJson = {
   nodeId?: string;
 
   /**
-   * How much may be spent, in the limit's unit.
+   * How much may be spent and reserved of it in all since it was made, in the limit's unit. It only falls by what the
+   * holder itself gave up in a report.
    *
    * @generated from field: int64 amount = 4;
    */
   amount?: string;
 
   /**
-   * How long it may be spent: two thirds of its life. The last third is for what is on its way.
+   * How long the holder may draw from it: two thirds of its life, less if the window ends before. The last third is for
+   * what is on its way. What was reserved until then may be spent later.
    *
    * @generated from field: google.protobuf.Duration spendable_for = 5;
    */
   spendableFor?: DurationJson;
 
   /**
-   * How long it lives. What is not returned by then is suspended until the node's journal tells what it spent, and
-   * returns to the limit after 5 min at the latest; of concurrent requests it returns at once.
+   * How long it lives. What is not reported by then is suspended until the node tells what it spent, and returns to the
+   * limit after 5 min at the latest; of concurrent requests it returns at once.
    *
    * @generated from field: google.protobuf.Duration ttl = 6;
    */
   ttl?: DurationJson;
 
   /**
-   * The limit's change number: a lease of an older one may not be spent after WatchLeases told of a newer one.
+   * The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
    *
    * @generated from field: int64 limit_revision = 7;
    */
   limitRevision?: string;
+
+  /**
+   * What the limit had left for others, for the headers that tell callers.
+   *
+   * @generated from field: int64 remaining = 8;
+   */
+  remaining?: string;
+
+  /**
+   * When the limit is full again, or begins anew, by the store's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp reset_time = 9;
+   */
+  resetTime?: TimestampJson;
 };
 
 /**
@@ -143,7 +183,7 @@ export const LeaseSchema: GenMessage<Lease, {jsonType: LeaseJson}> = /*@__PURE__
   messageDesc(file_weir_quota_v1_lease, 0);
 
 /**
- * What a holder spent of a lease, and whether it keeps it.
+ * What a holder has spent of a lease, and how much of it it keeps.
  *
  * @generated from message weir.quota.v1.LeaseReport
  */
@@ -156,8 +196,8 @@ export type LeaseReport = Message<"weir.quota.v1.LeaseReport"> & {
   leaseId: string;
 
   /**
-   * What was spent of it since it was made, not since the last report: a report that comes twice counts once, and a
-   * lower number than before changes nothing.
+   * What was spent of it since it was made, not since the last report; more than the amount if answers overran. A lower
+   * number than before changes nothing.
    *
    * @generated from field: int64 spent = 2;
    */
@@ -169,10 +209,25 @@ export type LeaseReport = Message<"weir.quota.v1.LeaseReport"> & {
    * @generated from field: int64 reserved = 3;
    */
   reserved: bigint;
+
+  /**
+   * What the holder keeps of the amount; it has given up the rest and does not draw from it any more. Equal to spent +
+   * reserved when it gives back all that it can.
+   *
+   * @generated from field: int64 amount = 4;
+   */
+  amount: bigint;
+
+  /**
+   * Which report of this lease it is, from 1: one that was overtaken by a later one changes nothing.
+   *
+   * @generated from field: int64 sequence = 5;
+   */
+  sequence: bigint;
 };
 
 /**
- * What a holder spent of a lease, and whether it keeps it.
+ * What a holder has spent of a lease, and how much of it it keeps.
  *
  * @generated from message weir.quota.v1.LeaseReport
  */
@@ -185,8 +240,8 @@ export type LeaseReportJson = {
   leaseId?: string;
 
   /**
-   * What was spent of it since it was made, not since the last report: a report that comes twice counts once, and a
-   * lower number than before changes nothing.
+   * What was spent of it since it was made, not since the last report; more than the amount if answers overran. A lower
+   * number than before changes nothing.
    *
    * @generated from field: int64 spent = 2;
    */
@@ -198,6 +253,21 @@ export type LeaseReportJson = {
    * @generated from field: int64 reserved = 3;
    */
   reserved?: string;
+
+  /**
+   * What the holder keeps of the amount; it has given up the rest and does not draw from it any more. Equal to spent +
+   * reserved when it gives back all that it can.
+   *
+   * @generated from field: int64 amount = 4;
+   */
+  amount?: string;
+
+  /**
+   * Which report of this lease it is, from 1: one that was overtaken by a later one changes nothing.
+   *
+   * @generated from field: int64 sequence = 5;
+   */
+  sequence?: string;
 };
 
 /**

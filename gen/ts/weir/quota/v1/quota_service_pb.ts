@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/quota/v1/quota_service.proto.
  */
 export const file_weir_quota_v1_quota_service: GenFile = /*@__PURE__*/
-  fileDesc("CiF3ZWlyL3F1b3RhL3YxL3F1b3RhX3NlcnZpY2UucHJvdG8SDXdlaXIucXVvdGEudjEiwgMKDlJlc2VydmVSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEi4KB25vZGVfaWQYAiABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjEKCGNvbnN1bWVyGAMgASgLMhcud2Vpci5xdW90YS52MS5Db25zdW1lckIGukgDyAEBEhkKBW1vZGVsGAQgASgJQgq6SAdyBRABGIACEjcKCW9wZXJhdGlvbhgFIAEoDjIYLndlaXIucXVvdGEudjEuT3BlcmF0aW9uQgq6SAeCAQQQASAAEjAKCGVzdGltYXRlGAYgASgLMhYud2Vpci5xdW90YS52MS5BbW91bnRzQga6SAPIAQESLQoFbGVhc3QYByABKAsyFi53ZWlyLnF1b3RhLnYxLkFtb3VudHNCBrpIA8gBARI/ChBsZWFzZWRfbGltaXRfaWRzGAggAygJQiW6SCKSAR8QgAIYASIYchYyFF5bQS1aYS16MC05LV17MSw2NH0kEjkKCHdhaXRfbWF4GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggBMgAidAoPUmVzZXJ2ZVJlc3BvbnNlEi0KB2dyYW50ZWQYASABKAsyGi53ZWlyLnF1b3RhLnYxLlJlc2VydmF0aW9uSAASJwoGZGVuaWVkGAIgASgLMhUud2Vpci5xdW90YS52MS5EZW5pYWxIAEIJCgdvdXRjb21lIqEBCg1FeHRlbmRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhYKBXNsaWNlGAIgASgFQge6SAQaAigBEiwKBG1vcmUYAyABKAsyFi53ZWlyLnF1b3RhLnYxLkFtb3VudHNCBrpIA8gBARIsCgR1c2VkGAQgASgLMhYud2Vpci5xdW90YS52MS5BbW91bnRzQga6SAPIAQEicwoORXh0ZW5kUmVzcG9uc2USLQoHZ3JhbnRlZBgBIAEoCzIaLndlaXIucXVvdGEudjEuUmVzZXJ2YXRpb25IABInCgZkZW5pZWQYAiABKAsyFS53ZWlyLnF1b3RhLnYxLkRlbmlhbEgAQgkKB291dGNvbWUi/QEKDVNldHRsZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESLAoEdXNlZBgCIAEoCzIWLndlaXIucXVvdGEudjEuQW1vdW50c0IGukgDyAEBEhkKCHNlcXVlbmNlGAMgASgDQge6SAQiAigBEjEKCGNvbnN1bWVyGAQgASgLMhcud2Vpci5xdW90YS52MS5Db25zdW1lckIGukgDyAEBEhkKBW1vZGVsGAUgASgJQgq6SAdyBRABGIACEjcKCW9wZXJhdGlvbhgGIAEoDjIYLndlaXIucXVvdGEudjEuT3BlcmF0aW9uQgq6SAeCAQQQASAAIj4KDlNldHRsZVJlc3BvbnNlEiwKBnNoYXJlcxgBIAMoCzIcLndlaXIucXVvdGEudjEuUmVzZXJ2ZWRTaGFyZSIuCg5SZWxlYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABASIRCg9SZWxlYXNlUmVzcG9uc2Ui8gIKDExlYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIuCgdub2RlX2lkGAIgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBIxCghjb25zdW1lchgDIAEoCzIXLndlaXIucXVvdGEudjEuQ29uc3VtZXJCBrpIA8gBARIZCgVtb2RlbBgEIAEoCUIKukgHcgUQARiAAhI3CglvcGVyYXRpb24YBSABKA4yGC53ZWlyLnF1b3RhLnYxLk9wZXJhdGlvbkIKukgHggEEEAEgABIuCgZ3YW50ZWQYBiABKAsyFi53ZWlyLnF1b3RhLnYxLkFtb3VudHNCBrpIA8gBARIkCg9yZXF1ZXN0c193YW50ZWQYByABKANCC7pICCIGGMCEPSgBEjcKCHJlcGxhY2VkGAggAygLMhoud2Vpci5xdW90YS52MS5MZWFzZVJlcG9ydEIJukgGkgEDEIACIoQBCg1MZWFzZVJlc3BvbnNlEiQKBmxlYXNlcxgBIAMoCzIULndlaXIucXVvdGEudjEuTGVhc2USJQoHY2VudHJhbBgCIAMoCzIULndlaXIucXVvdGEudjEuTGltaXQSJgoDdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIn4KElJldHVybkxlYXNlUmVxdWVzdBIuCgdub2RlX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBI4CgdyZXBvcnRzGAIgAygLMhoud2Vpci5xdW90YS52MS5MZWFzZVJlcG9ydEILukgIkgEFCAEQ6AciFQoTUmV0dXJuTGVhc2VSZXNwb25zZSJEChJXYXRjaExlYXNlc1JlcXVlc3QSLgoHbm9kZV9pZBgBIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXsxLDY0fSQi4AIKE1dhdGNoTGVhc2VzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSJQoFbGVhc2UYAiABKAsyFC53ZWlyLnF1b3RhLnYxLkxlYXNlSAASRgoMc25hcHNob3RfZW5kGAMgASgLMi4ud2Vpci5xdW90YS52MS5XYXRjaExlYXNlc1Jlc3BvbnNlLlNuYXBzaG90RW5kSAASLAoGcmVjYWxsGAQgASgLMhoud2Vpci5xdW90YS52MS5MZWFzZVJlY2FsbEgAEjIKDGxpbWl0X2NoYW5nZRgFIAEoCzIaLndlaXIucXVvdGEudjEuTGltaXRDaGFuZ2VIABJBCgloZWFydGJlYXQYBiABKAsyLC53ZWlyLnF1b3RhLnYxLldhdGNoTGVhc2VzUmVzcG9uc2UuSGVhcnRiZWF0SAAaDQoLU25hcHNob3RFbmQaCwoJSGVhcnRiZWF0QgcKBWV2ZW50MqQFCgxRdW90YVNlcnZpY2USWgoHUmVzZXJ2ZRIdLndlaXIucXVvdGEudjEuUmVzZXJ2ZVJlcXVlc3QaHi53ZWlyLnF1b3RhLnYxLlJlc2VydmVSZXNwb25zZSIQyvMYDAgDGgIIASACKgIIAhJXCgZFeHRlbmQSHC53ZWlyLnF1b3RhLnYxLkV4dGVuZFJlcXVlc3QaHS53ZWlyLnF1b3RhLnYxLkV4dGVuZFJlc3BvbnNlIhDK8xgMCAMaAggBIAIqAggCElcKBlNldHRsZRIcLndlaXIucXVvdGEudjEuU2V0dGxlUmVxdWVzdBodLndlaXIucXVvdGEudjEuU2V0dGxlUmVzcG9uc2UiEMrzGAwIAxoCCAEgAioCCAUSWgoHUmVsZWFzZRIdLndlaXIucXVvdGEudjEuUmVsZWFzZVJlcXVlc3QaHi53ZWlyLnF1b3RhLnYxLlJlbGVhc2VSZXNwb25zZSIQyvMYDAgDGgIIASACKgIIBRJUCgVMZWFzZRIbLndlaXIucXVvdGEudjEuTGVhc2VSZXF1ZXN0Ghwud2Vpci5xdW90YS52MS5MZWFzZVJlc3BvbnNlIhDK8xgMCAMaAggBIAIqAggCEmYKC1JldHVybkxlYXNlEiEud2Vpci5xdW90YS52MS5SZXR1cm5MZWFzZVJlcXVlc3QaIi53ZWlyLnF1b3RhLnYxLlJldHVybkxlYXNlUmVzcG9uc2UiEMrzGAwIAxoCCAEgAioCCAUSbAoLV2F0Y2hMZWFzZXMSIS53ZWlyLnF1b3RhLnYxLldhdGNoTGVhc2VzUmVxdWVzdBoiLndlaXIucXVvdGEudjEuV2F0Y2hMZWFzZXNSZXNwb25zZSIUkAIByvMYDQgDGgIIASABKgMIkBwwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_policy_v1_policy, file_weir_quota_v1_lease, file_weir_quota_v1_limit, file_weir_quota_v1_reservation]);
+  fileDesc("CiF3ZWlyL3F1b3RhL3YxL3F1b3RhX3NlcnZpY2UucHJvdG8SDXdlaXIucXVvdGEudjEi+gMKDlJlc2VydmVSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEi4KB25vZGVfaWQYAiABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MSw2NH0kEjEKCGNvbnN1bWVyGAMgASgLMhcud2Vpci5xdW90YS52MS5Db25zdW1lckIGukgDyAEBEhkKBW1vZGVsGAQgASgJQgq6SAdyBRABGIACEjcKCW9wZXJhdGlvbhgFIAEoDjIYLndlaXIucXVvdGEudjEuT3BlcmF0aW9uQgq6SAeCAQQQASAAEjAKCGVzdGltYXRlGAYgASgLMhYud2Vpci5xdW90YS52MS5BbW91bnRzQga6SAPIAQESLQoFbGVhc3QYByABKAsyFi53ZWlyLnF1b3RhLnYxLkFtb3VudHNCBrpIA8gBARI/ChBsZWFzZWRfbGltaXRfaWRzGAggAygJQiW6SCKSAR8QgAIYASIYchYyFF5bQS1aYS16MC05LV17MSw2NH0kEjkKCHdhaXRfbWF4GAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgy6SAmqAQYiAggBMgASNgoHcmVwb3J0cxgKIAMoCzIaLndlaXIucXVvdGEudjEuTGVhc2VSZXBvcnRCCbpIBpIBAxCAAiJ0Cg9SZXNlcnZlUmVzcG9uc2USLQoHZ3JhbnRlZBgBIAEoCzIaLndlaXIucXVvdGEudjEuUmVzZXJ2YXRpb25IABInCgZkZW5pZWQYAiABKAsyFS53ZWlyLnF1b3RhLnYxLkRlbmlhbEgAQgkKB291dGNvbWUioQEKDUV4dGVuZFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESFgoFc2xpY2UYAiABKAVCB7pIBBoCKAESLAoEbW9yZRgDIAEoCzIWLndlaXIucXVvdGEudjEuQW1vdW50c0IGukgDyAEBEiwKBHVzZWQYBCABKAsyFi53ZWlyLnF1b3RhLnYxLkFtb3VudHNCBrpIA8gBASJzCg5FeHRlbmRSZXNwb25zZRItCgdncmFudGVkGAEgASgLMhoud2Vpci5xdW90YS52MS5SZXNlcnZhdGlvbkgAEicKBmRlbmllZBgCIAEoCzIVLndlaXIucXVvdGEudjEuRGVuaWFsSABCCQoHb3V0Y29tZSK+AgoNU2V0dGxlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIsCgR1c2VkGAIgASgLMhYud2Vpci5xdW90YS52MS5BbW91bnRzQga6SAPIAQESGQoIc2VxdWVuY2UYAyABKANCB7pIBCICKAESMQoIY29uc3VtZXIYBCABKAsyFy53ZWlyLnF1b3RhLnYxLkNvbnN1bWVyQga6SAPIAQESGQoFbW9kZWwYBSABKAlCCrpIB3IFEAEYgAISNwoJb3BlcmF0aW9uGAYgASgOMhgud2Vpci5xdW90YS52MS5PcGVyYXRpb25CCrpIB4IBBBABIAASPwoQbGVhc2VkX2xpbWl0X2lkcxgHIAMoCUIlukgikgEfEIACGAEiGHIWMhReW0EtWmEtejAtOS1dezEsNjR9JCI+Cg5TZXR0bGVSZXNwb25zZRIsCgZzaGFyZXMYASADKAsyHC53ZWlyLnF1b3RhLnYxLlJlc2VydmVkU2hhcmUiLgoOUmVsZWFzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQEiEQoPUmVsZWFzZVJlc3BvbnNlIvECCgxMZWFzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESLgoHbm9kZV9pZBgCIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXsxLDY0fSQSMQoIY29uc3VtZXIYAyABKAsyFy53ZWlyLnF1b3RhLnYxLkNvbnN1bWVyQga6SAPIAQESGQoFbW9kZWwYBCABKAlCCrpIB3IFEAEYgAISNwoJb3BlcmF0aW9uGAUgASgOMhgud2Vpci5xdW90YS52MS5PcGVyYXRpb25CCrpIB4IBBBABIAASLgoGd2FudGVkGAYgASgLMhYud2Vpci5xdW90YS52MS5BbW91bnRzQga6SAPIAQESJAoPcmVxdWVzdHNfd2FudGVkGAcgASgDQgu6SAgiBhjAhD0oARI2CgdyZXBvcnRzGAggAygLMhoud2Vpci5xdW90YS52MS5MZWFzZVJlcG9ydEIJukgGkgEDEIACIoQBCg1MZWFzZVJlc3BvbnNlEiQKBmxlYXNlcxgBIAMoCzIULndlaXIucXVvdGEudjEuTGVhc2USJQoHY2VudHJhbBgCIAMoCzIULndlaXIucXVvdGEudjEuTGltaXQSJgoDdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIn4KElJldHVybkxlYXNlUmVxdWVzdBIuCgdub2RlX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezEsNjR9JBI4CgdyZXBvcnRzGAIgAygLMhoud2Vpci5xdW90YS52MS5MZWFzZVJlcG9ydEILukgIkgEFCAEQ6AciFQoTUmV0dXJuTGVhc2VSZXNwb25zZSJEChJXYXRjaExlYXNlc1JlcXVlc3QSLgoHbm9kZV9pZBgBIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXsxLDY0fSQi4AIKE1dhdGNoTGVhc2VzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSJQoFbGVhc2UYAiABKAsyFC53ZWlyLnF1b3RhLnYxLkxlYXNlSAASRgoMc25hcHNob3RfZW5kGAMgASgLMi4ud2Vpci5xdW90YS52MS5XYXRjaExlYXNlc1Jlc3BvbnNlLlNuYXBzaG90RW5kSAASLAoGcmVjYWxsGAQgASgLMhoud2Vpci5xdW90YS52MS5MZWFzZVJlY2FsbEgAEjIKDGxpbWl0X2NoYW5nZRgFIAEoCzIaLndlaXIucXVvdGEudjEuTGltaXRDaGFuZ2VIABJBCgloZWFydGJlYXQYBiABKAsyLC53ZWlyLnF1b3RhLnYxLldhdGNoTGVhc2VzUmVzcG9uc2UuSGVhcnRiZWF0SAAaDQoLU25hcHNob3RFbmQaCwoJSGVhcnRiZWF0QgcKBWV2ZW50MqQFCgxRdW90YVNlcnZpY2USWgoHUmVzZXJ2ZRIdLndlaXIucXVvdGEudjEuUmVzZXJ2ZVJlcXVlc3QaHi53ZWlyLnF1b3RhLnYxLlJlc2VydmVSZXNwb25zZSIQyvMYDAgDGgIIASACKgIIAhJXCgZFeHRlbmQSHC53ZWlyLnF1b3RhLnYxLkV4dGVuZFJlcXVlc3QaHS53ZWlyLnF1b3RhLnYxLkV4dGVuZFJlc3BvbnNlIhDK8xgMCAMaAggBIAIqAggCElcKBlNldHRsZRIcLndlaXIucXVvdGEudjEuU2V0dGxlUmVxdWVzdBodLndlaXIucXVvdGEudjEuU2V0dGxlUmVzcG9uc2UiEMrzGAwIAxoCCAEgAioCCAUSWgoHUmVsZWFzZRIdLndlaXIucXVvdGEudjEuUmVsZWFzZVJlcXVlc3QaHi53ZWlyLnF1b3RhLnYxLlJlbGVhc2VSZXNwb25zZSIQyvMYDAgDGgIIASACKgIIBRJUCgVMZWFzZRIbLndlaXIucXVvdGEudjEuTGVhc2VSZXF1ZXN0Ghwud2Vpci5xdW90YS52MS5MZWFzZVJlc3BvbnNlIhDK8xgMCAMaAggBIAIqAggCEmYKC1JldHVybkxlYXNlEiEud2Vpci5xdW90YS52MS5SZXR1cm5MZWFzZVJlcXVlc3QaIi53ZWlyLnF1b3RhLnYxLlJldHVybkxlYXNlUmVzcG9uc2UiEMrzGAwIAxoCCAEgAioCCAUSbAoLV2F0Y2hMZWFzZXMSIS53ZWlyLnF1b3RhLnYxLldhdGNoTGVhc2VzUmVxdWVzdBoiLndlaXIucXVvdGEudjEuV2F0Y2hMZWFzZXNSZXNwb25zZSIUkAIByvMYDQgDGgIIASABKgMIkBwwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_policy_v1_policy, file_weir_quota_v1_lease, file_weir_quota_v1_limit, file_weir_quota_v1_reservation]);
 
 /**
  * What a request will need.
@@ -92,6 +92,14 @@ export type ReserveRequest = Message<"weir.quota.v1.ReserveRequest"> & {
    * @generated from field: google.protobuf.Duration wait_max = 9;
    */
   waitMax?: Duration | undefined;
+
+  /**
+   * What the node holds of limits that it now asks for: it gives up what is not reserved, so that nobody is refused what
+   * the node itself keeps.
+   *
+   * @generated from field: repeated weir.quota.v1.LeaseReport reports = 10;
+   */
+  reports: LeaseReport[];
 };
 
 /**
@@ -164,6 +172,14 @@ export type ReserveRequestJson = {
    * @generated from field: google.protobuf.Duration wait_max = 9;
    */
   waitMax?: DurationJson;
+
+  /**
+   * What the node holds of limits that it now asks for: it gives up what is not reserved, so that nobody is refused what
+   * the node itself keeps.
+   *
+   * @generated from field: repeated weir.quota.v1.LeaseReport reports = 10;
+   */
+  reports?: LeaseReportJson[];
 };
 
 /**
@@ -413,6 +429,13 @@ export type SettleRequest = Message<"weir.quota.v1.SettleRequest"> & {
    * @generated from field: weir.quota.v1.Operation operation = 6;
    */
   operation: Operation;
+
+  /**
+   * Limits that the node covers by its own leases; they are left out. Needed where the reservation is not known any more.
+   *
+   * @generated from field: repeated string leased_limit_ids = 7;
+   */
+  leasedLimitIds: string[];
 };
 
 /**
@@ -462,6 +485,13 @@ export type SettleRequestJson = {
    * @generated from field: weir.quota.v1.Operation operation = 6;
    */
   operation?: OperationJson;
+
+  /**
+   * Limits that the node covers by its own leases; they are left out. Needed where the reservation is not known any more.
+   *
+   * @generated from field: repeated string leased_limit_ids = 7;
+   */
+  leasedLimitIds?: string[];
 };
 
 /**
@@ -620,11 +650,11 @@ export type LeaseRequest = Message<"weir.quota.v1.LeaseRequest"> & {
   requestsWanted: bigint;
 
   /**
-   * What was spent of leases that these replace; they end with this call.
+   * What the node holds and has spent of the leases that it wants to renew.
    *
-   * @generated from field: repeated weir.quota.v1.LeaseReport replaced = 8;
+   * @generated from field: repeated weir.quota.v1.LeaseReport reports = 8;
    */
-  replaced: LeaseReport[];
+  reports: LeaseReport[];
 };
 
 /**
@@ -683,11 +713,11 @@ export type LeaseRequestJson = {
   requestsWanted?: string;
 
   /**
-   * What was spent of leases that these replace; they end with this call.
+   * What the node holds and has spent of the leases that it wants to renew.
    *
-   * @generated from field: repeated weir.quota.v1.LeaseReport replaced = 8;
+   * @generated from field: repeated weir.quota.v1.LeaseReport reports = 8;
    */
-  replaced?: LeaseReportJson[];
+  reports?: LeaseReportJson[];
 };
 
 /**
@@ -711,7 +741,7 @@ export type LeaseResponse = Message<"weir.quota.v1.LeaseResponse"> & {
   leases: Lease[];
 
   /**
-   * Limits that apply and are central: each request has to Reserve.
+   * Limits that apply and are central: each request has to Reserve. A lease that the node still has of one is not renewed.
    *
    * @generated from field: repeated weir.quota.v1.Limit central = 2;
    */
@@ -739,7 +769,7 @@ export type LeaseResponseJson = {
   leases?: LeaseJson[];
 
   /**
-   * Limits that apply and are central: each request has to Reserve.
+   * Limits that apply and are central: each request has to Reserve. A lease that the node still has of one is not renewed.
    *
    * @generated from field: repeated weir.quota.v1.Limit central = 2;
    */
@@ -774,7 +804,8 @@ export type ReturnLeaseRequest = Message<"weir.quota.v1.ReturnLeaseRequest"> & {
   nodeId: string;
 
   /**
-   * The leases with what was spent. What is reserved stays with the node until a later report says otherwise.
+   * The leases with what was spent. What is reserved stays with the node until a later report says otherwise; a lease
+   * of which nothing is kept beyond what is spent has ended.
    *
    * @generated from field: repeated weir.quota.v1.LeaseReport reports = 2;
    */
@@ -795,7 +826,8 @@ export type ReturnLeaseRequestJson = {
   nodeId?: string;
 
   /**
-   * The leases with what was spent. What is reserved stays with the node until a later report says otherwise.
+   * The leases with what was spent. What is reserved stays with the node until a later report says otherwise; a lease
+   * of which nothing is kept beyond what is spent has ended.
    *
    * @generated from field: repeated weir.quota.v1.LeaseReport reports = 2;
    */
@@ -1100,8 +1132,8 @@ export const QuotaService: GenService<{
   },
   /**
    * Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
-   * on the first request of a consumer, in parallel with authentication (it counts only if that succeeds), and again
-   * when a lease is two thirds spent or is about to end; the reports of the old leases go along.
+   * on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of
+   * the leases that it renews go along.
    *
    * With the same request_id the same leases are returned again while they live.
    *

@@ -77,8 +77,8 @@ type QuotaServiceClient interface {
 	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled.
 	Release(context.Context, *connect.Request[v1.ReleaseRequest]) (*connect.Response[v1.ReleaseResponse], error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
-	// on the first request of a consumer, in parallel with authentication (it counts only if that succeeds), and again
-	// when a lease is two thirds spent or is about to end; the reports of the old leases go along.
+	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of
+	// the leases that it renews go along.
 	//
 	// With the same request_id the same leases are returned again while they live.
 	Lease(context.Context, *connect.Request[v1.LeaseRequest]) (*connect.Response[v1.LeaseResponse], error)
@@ -222,8 +222,8 @@ type QuotaServiceHandler interface {
 	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled.
 	Release(context.Context, *connect.Request[v1.ReleaseRequest]) (*connect.Response[v1.ReleaseResponse], error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
-	// on the first request of a consumer, in parallel with authentication (it counts only if that succeeds), and again
-	// when a lease is two thirds spent or is about to end; the reports of the old leases go along.
+	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of
+	// the leases that it renews go along.
 	//
 	// With the same request_id the same leases are returned again while they live.
 	Lease(context.Context, *connect.Request[v1.LeaseRequest]) (*connect.Response[v1.LeaseResponse], error)
