@@ -117,7 +117,7 @@ class Watcher {
     try {
       const leases = await this.#options.store.leasesOf(nodeId);
       const ended: Event = { case: "snapshotEnd", value: create(WatchLeasesResponse_SnapshotEndSchema) };
-      this.#snapshot = [ended, ...leases.map((value): Event => ({ case: "lease", value }))];
+      this.#snapshot = [ended, ...leases.toReversed().map((value): Event => ({ case: "lease", value }))];
     } catch (thrown) {
       if (this.#closed) return;
       this.close();
