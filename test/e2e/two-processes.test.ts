@@ -4,8 +4,8 @@ import { fromJson } from "@bufbuild/protobuf";
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CreateKeyResponseSchema } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
-import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
 import { openFolder } from "../fakes/open-folder.ts";
+import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
 import { startWeirProcess, type WeirProcess } from "../fakes/weir-process.ts";
 
