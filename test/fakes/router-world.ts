@@ -13,8 +13,6 @@ import {
 } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { Role } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Target } from "../../services/drivers/driver.ts";
-import type { WeirError } from "../../services/runtime/errors/fail.ts";
-import type { CallContext } from "../../services/runtime/mesh/context.ts";
 import { Admission } from "../../services/router/admission/admission.ts";
 import type { RequestRecord } from "../../services/router/attempt-log.ts";
 import { Fleet } from "../../services/router/fleet/fleet.ts";
@@ -22,6 +20,8 @@ import { createGenerations, type Generations } from "../../services/router/gener
 import { createTokenEstimate } from "../../services/router/metering/token-estimate.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
 import { UsageJournal } from "../../services/router/usage/usage-journal.ts";
+import type { WeirError } from "../../services/runtime/errors/fail.ts";
+import type { CallContext } from "../../services/runtime/mesh/context.ts";
 import { MemoryJournal } from "./memory-journal.ts";
 import { RecordingSink } from "./recording-sink.ts";
 import { ScriptedDriver, type ScriptedTry } from "./scripted-driver.ts";
