@@ -28,7 +28,7 @@ export interface InstallationOptions {
 }
 
 const ports = "listen: { port: 0, admin_port: 0, mesh_port: 0 }";
-const controlRoles = ["catalog", "auth", "usage"];
+const controlRoles = ["catalog", "auth", "quota", "usage"];
 
 /** Starts an installation in one of its shapes. */
 export async function startInstallation(shape: Shape, options: InstallationOptions): Promise<Installation> {
