@@ -50,6 +50,8 @@ export class LeaseBook {
   readonly #touched = new Set<LeaseAccount>();
   /** The longest suspended first. */
   readonly #suspended = new Set<LeaseAccount>();
+  /** Before this moment none is due: looking at a set's first costs as much as was deleted before it. */
+  #dueMs = Number.NEGATIVE_INFINITY;
 
   /** @param onChange told of counters of which something was reported or came back. */
   constructor(time: StoreTime, newId: () => string, lives: LeaseLives, onChange: (counter: Counter) => void) {
@@ -141,12 +143,24 @@ export class LeaseBook {
 
   /** Ends what was silent for too long. */
   expire(): void {
+    const { nowMs } = this.#time;
+    if (nowMs < this.#dueMs) return;
+    // Whatever is touched or suspended from now on is due later than both.
+    this.#dueMs = nowMs + Math.min(this.#lives.ttlMs, this.#lives.suspendedMs);
     for (const lease of this.#touched) {
-      if (this.#time.nowMs - lease.touchedMs < this.#lives.ttlMs) break;
+      const dueMs = lease.touchedMs + this.#lives.ttlMs;
+      if (nowMs < dueMs) {
+        this.#dueMs = Math.min(this.#dueMs, dueMs);
+        break;
+      }
       this.#suspend(lease);
     }
     for (const lease of this.#suspended) {
-      if (this.#time.nowMs - lease.suspendedMs < this.#lives.suspendedMs) break;
+      const dueMs = lease.suspendedMs + this.#lives.suspendedMs;
+      if (nowMs < dueMs) {
+        this.#dueMs = Math.min(this.#dueMs, dueMs);
+        break;
+      }
       lease.counter.refresh();
       this.#remove(lease);
       this.#onChange(lease.counter);

@@ -49,6 +49,9 @@ export class BookingBook {
   /** The longest ended first. */
   readonly #ended = new Map<string, Booking>();
   #forgottenMs = Number.NEGATIVE_INFINITY;
+  // Before these moments nobody is due. Looking at a map's first entry costs as much as entries were deleted before it.
+  #runningDueMs = Number.NEGATIVE_INFINITY;
+  #endedDueMs = Number.NEGATIVE_INFINITY;
 
   /** @param onChange told of counters that something came back to. */
   constructor(time: StoreTime, lives: BookingLives, onChange: (counter: Counter) => void) {
@@ -118,8 +121,18 @@ export class BookingBook {
 
   /** Ends what was silent for too long, and forgets what ended long ago. */
   expire(): void {
+    if (this.#time.nowMs >= this.#runningDueMs) this.#expireSilent();
+    if (this.#time.nowMs >= this.#endedDueMs || this.#ended.size > this.#lives.endedMax) this.#forgetOld();
+  }
+
+  #expireSilent(): void {
+    this.#runningDueMs = this.#time.nowMs + this.#lives.ttlMs;
     for (const booking of this.#running.values()) {
-      if (this.#time.nowMs - booking.touchedMs < this.#lives.ttlMs) break;
+      const dueMs = booking.touchedMs + this.#lives.ttlMs;
+      if (this.#time.nowMs < dueMs) {
+        this.#runningDueMs = dueMs;
+        break;
+      }
       for (const share of booking.shares) {
         share.counter.refresh();
         const used = usedSoFarIn(share.counter.limit, booking.told);
@@ -128,9 +141,19 @@ export class BookingBook {
       }
       this.#end(booking, "expired");
     }
+  }
+
+  #forgetOld(): void {
+    // One in sixteen at a time, so that few calls pay for it.
+    const isOver = this.#ended.size > this.#lives.endedMax;
+    const kept = isOver ? this.#lives.endedMax - Math.floor(this.#lives.endedMax / 16) : this.#lives.endedMax;
+    this.#endedDueMs = this.#time.nowMs + this.#lives.endedMs;
     for (const booking of this.#ended.values()) {
-      const old = this.#time.nowMs - booking.touchedMs >= this.#lives.endedMs;
-      if (!old && this.#ended.size <= this.#lives.endedMax) break;
+      const dueMs = booking.touchedMs + this.#lives.endedMs;
+      if (this.#time.nowMs < dueMs && this.#ended.size <= kept) {
+        this.#endedDueMs = dueMs;
+        break;
+      }
       this.#ended.delete(booking.requestId);
       if (booking.endedMs > this.#forgottenMs) this.#forgottenMs = booking.endedMs;
     }

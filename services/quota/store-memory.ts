@@ -32,8 +32,8 @@ import { counts, countsRequests, meteredIn, usedIn } from "./costs.ts";
 import { Counter, kindOf, type StoreTime } from "./counter.ts";
 import { leaseCredit } from "./demand.ts";
 import { type LeaseAccount, LeaseBook } from "./leases.ts";
-import { type Ask, askOf, BookingBook, type Share, tell } from "./reservations.ts";
 import { type MemoryQuotaBounds, memoryQuotaBounds } from "./memory-bounds.ts";
+import { type Ask, askOf, BookingBook, type Share, tell } from "./reservations.ts";
 import type { QuotaStore, RecallListener } from "./store.ts";
 
 /** How the memory store is built. */

@@ -3,6 +3,7 @@ import { ledger } from "./ledger.ts";
 import { overhead } from "./overhead.ts";
 import { pinSelf } from "./processes.ts";
 import { profile } from "./profile.ts";
+import { quota } from "./quota.ts";
 import { streamsAtOnce } from "./streams.ts";
 import { streamsThroughTriton } from "./streams-triton.ts";
 
@@ -19,6 +20,7 @@ const benches: Readonly<Record<string, Bench>> = {
   "streams-triton": { run: streamsThroughTriton, alone: true },
   cancel: { run: cancel, alone: false },
   ledger: { run: ledger, alone: false },
+  quota: { run: quota, alone: false },
 };
 
 const [name = "", ...args] = process.argv.slice(2);
