@@ -62,7 +62,7 @@ export function quotaStoreSuite(name: string, open: (around: Around) => Promise<
         const history = new QuotaHistory(await open(one), limits, one);
         for (let step = 0; step < 250; step++) {
           await history.step().catch((error: unknown) => {
-            throw new Error(`seed ${seed}, step ${step}: ${error instanceof Error ? error.message : error}`, {
+            throw new Error(`seed ${seed}, step ${step}: ${error instanceof Error ? error.message : String(error)}`, {
               cause: error,
             });
           });
