@@ -8,7 +8,7 @@ export interface MemoryQuotaBounds {
   readonly recallMs: number;
   /** Requests that run: beyond, Reserve fails with STORE_UNAVAILABLE. 200,000 take some 100 MB. */
   readonly runningMax: number;
-  /** How long ended requests are remembered: 15 min. What is said again later is left out, see {@link BookingBook}. */
+  /** How long ended requests are remembered: 15 min. What is said again later is left out. */
   readonly endedMs: number;
   /** How many are: 100,000, some 40 MB. */
   readonly endedMax: number;
