@@ -1,0 +1,8 @@
+import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
+import { type Around, quotaStoreSuite } from "./quota-store.ts";
+import { quotaStoreRules } from "./quota-store-rules.ts";
+
+const open = async ({ clock, ids }: Around) => createMemoryQuotaStore({ clock, ids });
+
+quotaStoreSuite("the memory store", open);
+quotaStoreRules("the memory store", open);
