@@ -1,18 +1,14 @@
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { type Counts, usageEvent } from "../drivers/events.ts";
+import { usageEvent } from "../drivers/events.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
-import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
 import type { Rostered } from "../runtime/roster.ts";
 import type { Applicant } from "./admission/applicant.ts";
 import type { Ticket } from "./admission/line.ts";
 import { AttemptBuilder } from "./attempt.ts";
-import type { TryRecord } from "./attempt-log.ts";
-import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
-import { afterFailure, afterSuccess, isEjected } from "./fleet/ejection.ts";
 import type { GenerationDeps } from "./generation-deps.ts";
 import { hash32 } from "./fleet/rendezvous.ts";
 import type { Seat } from "./fleet/seat.ts";
@@ -20,6 +16,7 @@ import { findCallable } from "./models.ts";
 import { type Plan, planFor } from "./plan.ts";
 import { failedEvent, startedEvent } from "./response.ts";
 import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
+import { Tries } from "./tries.ts";
 import { Try, type TryListener } from "./try.ts";
 import { HeldSink } from "./usage/held-sink.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
@@ -54,29 +51,24 @@ export class Generation implements Applicant, TryListener, Rostered {
   readonly #onEnd: (generation: Generation) => void;
   readonly #startMs: number;
   readonly #admitMs: number;
+  readonly #tries: Tries;
   #usage: RequestUsage | undefined;
   readonly needed: FeatureSet;
   readonly affinity: number;
-  readonly tried: Seat["replica"][] = [];
   #phase: "admitting" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
   #plan: Plan | undefined;
   #fallbacks: readonly string[] = [];
   #ticket: Ticket | undefined;
   #seat: Seat | undefined;
-  #try: Try | undefined;
-  #tryStartMs = 0;
   #waitStartMs = 0;
   #queuedMs = 0;
   #firstTokenMs: number | undefined;
   #maxTokens = 0;
-  #crashes = 0;
   /** The caller has left: nothing more is said to it. */
   #silenced = false;
   /** `started` was passed on. */
   #accepted = false;
-  #lastError: WeirError | undefined;
   #notInFlight: (() => void) | undefined;
-  readonly #tries: TryRecord[] = [];
 
   constructor(
     deps: GenerationDeps,
@@ -92,6 +84,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#principal = principal;
     this.#sink = new HeldSink(sink, deps.usage.journal);
     this.#builder = new AttemptBuilder(deps, request, principal.projectId);
+    this.#tries = new Tries(deps);
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
     this.#admitMs = deps.clock.nowMs();
@@ -107,6 +100,10 @@ export class Generation implements Applicant, TryListener, Rostered {
 
   get modelName(): string {
     return this.#request.model;
+  }
+
+  get tried(): readonly Seat["replica"][] {
+    return this.#tries.replicas;
   }
 
   /** Begins. */
@@ -126,7 +123,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#sink.drop();
     if (this.#phase === "ended") return;
     this.#ticket?.leave();
-    this.#stopTry(reason);
+    this.#tries.stop(reason);
     this.#end(reason, true);
   }
 
@@ -134,7 +131,7 @@ export class Generation implements Applicant, TryListener, Rostered {
   stop(reason: WeirError): void {
     if (this.#phase === "ended") return;
     this.#ticket?.leave();
-    this.#stopTry(reason);
+    this.#tries.stop(reason);
     this.#giveUp(reason);
   }
 
@@ -162,6 +159,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     const request = { requestId, principal: this.#principal, requestedModel, ...times };
     this.#usage = this.#deps.usage.begin(request, entry.model.id);
     this.#sink.usage = this.#usage;
+    this.#tries.usage = this.#usage;
   }
 
   /** Takes a place at a replica of the model, or of a fallback while none of the model's is open, or waits for one. */
@@ -173,7 +171,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     const fallback = this.#seekFallback();
     if (fallback === "busy") return this.#wait();
     if (fallback !== "closed") return this.#attempt(fallback);
-    if (this.#lastError) return this.#giveUp(this.#lastError);
+    if (this.#tries.lastError) return this.#giveUp(this.#tries.lastError);
     this.#wait();
   }
 
@@ -204,7 +202,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#phase = "waiting";
     this.#waitStartMs = this.#deps.clock.monotonicMs();
     this.#usage?.waits();
-    const ticket = this.#deps.admission.wait(this, this.#tries.length > 0);
+    const ticket = this.#deps.admission.wait(this, this.tried.length > 0);
     if (ticket instanceof WeirError) this.#giveUp(ticket);
     else this.#ticket = ticket;
   }
@@ -217,7 +215,7 @@ export class Generation implements Applicant, TryListener, Rostered {
   refused(error: WeirError): void {
     this.#waited();
     // What broke the last try says more than that no other came.
-    this.#giveUp(this.#lastError ?? error);
+    this.#giveUp(this.#tries.lastError ?? error);
   }
 
   #waited(): void {
@@ -236,11 +234,10 @@ export class Generation implements Applicant, TryListener, Rostered {
     if (!this.#usage?.dispatches(seat.replica.id, plan.entry.model.id, ready.meter))
       return this.#giveUp(this.#deps.usage.noRoom());
     this.#maxTokens = ready.attempt.maxTokens;
-    this.tried.push(seat.replica);
-    this.#tryStartMs = this.#deps.clock.monotonicMs();
     const facts = { model: this.#request.model, replica: seat.replica.id };
-    this.#try = new Try(ready, driver, facts, this);
-    this.#sink.dispatch(this.#try);
+    const one = new Try(ready, driver, facts, this);
+    this.#tries.begin(seat, one);
+    this.#sink.dispatch(one);
   }
 
   accepted(_from: Try, ignored: readonly string[]): void {
@@ -281,65 +278,24 @@ export class Generation implements Applicant, TryListener, Rostered {
 
   ended({ meter }: Try): void {
     const counts = meter.counts();
-    const seat = this.#seat;
-    if (seat) seat.replica.health = afterSuccess(seat.replica.health);
     if (meter.promptFromEngine) this.#builder.learn(this.modelId, counts.promptTokens);
-    this.#recordTry(undefined, counts, true);
+    this.#tries.ended(counts);
     this.#end(undefined, false);
     this.#say(usageEvent(counts));
     this.#sayEnd();
   }
 
-  failed({ accepted, meter }: Try, error: WeirError): void {
-    this.#judge(error);
-    this.#recordTry(error.reason, meter.counts(), this.#phase === "streaming");
-    if (looksLikeCrash(error, accepted)) this.#crashes += 1;
-    this.#lastError = error;
-    const another = mayTryAnother(error, {
-      attempts: this.tried.length,
-      attemptsMax: this.#deps.attemptsMax,
-      committed: this.#phase === "streaming",
-      crashes: this.#crashes,
-    });
-    if (!another) return this.#giveUp(error);
+  failed(from: Try, error: WeirError): void {
+    if (!this.#tries.failed(from, error, this.#phase === "streaming")) return this.#giveUp(error);
     this.#sink.resume = undefined;
-    this.#try = undefined;
     this.#leave();
     // Whoever got the place may have made this caller leave.
     if (this.#phase !== "ended") this.#seek();
   }
 
-  /** What the failure says of the replica. */
-  #judge(error: WeirError): void {
-    const replica = this.#seat?.replica;
-    if (!replica) return;
-    const nowMs = this.#deps.clock.monotonicMs();
-    const before = replica.health;
-    replica.health = blamesReplica(error) ? afterFailure(before, nowMs) : afterSuccess(before);
-    if (isEjected(replica.health, nowMs) && !isEjected(before, nowMs)) this.#deps.ejected(replica.id, error);
-  }
-
-  #stopTry(reason: WeirError): void {
-    const one = this.#try;
-    if (!one) return;
-    one.cancel(reason);
-    if (one.dispatched) this.#recordTry(reason.reason, one.meter.counts(), true);
-    else this.#usage?.notDispatched();
-  }
-
-  /** A try is over, for this reason or well. What it received is billed, or waste. */
-  #recordTry(reason: ErrorReason | undefined, counts: Counts, billed: boolean): void {
-    const seat = this.#seat;
-    if (!seat) return;
-    this.#usage?.tryOver(counts, reason ?? ErrorReason.UNSPECIFIED, billed);
-    const outcome = reason === undefined ? "ok" : reasonName(reason);
-    const ms = Math.round(this.#deps.clock.monotonicMs() - this.#tryStartMs);
-    this.#tries.push({ replica: seat.replica.id, model: seat.model.modelId, outcome, ms });
-  }
-
   /** Ends it with a failure, told as its phase wants it. */
   #giveUp(error: WeirError): void {
-    const counts = this.#counts();
+    const counts = this.#tries.counts();
     this.#end(error, false);
     if (!this.#accepted) {
       if (!this.#silenced) this.#sink.fail(error);
@@ -357,14 +313,9 @@ export class Generation implements Applicant, TryListener, Rostered {
     if (!this.#silenced) this.#sink.end();
   }
 
-  /** What was received in the try that counts; undefined: no engine has taken the request. */
-  #counts(): Counts | undefined {
-    return this.#try?.accepted ? this.#try.meter.counts() : undefined;
-  }
-
   /** The way into *ended*, taken once. */
   #end(error: WeirError | undefined, cancelled: boolean): void {
-    const counts = this.#counts();
+    const counts = this.#tries.counts();
     if (this.#ticket) this.#waited();
     this.#phase = "ended";
     if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
@@ -376,7 +327,7 @@ export class Generation implements Applicant, TryListener, Rostered {
       context: this.#context,
       asked: this.#request.model,
       model: this.#plan?.entry.model.id,
-      tries: this.#tries,
+      tries: this.#tries.records,
       reason: error?.reason,
       cancelled,
       durationMs: this.#deps.clock.monotonicMs() - this.#startMs,
