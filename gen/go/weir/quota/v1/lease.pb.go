@@ -53,9 +53,12 @@ type Lease struct {
 	// What the limit had left for others, for the headers that tell callers.
 	Remaining int64 `protobuf:"varint,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// When the limit is full again, or begins anew, by the store's clock.
-	ResetTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reset_time,json=resetTime,proto3" json:"reset_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ResetTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reset_time,json=resetTime,proto3" json:"reset_time,omitempty"`
+	// The last report that the amount takes account of. A holder that has sent a later one does not believe the amount:
+	// that report may have lowered it, and its own answer tells.
+	ReportSequence int64 `protobuf:"varint,10,opt,name=report_sequence,json=reportSequence,proto3" json:"report_sequence,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Lease) Reset() {
@@ -149,6 +152,13 @@ func (x *Lease) GetResetTime() *timestamppb.Timestamp {
 		return x.ResetTime
 	}
 	return nil
+}
+
+func (x *Lease) GetReportSequence() int64 {
+	if x != nil {
+		return x.ReportSequence
+	}
+	return 0
 }
 
 // What a holder has spent of a lease, and how much of it it keeps.
@@ -358,7 +368,7 @@ var File_weir_quota_v1_lease_proto protoreflect.FileDescriptor
 
 const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\n" +
-	"\x19weir/quota/v1/lease.proto\x12\rweir.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weir/quota/v1/limit.proto\"\xe1\x02\n" +
+	"\x19weir/quota/v1/lease.proto\x12\rweir.quota.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19weir/quota/v1/limit.proto\"\x8a\x03\n" +
 	"\x05Lease\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x05limit\x18\x02 \x01(\v2\x14.weir.quota.v1.LimitR\x05limit\x12\x17\n" +
@@ -369,7 +379,9 @@ const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\x0elimit_revision\x18\a \x01(\x03R\rlimitRevision\x12\x1c\n" +
 	"\tremaining\x18\b \x01(\x03R\tremaining\x129\n" +
 	"\n" +
-	"reset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\"\xea\x01\n" +
+	"reset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\x12'\n" +
+	"\x0freport_sequence\x18\n" +
+	" \x01(\x03R\x0ereportSequence\"\xea\x01\n" +
 	"\vLeaseReport\x126\n" +
 	"\blease_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\aleaseId\x12&\n" +
 	"\x05spent\x18\x02 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x05spent\x12,\n" +

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/quota/v1/lease.proto.
  */
 export const file_weir_quota_v1_lease: GenFile = /*@__PURE__*/
-  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIo4CCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMSEQoJcmVtYWluaW5nGAggASgDEi4KCnJlc2V0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIr4BCgtMZWFzZVJlcG9ydBItCghsZWFzZV9pZBgBIAEoCUIbukgYchYyFF5bQS1aYS16MC05LV17MSw2NH0kEh8KBXNwZW50GAIgASgDQhC6SA0iCxiAgJqm6q/jASgAEiIKCHJlc2VydmVkGAMgASgDQhC6SA0iCxiAgJqm6q/jASgAEiAKBmFtb3VudBgEIAEoA0IQukgNIgsYgICapuqv4wEoABIZCghzZXF1ZW5jZRgFIAEoA0IHukgEIgIoASJKCgtMZWFzZVJlY2FsbBIQCghsZWFzZV9pZBgBIAEoCRIpCgZ3aXRoaW4YAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iWQoLTGltaXRDaGFuZ2USEAoIbGltaXRfaWQYASABKAkSJwoHc3ViamVjdBgCIAEoCzIWLndlaXIucXVvdGEudjEuU3ViamVjdBIPCgdkZWxldGVkGAMgASgIYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
+  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIqcCCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMSEQoJcmVtYWluaW5nGAggASgDEi4KCnJlc2V0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3JlcG9ydF9zZXF1ZW5jZRgKIAEoAyK+AQoLTGVhc2VSZXBvcnQSLQoIbGVhc2VfaWQYASABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezEsNjR9JBIfCgVzcGVudBgCIAEoA0IQukgNIgsYgICapuqv4wEoABIiCghyZXNlcnZlZBgDIAEoA0IQukgNIgsYgICapuqv4wEoABIgCgZhbW91bnQYBCABKANCELpIDSILGICAmqbqr+MBKAASGQoIc2VxdWVuY2UYBSABKANCB7pIBCICKAEiSgoLTGVhc2VSZWNhbGwSEAoIbGVhc2VfaWQYASABKAkSKQoGd2l0aGluGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlkKC0xpbWl0Q2hhbmdlEhAKCGxpbWl0X2lkGAEgASgJEicKB3N1YmplY3QYAiABKAsyFi53ZWlyLnF1b3RhLnYxLlN1YmplY3QSDwoHZGVsZXRlZBgDIAEoCGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
 
 /**
  * A part of a limit that a node may spend without asking: its account there. The store counts the whole amount as gone
@@ -94,6 +94,14 @@ export type Lease = Message<"weir.quota.v1.Lease"> & {
    * @generated from field: google.protobuf.Timestamp reset_time = 9;
    */
   resetTime?: Timestamp | undefined;
+
+  /**
+   * The last report that the amount takes account of. A holder that has sent a later one does not believe the amount:
+   * that report may have lowered it, and its own answer tells.
+   *
+   * @generated from field: int64 report_sequence = 10;
+   */
+  reportSequence: bigint;
 };
 
 /**
@@ -173,6 +181,14 @@ export type LeaseJson = {
    * @generated from field: google.protobuf.Timestamp reset_time = 9;
    */
   resetTime?: TimestampJson;
+
+  /**
+   * The last report that the amount takes account of. A holder that has sent a later one does not believe the amount:
+   * that report may have lowered it, and its own answer tells.
+   *
+   * @generated from field: int64 report_sequence = 10;
+   */
+  reportSequence?: string;
 };
 
 /**
