@@ -4,6 +4,7 @@ import type { Admission } from "./admission/admission.ts";
 import type { AttemptDeps } from "./attempt.ts";
 import type { RequestLog } from "./attempt-log.ts";
 import type { Fleet } from "./fleet/fleet.ts";
+import type { Quota } from "./quota/quota.ts";
 import type { TriesDeps } from "./tries.ts";
 import type { UsageJournal } from "./usage/usage-journal.ts";
 
@@ -13,6 +14,8 @@ export interface GenerationDeps extends AttemptDeps, TriesDeps {
   readonly fleet: Pick<Fleet, "resolve" | "synced">;
   readonly admission: Pick<Admission, "take" | "wait" | "leave">;
   readonly metrics: Pick<Metrics, "inFlight">;
+  /** Where what a request may use is set aside. */
+  readonly quota: Quota;
   /** Where the ledger is told how it went. */
   readonly usage: UsageJournal;
   readonly log: RequestLog;

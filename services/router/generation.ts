@@ -1,5 +1,6 @@
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { usageEvent } from "../drivers/events.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
@@ -9,13 +10,16 @@ import type { Rostered } from "../runtime/roster.ts";
 import type { Applicant } from "./admission/applicant.ts";
 import type { Ticket } from "./admission/line.ts";
 import { AttemptBuilder } from "./attempt.ts";
-import type { GenerationDeps } from "./generation-deps.ts";
+import { fallbackPlans } from "./fallback.ts";
 import { hash32 } from "./fleet/rendezvous.ts";
 import type { Seat } from "./fleet/seat.ts";
+import type { GenerationDeps } from "./generation-deps.ts";
 import { findCallable } from "./models.ts";
 import { type Plan, planFor } from "./plan.ts";
-import { failedEvent, startedEvent } from "./response.ts";
+import { type Grant, unlimited } from "./quota/grant.ts";
+import { PendingGrant, type Taker } from "./quota/pending-grant.ts";
 import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
+import { cutEvents, failedEvent, startedEvent } from "./response.ts";
 import { Tries } from "./tries.ts";
 import { Try, type TryListener } from "./try.ts";
 import { HeldSink } from "./usage/held-sink.ts";
@@ -25,14 +29,17 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  * One request for a generation, from its arrival to its end. It is always in one of these phases:
  *
  * - **admitting**: the model is looked up, the request held against the key's and the pool's rules. All at once; what
- *   is wrong with it is told by `sink.fail`, and no engine hears of it. If a place at a replica is free it is taken
- *   and the request goes on to *trying*, else to *waiting*.
+ *   is wrong with it is told by `sink.fail`, and no engine hears of it.
+ * - **reserving**: what it may use is set aside on the limits that count it; at once where this node may spend it by
+ *   itself, else the quota service is asked. Refused: *ended*, without a trace in the ledger. Granted: from here on it
+ *   is admitted. If a place at a replica is free it is taken and the request goes on to *trying*, else to *waiting*.
  * - **waiting**: it stands in a bounded line. A place comes free: *trying*. None comes in time: *ended*.
  * - **trying**: it holds a place, and one replica works on it. `started` goes out when the engine has taken it. The
  *   first piece with content: *streaming*. A failure that is the engine's own: the place is given back, and another
  *   replica (then one of a fallback model) tries, while tries are left; through *waiting* again if all are busy.
  * - **streaming**: pieces are passed on as they come. There is no way back: a failure is now told as one `failed`.
- * - **ended**: the place is given back, the ledger is told and the line in the log is written, each exactly once. Before
+ *   Where a limit has no more for the answer it ends as if `max_tokens` was reached.
+ * - **ended**: the place is given back, what was set aside is replaced by what was used, the ledger is told and the line in the log is written, each exactly once. Before
  *   `started` a failure is the call's own; after it, it is an event with what was counted.
  *
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
@@ -40,7 +47,7 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  *
  * The journal comes first: a try is dispatched, and what came is passed on, when it is noted there.
  */
-export class Generation implements Applicant, TryListener, Rostered {
+export class Generation implements Applicant, Taker, TryListener, Rostered {
   place = -1;
   readonly #deps: GenerationDeps;
   readonly #request: GenerateRequest;
@@ -55,9 +62,11 @@ export class Generation implements Applicant, TryListener, Rostered {
   #usage: RequestUsage | undefined;
   readonly needed: FeatureSet;
   readonly affinity: number;
-  #phase: "admitting" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
+  #phase: "admitting" | "reserving" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
   #plan: Plan | undefined;
   #fallbacks: readonly string[] = [];
+  #pending: PendingGrant | undefined;
+  #grant: Grant = unlimited;
   #ticket: Ticket | undefined;
   #seat: Seat | undefined;
   #waitStartMs = 0;
@@ -112,9 +121,33 @@ export class Generation implements Applicant, TryListener, Rostered {
     if (plan instanceof WeirError) return this.#giveUp(plan);
     this.#plan = plan;
     this.#fallbacks = plan.entry.model.fallbackModelIds;
+    this.#reserve(plan);
+  }
+
+  #reserve(plan: Plan): void {
+    this.#phase = "reserving";
+    const { expected, least } = this.#builder.uses(plan);
+    const about = { requestId: this.#context.requestId, principal: this.#principal, model: plan.entry.model.id };
+    const ask = { ...about, operation: Operation.GENERATE, expected, least };
+    const taken = this.#deps.quota.take(ask, this);
+    if (taken instanceof WeirError) this.#giveUp(taken);
+    else if (taken instanceof PendingGrant) this.#pending = taken;
+    else this.given(taken);
+  }
+
+  given(grant: Grant): void {
+    this.#pending = undefined;
+    this.#grant = grant;
+    const plan = this.#plan;
+    if (!plan) return this.#giveUp(fail(ErrorReason.INTERNAL));
     this.#beginUsage(plan);
     this.#notInFlight = this.#deps.metrics.inFlight(plan.entry.model.id);
     this.#seek();
+  }
+
+  denied(error: WeirError): void {
+    this.#pending = undefined;
+    this.#giveUp(error);
   }
 
   /** Ends it without a word to its sink. */
@@ -122,6 +155,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#silenced = true;
     this.#sink.drop();
     if (this.#phase === "ended") return;
+    this.#pending?.cancel();
     this.#ticket?.leave();
     this.#tries.stop(reason);
     this.#end(reason, true);
@@ -130,6 +164,7 @@ export class Generation implements Applicant, TryListener, Rostered {
   /** Ends it from the gateway's side, and says so. */
   stop(reason: WeirError): void {
     if (this.#phase === "ended") return;
+    this.#pending?.cancel();
     this.#ticket?.leave();
     this.#tries.stop(reason);
     this.#giveUp(reason);
@@ -138,11 +173,8 @@ export class Generation implements Applicant, TryListener, Rostered {
   #admit(): Plan | WeirError {
     const { fleet } = this.#deps;
     if (!fleet.synced) {
-      return fail(
-        ErrorReason.SERVICE_UNAVAILABLE,
-        { service: "catalog", retry_after_ms: "1000" },
-        { retryAfterMs: 1_000 },
-      );
+      const facts = { service: "catalog", retry_after_ms: "1000" };
+      return fail(ErrorReason.SERVICE_UNAVAILABLE, facts, { retryAfterMs: 1_000 });
     }
     const entry = findCallable(fleet, this.#principal, this.#request.model);
     if (!entry) return fail(ErrorReason.MODEL_NOT_FOUND, { model: this.#request.model });
@@ -153,10 +185,9 @@ export class Generation implements Applicant, TryListener, Rostered {
 
   /** From here on it is admitted: however it ends, the ledger is told. */
   #beginUsage({ entry }: Plan): void {
-    const { requestId } = this.#context;
-    const { model: requestedModel } = this.#request;
+    const about = { requestId: this.#context.requestId, principal: this.#principal };
     const times = { startMs: this.#startMs, admitMs: this.#admitMs };
-    const request = { requestId, principal: this.#principal, requestedModel, ...times };
+    const request = { ...about, requestedModel: this.#request.model, ...times };
     this.#usage = this.#deps.usage.begin(request, entry.model.id);
     this.#sink.usage = this.#usage;
     this.#tries.usage = this.#usage;
@@ -179,11 +210,9 @@ export class Generation implements Applicant, TryListener, Rostered {
   #seekFallback(): Seat | "busy" | "closed" {
     const primary = this.#plan;
     let busy: Plan | undefined;
-    for (const id of this.#fallbacks) {
-      // By the key's own right to that model.
-      const entry = findCallable(this.#deps.fleet, this.#principal, id);
-      const plan = entry && planFor(this.#request, entry);
-      if (!plan || plan instanceof WeirError || this.#builder.problemOf(plan)) continue;
+    const { fleet } = this.#deps;
+    for (const plan of fallbackPlans(fleet, this.#principal, this.#request, this.#fallbacks)) {
+      if (this.#builder.problemOf(plan)) continue;
       this.#plan = plan;
       const found = this.#deps.admission.take(this);
       if (typeof found !== "string") return found;
@@ -229,7 +258,12 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#seat = seat;
     this.#phase = "trying";
     if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
-    const ready = this.#builder.build(plan, seat, `${this.#context.requestId}-${this.tried.length + 1}`);
+    const ready = this.#builder.build(
+      plan,
+      seat,
+      `${this.#context.requestId}-${this.tried.length + 1}`,
+      this.#grant.outputTokensMax,
+    );
     if (ready instanceof WeirError) return this.#giveUp(ready);
     if (!this.#usage?.dispatches(seat.replica.id, plan.entry.model.id, ready.meter))
       return this.#giveUp(this.#deps.usage.noRoom());
@@ -250,6 +284,7 @@ export class Generation implements Applicant, TryListener, Rostered {
         attempt: this.tried.length,
         maxTokens: this.#maxTokens,
         ignored: (this.#plan?.ignored ?? []).concat(ignored),
+        limits: this.#grant.rateLimits(this.#deps.clock.monotonicMs()),
       }),
     );
   }
@@ -265,7 +300,21 @@ export class Generation implements Applicant, TryListener, Rostered {
   }
 
   turn(): void {
+    if (this.#phase === "streaming" && this.#grant !== unlimited && !this.#grant.goesOn(this.#tries.received))
+      return this.#cutShort();
     this.#sink.turn();
+  }
+
+  /** A limit has no more for the answer. */
+  #cutShort(): void {
+    const choices = this.#tries.unfinished();
+    // For the ledger and the log: the caller sees an answer that reached its length.
+    const reason = fail(ErrorReason.BUDGET_EXHAUSTED);
+    this.#tries.stop(reason);
+    const counts = this.#tries.counts();
+    this.#end(reason, false);
+    for (const message of cutEvents(choices, counts)) this.#say(message);
+    this.#sayEnd();
   }
 
   full(): boolean {
@@ -279,6 +328,7 @@ export class Generation implements Applicant, TryListener, Rostered {
   ended({ meter }: Try): void {
     const counts = meter.counts();
     if (meter.promptFromEngine) this.#builder.learn(this.modelId, counts.promptTokens);
+    this.#builder.learnAnswer(this.modelId, counts.completionTokens);
     this.#tries.ended(counts);
     this.#end(undefined, false);
     this.#say(usageEvent(counts));
@@ -319,6 +369,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     if (this.#ticket) this.#waited();
     this.#phase = "ended";
     if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
+    this.#tries.settle(this.#grant);
     this.#usage?.end(error?.reason);
     this.#sink.resume = undefined;
     this.#leave();

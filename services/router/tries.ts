@@ -7,6 +7,7 @@ import type { TryRecord } from "./attempt-log.ts";
 import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
 import { afterFailure, afterSuccess, isEjected } from "./fleet/ejection.ts";
 import type { Seat } from "./fleet/seat.ts";
+import type { Grant } from "./quota/grant.ts";
 import type { Try } from "./try.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
 
@@ -86,6 +87,23 @@ export class Tries {
     one.cancel(reason);
     if (one.dispatched) this.#record(reason.reason, one.meter.counts(), true);
     else this.usage?.notDispatched();
+  }
+
+  /** Tells the limits what they used together. What no engine ever heard of counts for nothing. */
+  settle(grant: Grant): void {
+    if (this.records.length === 0) return grant.release();
+    const { promptTokens = 0, completionTokens = 0 } = this.usage?.counts ?? {};
+    grant.settle({ inputTokens: promptTokens, outputTokens: completionTokens });
+  }
+
+  /** Tokens of the answer that came in the running one. */
+  get received(): number {
+    return this.#newest?.meter.received ?? 0;
+  }
+
+  /** The choices that the running one has not ended. */
+  unfinished(): number[] {
+    return this.#newest?.unfinished() ?? [];
   }
 
   /** What was received in the try that counts; undefined: no engine has taken the request. */
