@@ -7,6 +7,7 @@ import type { Role } from "./runtime/role.ts";
  */
 export const roles: readonly { readonly name: RoleName; readonly load: () => Promise<Role> }[] = [
   { name: "auth", load: async () => (await import("./auth/role.ts")).role },
+  { name: "quota", load: async () => (await import("./quota/role.ts")).role },
   { name: "usage", load: async () => (await import("./usage/role.ts")).role },
   { name: "catalog", load: async () => (await import("./catalog/role.ts")).role },
   { name: "router", load: async () => (await import("./router/role.ts")).role },

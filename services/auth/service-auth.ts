@@ -26,10 +26,10 @@ const revokedTtlMs = 3_600_000;
 type Outcome = NonNullable<MessageInitShape<typeof AuthenticateResponseSchema>["outcome"]>;
 type WatchMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
 
-/** Checks keys, tells which changed, and whose a project is. */
+/** Checks keys, tells which changed, and whose a project or a key is. */
 export function authService(options: {
   readonly store: CredentialStore;
-  readonly tenants: Pick<TenantStore, "getProject">;
+  readonly tenants: Pick<TenantStore, "getProject" | "getOrg">;
   readonly peppers: Peppers;
   readonly clock: Clock;
 }): ServiceImplementation<typeof AuthService> {
@@ -51,6 +51,17 @@ export function authService(options: {
       const project = await options.tenants.getProject({ projectId, orgId: undefined });
       if (project === undefined) throw notFound("project", projectId);
       return { orgId: project.orgId };
+    },
+
+    async resolveOrg({ orgId }) {
+      if ((await options.tenants.getOrg(orgId)) === undefined) throw notFound("organization", orgId);
+      return {};
+    },
+
+    async resolveKey({ keyId }) {
+      const { found } = await store.find(keyId);
+      if (found === undefined) throw notFound("key", keyId);
+      return { orgId: found.key.orgId, projectId: found.key.projectId };
     },
 
     async *watchRevocations({ afterRevision }, { signal }) {

@@ -1,13 +1,13 @@
-import { timestampMs, type Timestamp } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { KeyModels } from "../../gen/ts/weir/auth/v1/key_pb.ts";
 import type { CreateKeyRequest, KeyService, UpdateKeyRequest } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { checkText, fingerprintOf, invalid, maskedFields } from "../runtime/arguments.ts";
 import { fail } from "../runtime/errors/fail.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
-import { checkText, fingerprintOf, invalid, maskedFields } from "./arguments.ts";
 import { excessOf, excessReach, type Grant, type Grantor, grantorFrom } from "./grants.ts";
 import { makeCredential } from "./key-material.ts";
 import { keyFromStored } from "./key-message.ts";

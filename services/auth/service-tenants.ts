@@ -2,9 +2,9 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Org, OrgSchema, type Project, ProjectSchema } from "../../gen/ts/weir/auth/v1/tenant_pb.ts";
 import type { TenantService } from "../../gen/ts/weir/auth/v1/tenant_service_pb.ts";
+import { checkText, fingerprintOf, maskedFields } from "../runtime/arguments.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
-import { checkText, fingerprintOf, maskedFields } from "./arguments.ts";
 import { createdOr, notFound, projectScope } from "./scope.ts";
 import type { IdPage, StoredOrg, StoredProject, TenantStore } from "./store.ts";
 

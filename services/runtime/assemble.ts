@@ -4,13 +4,13 @@ import type { Logger } from "pino";
 import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import type { Clock } from "./clock.ts";
 import type { RoleName, Settings } from "./config/settings.ts";
-import { type Database, openDatabase } from "./database.ts";
 import { type DataDir, openDataDir } from "./data-dir.ts";
+import { type Database, openDatabase } from "./database.ts";
 import { readOrCreateSecret } from "./durable-file.ts";
 import { createIdentity, type Identity } from "./identity/identity.ts";
 import { createProjectOwners, type ProjectOwners } from "./identity/project-owners.ts";
-import { createGate, type Gate } from "./mesh/gate.ts";
 import { systemIds } from "./ids.ts";
+import { createGate, type Gate } from "./mesh/gate.ts";
 import { createMesh } from "./mesh/mesh.ts";
 import { createRegistry, type Registry } from "./mesh/registry.ts";
 import { startEmbeddedPostgres } from "./postgres/embedded.ts";
@@ -135,7 +135,7 @@ async function openStores(
   log: Logger,
   opened: AsyncDisposableStack,
 ): Promise<Database | undefined> {
-  const storing: readonly RoleName[] = ["auth", "usage"];
+  const storing: readonly RoleName[] = ["auth", "quota", "usage"];
   if (!storing.some((role) => settings.roles.has(role))) return undefined;
   const { url, connectionsMax } = settings.postgres;
   if (url !== undefined) return openDatabase(url, { connectionsMax, log });

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
+import { invalid } from "../runtime/arguments.ts";
 import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
-import { invalid } from "./arguments.ts";
 
 /** Long enough that nobody meets another query's by chance; it keeps nobody out. */
 const fingerprintLength = 16;

@@ -1,8 +1,9 @@
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
-import { UsageGroup, type UsageFilter, type UsageQuery } from "../../gen/ts/weir/usage/v1/usage_query_pb.ts";
+import { type UsageFilter, UsageGroup, type UsageQuery } from "../../gen/ts/weir/usage/v1/usage_query_pb.ts";
 import type { EndReason } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
-import { invalid } from "./arguments.ts";
-import { isTimeZone, type Step, stepFrom, tooMany } from "./steps.ts";
+import { invalid } from "../runtime/arguments.ts";
+import { isTimeZone } from "../runtime/time-zone.ts";
+import { type Step, stepFrom, tooMany } from "./steps.ts";
 import type { Owner } from "./store.ts";
 
 /** What sums may be split by, as the columns are called. */

@@ -1,14 +1,14 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { UsageQuerySchema, type UsageQuery } from "../../gen/ts/weir/usage/v1/usage_query_pb.ts";
+import { type UsageQuery, UsageQuerySchema } from "../../gen/ts/weir/usage/v1/usage_query_pb.ts";
 import {
   type ListUsageRecordsRequest,
   ListUsageRecordsRequestSchema,
   type UsageService,
 } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
+import { invalid } from "../runtime/arguments.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
-import { invalid } from "./arguments.ts";
 import { recordFromRow, rowFromSums } from "./message.ts";
 import { fingerprintOf, pageToken, partsOf } from "./page-token.ts";
 import { keptFromMs } from "./partitions.ts";

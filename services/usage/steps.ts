@@ -48,14 +48,3 @@ export function rounded(startMs: number, endMs: number, step: Exclude<Step, Whol
 export function tooMany(startMs: number, endMs: number, step: Step): boolean {
   return step !== "all" && (endMs - startMs) / lengthMs[step] > stepsMax;
 }
-
-/** Whether the name is one of the IANA's. An offset is none: PostgreSQL takes its sign the other way round. */
-export function isTimeZone(name: string): boolean {
-  if (!/^[A-Za-z]/.test(name)) return false;
-  try {
-    return Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone !== "";
-  } catch {
-    // A RangeError: there is no such zone.
-    return false;
-  }
-}

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
-import { createServer, type Server } from "node:http";
 import { writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";

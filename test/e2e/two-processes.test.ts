@@ -4,8 +4,8 @@ import { fromJson } from "@bufbuild/protobuf";
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CreateKeyResponseSchema } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
-import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
 import { openFolder } from "../fakes/open-folder.ts";
+import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
 import { startWeirProcess, type WeirProcess } from "../fakes/weir-process.ts";
 
@@ -28,9 +28,10 @@ beforeAll(async () => {
   const pools = `pools: [{ id: sim, replicas: [{ url: "${simulator.httpUrl}" }] }]\nmodels: [{ id: weir-sim, pool: sim }]`;
   control = await start(
     "control",
-    `roles: [catalog, auth, usage]\nMESH }\npostgres: { url: "${database.url}" }\n${pools}\n`,
+    `roles: [catalog, auth, quota, usage]\nMESH }\npostgres: { url: "${database.url}" }\n${pools}\n`,
   );
-  const peers = `peers: { auth: "${control.meshUrl}", catalog: "${control.meshUrl}", usage: "${control.meshUrl}" }`;
+  const roles = ["auth", "catalog", "quota", "usage"];
+  const peers = `peers: { ${roles.map((role) => `${role}: "${control.meshUrl}"`).join(", ")} }`;
   data = await start("data", `roles: [edge, router]\nMESH, ${peers} }\n`);
 }, 120_000);
 

@@ -12,9 +12,9 @@ import { type Clock, systemClock } from "../../services/runtime/clock.ts";
 import type { HttpSettings } from "../../services/runtime/config/settings.ts";
 import { fail, type WeirError } from "../../services/runtime/errors/fail.ts";
 import { systemIds } from "../../services/runtime/ids.ts";
-import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
 import type { HttpRequest, HttpResponse } from "../../services/runtime/server/app.ts";
 import { createClientAddress } from "../../services/runtime/server/client-address.ts";
+import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
 import { obliging, type Script, type ScriptedCall } from "./scripted-model.ts";
 
 /** Keys that the fake identity knows, and what each gets. */

@@ -1,3 +1,5 @@
+import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { AddressInfo } from "node:net";
 import {
   create,
   type DescMessage,
@@ -7,8 +9,6 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
 import type { status } from "@grpc/grpc-js";
 
 /** One call, in the hands of the test: what is sent may be anything. */

@@ -11,8 +11,8 @@ import { createMesh } from "../../services/runtime/mesh/mesh.ts";
 import { createRegistry } from "../../services/runtime/mesh/registry.ts";
 import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
 import { FakeCredentialStore } from "./credential-store.ts";
-import { SimulatedClock } from "./simulated-clock.ts";
 import { ownersOf } from "./project-owners.ts";
+import { SimulatedClock } from "./simulated-clock.ts";
 
 export const pepper = "a-pepper-of-43-characters-0123456789abcdefg";
 export const staleMaxMs = 600_000;
@@ -38,7 +38,12 @@ export function startIdentity(badKeysPerMinuteMax = 600): IdentityProcess {
   const registry = createRegistry();
   registry.add(
     AuthService,
-    authService({ store, tenants: { getProject: () => Promise.resolve(undefined) }, peppers, clock }),
+    authService({
+      store,
+      tenants: { getProject: () => Promise.resolve(undefined), getOrg: () => Promise.resolve(undefined) },
+      peppers,
+      clock,
+    }),
   );
   const nobody: Identity = { authenticate: () => fail(ErrorReason.INTERNAL), onRevoked: () => () => {} };
   const gate = createGate({

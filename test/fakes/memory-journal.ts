@@ -1,4 +1,3 @@
-import { Roster } from "../../services/runtime/roster.ts";
 import { fromBinary } from "@bufbuild/protobuf";
 import { type UsageRecord, UsageRecordSchema } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import type { Waiter } from "../../services/router/journal/journal.ts";
@@ -7,6 +6,7 @@ import { type Progress, readProgress, writeProgress } from "../../services/route
 import { Segment } from "../../services/router/journal/segment.ts";
 import type { RequestUsage } from "../../services/router/usage/request-usage.ts";
 import type { RequestJournal } from "../../services/router/usage/usage-journal.ts";
+import { Roster } from "../../services/runtime/roster.ts";
 
 /** Where a payload begins: anywhere but at the buffer's begin, which nobody may count on. */
 const payloadAt = 100;

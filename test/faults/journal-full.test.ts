@@ -34,7 +34,7 @@ async function start(size: string): Promise<void> {
     file,
     `
 listen: { port: 0, admin_port: 0, mesh_port: 0 }
-roles: [edge, router, auth, catalog]
+roles: [edge, router, auth, catalog, quota]
 mesh: { peers: { usage: "http://127.0.0.1:1" } }
 usage: { journal_dir: "${disk}", journal_bytes_max: 16777216 }
 pools: [{ id: sim, replicas: [{ url: "${engine.httpUrl}" }] }]

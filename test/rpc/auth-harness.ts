@@ -20,10 +20,10 @@ import { WeirError } from "../../services/runtime/errors/fail.ts";
 import type { Identity } from "../../services/runtime/identity/identity.ts";
 import { createGate } from "../../services/runtime/mesh/gate.ts";
 import { createMesh } from "../../services/runtime/mesh/mesh.ts";
-import { createRegistry } from "../../services/runtime/mesh/registry.ts";
+import { createRegistry, type Registry } from "../../services/runtime/mesh/registry.ts";
 import type { Mesh } from "../../services/runtime/role.ts";
-import { createMetrics } from "../../services/runtime/telemetry/metrics.ts";
-import { createTestDatabase } from "../fakes/postgres.ts";
+import { createMetrics, type Metrics } from "../../services/runtime/telemetry/metrics.ts";
+import { createTestDatabase, type TestDatabase, type TestDatabaseOptions } from "../fakes/postgres.ts";
 import { ownersFrom } from "../fakes/project-owners.ts";
 
 /** The auth services over a database of their own, behind the gate, as a process of the installation reaches them. */
@@ -34,23 +34,32 @@ export interface AuthHarness extends AsyncDisposable {
   readonly auth: Client<typeof AuthService>;
   readonly keys: Client<typeof KeyService>;
   readonly tenants: Client<typeof TenantService>;
+  /** Where other services join. */
+  readonly registry: Registry;
+  readonly database: TestDatabase;
+  readonly metrics: Metrics;
 }
 
 const log = pino({ level: "silent" });
 const nobody: Identity = { authenticate: () => principal(), onRevoked: () => () => {} };
 
-/** Starts it, with organisations acme and umbrella that have the projects one and two each. */
-export async function startAuth(): Promise<AuthHarness> {
-  const database = await createTestDatabase({ migrations: { auth: migrations } });
+/**
+ * Starts it, with organisations acme and umbrella that have the projects one and two each.
+ *
+ * @param others migrations of other services' schemas.
+ */
+export async function startAuth(others: TestDatabaseOptions["migrations"] = {}): Promise<AuthHarness> {
+  const database = await createTestDatabase({ migrations: { auth: migrations, ...others } });
   const store = postgresAuthStore(database.kysely<AuthTables>());
   const peppers = peppersFrom(randomBytes(32).toString("base64url"));
   await store.installation.keepPeppers(peppers.fingerprints);
   const registry = createRegistry();
   const clock = systemClock;
+  const metrics = createMetrics();
   const gate = createGate({
     clock,
     log,
-    metrics: createMetrics(),
+    metrics,
     identity: nobody,
     owners: ownersFrom(store.tenants),
   });
@@ -74,6 +83,9 @@ export async function startAuth(): Promise<AuthHarness> {
     tenants,
     auth: mesh.client(AuthService),
     keys: mesh.client(KeyService),
+    registry,
+    database,
+    metrics,
     [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
   };
 }

@@ -77,3 +77,23 @@ test("an organisation or project that the caller does not reach is not found", a
   const own = await harness.tenants.getProject({}, by(principal({ reach: Reach.PROJECT })));
   expect(own.project?.id).toBe("acme-one");
 });
+
+test("processes of the installation are told whose an organisation, project or key is", async () => {
+  const { key } = await harness.keys.createKey(
+    { requestId: requestId(), name: "k", projectId: "umbrella-two" },
+    by(admin),
+  );
+  expect(await harness.auth.resolveOrg({ orgId: "umbrella" })).toMatchObject({});
+  expect(await harness.auth.resolveProject({ projectId: "umbrella-two" })).toMatchObject({ orgId: "umbrella" });
+  const owner = { orgId: "umbrella", projectId: "umbrella-two" };
+  expect(await harness.auth.resolveKey({ keyId: key?.id ?? "" })).toMatchObject(owner);
+  await harness.keys.revokeKey({ projectId: "umbrella-two", keyId: key?.id ?? "" }, by(admin));
+  expect(await harness.auth.resolveKey({ keyId: key?.id ?? "" })).toMatchObject(owner);
+  for (const unknown of [
+    harness.auth.resolveOrg({ orgId: "nowhere" }),
+    harness.auth.resolveProject({ projectId: "nowhere" }),
+    harness.auth.resolveKey({ keyId: "nobody" }),
+  ]) {
+    expect((await told(unknown)).reason).toBe("NOT_FOUND");
+  }
+});

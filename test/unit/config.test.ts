@@ -43,7 +43,7 @@ describe("a configuration file", () => {
       httpUrl: "",
       dialect: 0,
     });
-    expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth", "usage"]);
+    expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth", "quota", "usage"]);
     expect(settings.pools[0]?.idleTimeoutMs).toBe(20_000);
   });
 
@@ -207,8 +207,14 @@ const refused: readonly (readonly [name: string, text: string, line: number, pat
     "pools[0].replicas[0].http_url",
     "allow_private",
   ],
-  ["edge without router", `${base}roles: [edge, catalog, auth, usage]\n`, 4, "roles", "go together"],
-  ["a role elsewhere that is not named", `${base}roles: [edge, router, auth, usage]\n`, 1, "mesh.peers", "catalog"],
+  ["edge without router", `${base}roles: [edge, catalog, auth, quota, usage]\n`, 4, "roles", "go together"],
+  [
+    "a role elsewhere that is not named",
+    `${base}roles: [edge, router, auth, quota, usage]\n`,
+    1,
+    "mesh.peers",
+    "catalog",
+  ],
   ["a variable that is not set", `${base}postgres: { url: "\${NO_SUCH}" }\n`, 4, "postgres.url", "NO_SUCH"],
   [
     "a template that is not there",

@@ -3,7 +3,7 @@
  * two together.
  */
 export const defaults = {
-  roles: ["edge", "router", "catalog", "auth", "usage"],
+  roles: ["edge", "router", "catalog", "auth", "quota", "usage"],
   listen: {
     /** Nobody else's machine reaches a fresh installation. */
     host: "127.0.0.1",

@@ -98,7 +98,7 @@ function roles(config: Config, context: ResolveContext): ReadonlySet<RoleName> {
   if (set.has("edge") !== set.has("router")) {
     context.say({ path: "roles", message: "edge and router go together: name both or neither" });
   }
-  for (const role of ["catalog", "auth", "usage"] as const) {
+  for (const role of ["catalog", "auth", "quota", "usage"] as const) {
     if (set.has("edge") && !set.has(role) && !config.mesh?.peers[role]) {
       context.say({
         path: "mesh.peers",

@@ -55,7 +55,7 @@ export interface Settings {
 }
 
 /** A part of the product that a process can run. */
-export type RoleName = "edge" | "router" | "catalog" | "auth" | "usage";
+export type RoleName = "edge" | "router" | "catalog" | "auth" | "quota" | "usage";
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
 

@@ -1,8 +1,9 @@
 import { Counter, Registry } from "prom-client";
-import { type CountSource, CountSourceSchema } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { type CountSource, CountSourceSchema } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { reasonName } from "../errors/reason-name.ts";
 import { addJournalSeries, type JournalState } from "./journal-series.ts";
+import { addQuotaSeries, type QuotaCounts, type QuotaState } from "./quota-series.ts";
 import { Histogram, type Level, Levels } from "./series.ts";
 
 /** The doors that requests come through. */
@@ -42,6 +43,8 @@ export interface Metrics {
   usageSetAside(reason: SetAsideReason): void;
   /** A router has a usage journal: once a process. */
   journal(read: () => JournalState): void;
+  /** This process counts by limits: once a process. */
+  quota(state: QuotaState): QuotaCounts;
   /** An RPC is over, on whatever transport. Both names are closed sets: methods that are served, and codes. */
   rpc(method: string, code: string, durationMs: number): void;
   /** The models that exist from now on; others are counted as "other". */
@@ -132,6 +135,7 @@ export function createMetrics(): Metrics {
     queued: (model) => heldBy(queued.of(modelLabel(model))),
     usageSetAside: (reason) => setAside.inc({ reason }),
     journal: (read) => addJournalSeries(registry, read),
+    quota: (state) => addQuotaSeries(registry, state),
     rpc(method, code, durationMs) {
       rpcs.of(method, code).value += 1;
       rpcDuration.observe(durationMs, method);

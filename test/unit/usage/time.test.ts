@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
-import { createIdSource } from "../../../services/runtime/ids.ts";
 import { WeirError } from "../../../services/runtime/errors/fail.ts";
+import { createIdSource } from "../../../services/runtime/ids.ts";
+import { isTimeZone } from "../../../services/runtime/time-zone.ts";
 import { fingerprintOf, pageToken, partsOf } from "../../../services/usage/page-token.ts";
 import {
   idBounds,
@@ -11,7 +12,7 @@ import {
   monthsNeeded,
 } from "../../../services/usage/partitions.ts";
 import { isRequestId, leastIdAt, msOfRequestId } from "../../../services/usage/request-id.ts";
-import { isTimeZone, rounded, tooMany } from "../../../services/usage/steps.ts";
+import { rounded, tooMany } from "../../../services/usage/steps.ts";
 import { SimulatedClock } from "../../fakes/simulated-clock.ts";
 
 test.each([0, 1, Date.UTC(2026, 10, 30, 23, 59, 59, 999), 2 ** 48 - 1])("an id tells its time: %i", (ms) => {

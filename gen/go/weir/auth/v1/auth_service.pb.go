@@ -334,6 +334,190 @@ func (x *ResolveProjectResponse) GetOrgId() string {
 	return ""
 }
 
+// Which organisation.
+type ResolveOrgRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	OrgId         string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveOrgRequest) Reset() {
+	*x = ResolveOrgRequest{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOrgRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOrgRequest) ProtoMessage() {}
+
+func (x *ResolveOrgRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOrgRequest.ProtoReflect.Descriptor instead.
+func (*ResolveOrgRequest) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ResolveOrgRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+// It is there.
+type ResolveOrgResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveOrgResponse) Reset() {
+	*x = ResolveOrgResponse{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOrgResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOrgResponse) ProtoMessage() {}
+
+func (x *ResolveOrgResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOrgResponse.ProtoReflect.Descriptor instead.
+func (*ResolveOrgResponse) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6}
+}
+
+// Which key.
+type ResolveKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveKeyRequest) Reset() {
+	*x = ResolveKeyRequest{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveKeyRequest) ProtoMessage() {}
+
+func (x *ResolveKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveKeyRequest.ProtoReflect.Descriptor instead.
+func (*ResolveKeyRequest) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ResolveKeyRequest) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+// Whose it is.
+type ResolveKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisation that it belongs to.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The project that it belongs to.
+	ProjectId     string `protobuf:"bytes,2,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveKeyResponse) Reset() {
+	*x = ResolveKeyResponse{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveKeyResponse) ProtoMessage() {}
+
+func (x *ResolveKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveKeyResponse.ProtoReflect.Descriptor instead.
+func (*ResolveKeyResponse) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ResolveKeyResponse) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ResolveKeyResponse) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
 // Where to continue.
 type WatchRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -345,7 +529,7 @@ type WatchRevocationsRequest struct {
 
 func (x *WatchRevocationsRequest) Reset() {
 	*x = WatchRevocationsRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +541,7 @@ func (x *WatchRevocationsRequest) String() string {
 func (*WatchRevocationsRequest) ProtoMessage() {}
 
 func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +554,7 @@ func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{5}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchRevocationsRequest) GetAfterRevision() int64 {
@@ -402,7 +586,7 @@ type WatchRevocationsResponse struct {
 
 func (x *WatchRevocationsResponse) Reset() {
 	*x = WatchRevocationsResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +598,7 @@ func (x *WatchRevocationsResponse) String() string {
 func (*WatchRevocationsResponse) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +611,7 @@ func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WatchRevocationsResponse) GetRevision() int64 {
@@ -532,7 +716,7 @@ type WatchRevocationsResponse_KeyChange struct {
 
 func (x *WatchRevocationsResponse_KeyChange) Reset() {
 	*x = WatchRevocationsResponse_KeyChange{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +728,7 @@ func (x *WatchRevocationsResponse_KeyChange) String() string {
 func (*WatchRevocationsResponse_KeyChange) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +741,7 @@ func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_KeyChange.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_KeyChange) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 0}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *WatchRevocationsResponse_KeyChange) GetKeyId() string {
@@ -583,7 +767,7 @@ type WatchRevocationsResponse_SnapshotEnd struct {
 
 func (x *WatchRevocationsResponse_SnapshotEnd) Reset() {
 	*x = WatchRevocationsResponse_SnapshotEnd{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +779,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) String() string {
 func (*WatchRevocationsResponse_SnapshotEnd) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +792,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use WatchRevocationsResponse_SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 1}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 1}
 }
 
 // The connection lives.
@@ -620,7 +804,7 @@ type WatchRevocationsResponse_Heartbeat struct {
 
 func (x *WatchRevocationsResponse_Heartbeat) Reset() {
 	*x = WatchRevocationsResponse_Heartbeat{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +816,7 @@ func (x *WatchRevocationsResponse_Heartbeat) String() string {
 func (*WatchRevocationsResponse_Heartbeat) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +829,7 @@ func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_Heartbeat.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 2}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 2}
 }
 
 // Drop every cached principal.
@@ -657,7 +841,7 @@ type WatchRevocationsResponse_Reset struct {
 
 func (x *WatchRevocationsResponse_Reset) Reset() {
 	*x = WatchRevocationsResponse_Reset{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +853,7 @@ func (x *WatchRevocationsResponse_Reset) String() string {
 func (*WatchRevocationsResponse_Reset) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +866,7 @@ func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse_Reset.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Reset) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6, 3}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 3}
 }
 
 var File_weir_auth_v1_auth_service_proto protoreflect.FileDescriptor
@@ -708,7 +892,16 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\tprojectId\"/\n" +
 	"\x16ResolveProjectResponse\x12\x15\n" +
-	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"I\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\"L\n" +
+	"\x11ResolveOrgRequest\x127\n" +
+	"\x06org_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\x05orgId\"\x14\n" +
+	"\x12ResolveOrgResponse\"F\n" +
+	"\x11ResolveKeyRequest\x121\n" +
+	"\x06key_id\x18\x01 \x01(\tB\x1a\xbaH\x17r\x152\x13^[A-Za-z0-9]{1,32}$R\x05keyId\"J\n" +
+	"\x12ResolveKeyResponse\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x02 \x01(\tR\tprojectId\"I\n" +
 	"\x17WatchRevocationsRequest\x12.\n" +
 	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\x9a\x04\n" +
 	"\x18WatchRevocationsResponse\x12\x1a\n" +
@@ -725,10 +918,14 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\vSnapshotEnd\x1a\v\n" +
 	"\tHeartbeat\x1a\a\n" +
 	"\x05ResetB\a\n" +
-	"\x05event2\xe6\x02\n" +
+	"\x05event2\xb2\x04\n" +
 	"\vAuthService\x12j\n" +
 	"\fAuthenticate\x12!.weir.auth.v1.AuthenticateRequest\x1a\".weir.auth.v1.AuthenticateResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12p\n" +
-	"\x0eResolveProject\x12#.weir.auth.v1.ResolveProjectRequest\x1a$.weir.auth.v1.ResolveProjectResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12y\n" +
+	"\x0eResolveProject\x12#.weir.auth.v1.ResolveProjectRequest\x1a$.weir.auth.v1.ResolveProjectResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12d\n" +
+	"\n" +
+	"ResolveOrg\x12\x1f.weir.auth.v1.ResolveOrgRequest\x1a .weir.auth.v1.ResolveOrgResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12d\n" +
+	"\n" +
+	"ResolveKey\x12\x1f.weir.auth.v1.ResolveKeyRequest\x1a .weir.auth.v1.ResolveKeyResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12y\n" +
 	"\x10WatchRevocations\x12%.weir.auth.v1.WatchRevocationsRequest\x1a&.weir.auth.v1.WatchRevocationsResponse\"\x14\xca\xf3\x18\r\b\x03\x1a\x02\b\x01 \x01*\x03\b\x90\x1c\x90\x02\x010\x01B\xa0\x01\n" +
 	"\x10com.weir.auth.v1B\x10AuthServiceProtoP\x01Z(weir.dev/weir/gen/go/weir/auth/v1;authv1\xa2\x02\x03WAX\xaa\x02\fWeir.Auth.V1\xca\x02\fWeir\\Auth\\V1\xe2\x02\x18Weir\\Auth\\V1\\GPBMetadata\xea\x02\x0eWeir::Auth::V1b\x06proto3"
 
@@ -744,43 +941,51 @@ func file_weir_auth_v1_auth_service_proto_rawDescGZIP() []byte {
 	return file_weir_auth_v1_auth_service_proto_rawDescData
 }
 
-var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_weir_auth_v1_auth_service_proto_goTypes = []any{
 	(*AuthenticateRequest)(nil),                  // 0: weir.auth.v1.AuthenticateRequest
 	(*AuthenticateResponse)(nil),                 // 1: weir.auth.v1.AuthenticateResponse
 	(*Refusal)(nil),                              // 2: weir.auth.v1.Refusal
 	(*ResolveProjectRequest)(nil),                // 3: weir.auth.v1.ResolveProjectRequest
 	(*ResolveProjectResponse)(nil),               // 4: weir.auth.v1.ResolveProjectResponse
-	(*WatchRevocationsRequest)(nil),              // 5: weir.auth.v1.WatchRevocationsRequest
-	(*WatchRevocationsResponse)(nil),             // 6: weir.auth.v1.WatchRevocationsResponse
-	(*WatchRevocationsResponse_KeyChange)(nil),   // 7: weir.auth.v1.WatchRevocationsResponse.KeyChange
-	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 8: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	(*WatchRevocationsResponse_Heartbeat)(nil),   // 9: weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	(*WatchRevocationsResponse_Reset)(nil),       // 10: weir.auth.v1.WatchRevocationsResponse.Reset
-	(*Principal)(nil),                            // 11: weir.auth.v1.Principal
-	(*timestamppb.Timestamp)(nil),                // 12: google.protobuf.Timestamp
-	(v1.ErrorReason)(0),                          // 13: weir.error.v1.ErrorReason
-	(*durationpb.Duration)(nil),                  // 14: google.protobuf.Duration
+	(*ResolveOrgRequest)(nil),                    // 5: weir.auth.v1.ResolveOrgRequest
+	(*ResolveOrgResponse)(nil),                   // 6: weir.auth.v1.ResolveOrgResponse
+	(*ResolveKeyRequest)(nil),                    // 7: weir.auth.v1.ResolveKeyRequest
+	(*ResolveKeyResponse)(nil),                   // 8: weir.auth.v1.ResolveKeyResponse
+	(*WatchRevocationsRequest)(nil),              // 9: weir.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil),             // 10: weir.auth.v1.WatchRevocationsResponse
+	(*WatchRevocationsResponse_KeyChange)(nil),   // 11: weir.auth.v1.WatchRevocationsResponse.KeyChange
+	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 12: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	(*WatchRevocationsResponse_Heartbeat)(nil),   // 13: weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	(*WatchRevocationsResponse_Reset)(nil),       // 14: weir.auth.v1.WatchRevocationsResponse.Reset
+	(*Principal)(nil),                            // 15: weir.auth.v1.Principal
+	(*timestamppb.Timestamp)(nil),                // 16: google.protobuf.Timestamp
+	(v1.ErrorReason)(0),                          // 17: weir.error.v1.ErrorReason
+	(*durationpb.Duration)(nil),                  // 18: google.protobuf.Duration
 }
 var file_weir_auth_v1_auth_service_proto_depIdxs = []int32{
-	11, // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
+	15, // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
 	2,  // 1: weir.auth.v1.AuthenticateResponse.refusal:type_name -> weir.auth.v1.Refusal
-	12, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
-	13, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
-	14, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
-	7,  // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
-	8,  // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	9,  // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	10, // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
-	12, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
+	16, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
+	17, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
+	18, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
+	11, // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
+	12, // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	13, // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	14, // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
+	16, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
 	0,  // 10: weir.auth.v1.AuthService.Authenticate:input_type -> weir.auth.v1.AuthenticateRequest
 	3,  // 11: weir.auth.v1.AuthService.ResolveProject:input_type -> weir.auth.v1.ResolveProjectRequest
-	5,  // 12: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
-	1,  // 13: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
-	4,  // 14: weir.auth.v1.AuthService.ResolveProject:output_type -> weir.auth.v1.ResolveProjectResponse
-	6,  // 15: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
+	5,  // 12: weir.auth.v1.AuthService.ResolveOrg:input_type -> weir.auth.v1.ResolveOrgRequest
+	7,  // 13: weir.auth.v1.AuthService.ResolveKey:input_type -> weir.auth.v1.ResolveKeyRequest
+	9,  // 14: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
+	1,  // 15: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
+	4,  // 16: weir.auth.v1.AuthService.ResolveProject:output_type -> weir.auth.v1.ResolveProjectResponse
+	6,  // 17: weir.auth.v1.AuthService.ResolveOrg:output_type -> weir.auth.v1.ResolveOrgResponse
+	8,  // 18: weir.auth.v1.AuthService.ResolveKey:output_type -> weir.auth.v1.ResolveKeyResponse
+	10, // 19: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
+	15, // [15:20] is the sub-list for method output_type
+	10, // [10:15] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -796,7 +1001,7 @@ func file_weir_auth_v1_auth_service_proto_init() {
 		(*AuthenticateResponse_Principal)(nil),
 		(*AuthenticateResponse_Refusal)(nil),
 	}
-	file_weir_auth_v1_auth_service_proto_msgTypes[6].OneofWrappers = []any{
+	file_weir_auth_v1_auth_service_proto_msgTypes[10].OneofWrappers = []any{
 		(*WatchRevocationsResponse_Change)(nil),
 		(*WatchRevocationsResponse_SnapshotEnd_)(nil),
 		(*WatchRevocationsResponse_Heartbeat_)(nil),
@@ -808,7 +1013,7 @@ func file_weir_auth_v1_auth_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_auth_v1_auth_service_proto_rawDesc), len(file_weir_auth_v1_auth_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	AuthService_Authenticate_FullMethodName     = "/weir.auth.v1.AuthService/Authenticate"
 	AuthService_ResolveProject_FullMethodName   = "/weir.auth.v1.AuthService/ResolveProject"
+	AuthService_ResolveOrg_FullMethodName       = "/weir.auth.v1.AuthService/ResolveOrg"
+	AuthService_ResolveKey_FullMethodName       = "/weir.auth.v1.AuthService/ResolveKey"
 	AuthService_WatchRevocations_FullMethodName = "/weir.auth.v1.AuthService/WatchRevocations"
 )
 
@@ -40,6 +42,15 @@ type AuthServiceClient interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveProject(ctx context.Context, in *ResolveProjectRequest, opts ...grpc.CallOption) (*ResolveProjectResponse, error)
+	// Tells that there is such an organisation: something is to be kept under it by a service that has none itself.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveOrg(ctx context.Context, in *ResolveOrgRequest, opts ...grpc.CallOption) (*ResolveOrgResponse, error)
+	// Tells whose a key is. A key never changes hands, so that the answer may be kept. It says nothing of whether the key
+	// may still be used.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveKey(ctx context.Context, in *ResolveKeyRequest, opts ...grpc.CallOption) (*ResolveKeyResponse, error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
@@ -70,6 +81,26 @@ func (c *authServiceClient) ResolveProject(ctx context.Context, in *ResolveProje
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ResolveProjectResponse)
 	err := c.cc.Invoke(ctx, AuthService_ResolveProject_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authServiceClient) ResolveOrg(ctx context.Context, in *ResolveOrgRequest, opts ...grpc.CallOption) (*ResolveOrgResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveOrgResponse)
+	err := c.cc.Invoke(ctx, AuthService_ResolveOrg_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *authServiceClient) ResolveKey(ctx context.Context, in *ResolveKeyRequest, opts ...grpc.CallOption) (*ResolveKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveKeyResponse)
+	err := c.cc.Invoke(ctx, AuthService_ResolveKey_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +142,15 @@ type AuthServiceServer interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveProject(context.Context, *ResolveProjectRequest) (*ResolveProjectResponse, error)
+	// Tells that there is such an organisation: something is to be kept under it by a service that has none itself.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveOrg(context.Context, *ResolveOrgRequest) (*ResolveOrgResponse, error)
+	// Tells whose a key is. A key never changes hands, so that the answer may be kept. It says nothing of whether the key
+	// may still be used.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveKey(context.Context, *ResolveKeyRequest) (*ResolveKeyResponse, error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
@@ -132,6 +172,12 @@ func (UnimplementedAuthServiceServer) Authenticate(context.Context, *Authenticat
 }
 func (UnimplementedAuthServiceServer) ResolveProject(context.Context, *ResolveProjectRequest) (*ResolveProjectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResolveProject not implemented")
+}
+func (UnimplementedAuthServiceServer) ResolveOrg(context.Context, *ResolveOrgRequest) (*ResolveOrgResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveOrg not implemented")
+}
+func (UnimplementedAuthServiceServer) ResolveKey(context.Context, *ResolveKeyRequest) (*ResolveKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveKey not implemented")
 }
 func (UnimplementedAuthServiceServer) WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRevocations not implemented")
@@ -193,6 +239,42 @@ func _AuthService_ResolveProject_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuthService_ResolveOrg_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveOrgRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).ResolveOrg(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_ResolveOrg_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).ResolveOrg(ctx, req.(*ResolveOrgRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AuthService_ResolveKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).ResolveKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_ResolveKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).ResolveKey(ctx, req.(*ResolveKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AuthService_WatchRevocations_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRevocationsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -218,6 +300,14 @@ var AuthService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResolveProject",
 			Handler:    _AuthService_ResolveProject_Handler,
+		},
+		{
+			MethodName: "ResolveOrg",
+			Handler:    _AuthService_ResolveOrg_Handler,
+		},
+		{
+			MethodName: "ResolveKey",
+			Handler:    _AuthService_ResolveKey_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

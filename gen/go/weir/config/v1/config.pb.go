@@ -29,7 +29,7 @@ const (
 // The configuration of a process.
 type Config struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What this process runs, of: edge, router, catalog, auth, usage. Empty: everything. edge and router go together.
+	// What this process runs, of: edge, router, catalog, auth, quota, usage. Empty: everything. edge and router go together.
 	Roles []string `protobuf:"bytes,1,rep,name=roles,proto3" json:"roles,omitempty"`
 	// Where it listens.
 	Listen *Listen `protobuf:"bytes,2,opt,name=listen,proto3" json:"listen,omitempty"`
@@ -816,9 +816,9 @@ var File_weir_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cweir/config/v1/engines.proto\x1a\x1bweir/policy/v1/policy.proto\"\xb4\x06\n" +
-	"\x06Config\x12H\n" +
-	"\x05roles\x18\x01 \x03(\tB2\xbaH/\x92\x01,\x10\b\x18\x01\"&r$R\x04edgeR\x06routerR\acatalogR\x04authR\x05usageR\x05roles\x12.\n" +
+	"\x1bweir/config/v1/config.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cweir/config/v1/engines.proto\x1a\x1bweir/policy/v1/policy.proto\"\xbb\x06\n" +
+	"\x06Config\x12O\n" +
+	"\x05roles\x18\x01 \x03(\tB9\xbaH6\x92\x013\x10\b\x18\x01\"-r+R\x04edgeR\x06routerR\acatalogR\x04authR\x05quotaR\x05usageR\x05roles\x12.\n" +
 	"\x06listen\x18\x02 \x01(\v2\x16.weir.config.v1.ListenR\x06listen\x12#\n" +
 	"\bdata_dir\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\adataDir\x124\n" +
 	"\bpostgres\x18\x04 \x01(\v2\x18.weir.config.v1.PostgresR\bpostgres\x12(\n" +
@@ -859,9 +859,9 @@ const file_weir_config_v1_config_proto_rawDesc = "" +
 	"\burl_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\aurlFile\x128\n" +
 	"\x0fconnections_max\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x01H\x00R\x0econnectionsMax\x88\x01\x01B\x12\n" +
-	"\x10_connections_max\"\xd3\x01\n" +
-	"\x04Mesh\x12h\n" +
-	"\x05peers\x18\x01 \x03(\v2\x1f.weir.config.v1.Mesh.PeersEntryB1\xbaH.\x9a\x01+\x10\x10\" r\x1eR\x06routerR\acatalogR\x04authR\x05usage*\x05r\x03\x88\x01\x01R\x05peers\x12'\n" +
+	"\x10_connections_max\"\xda\x01\n" +
+	"\x04Mesh\x12o\n" +
+	"\x05peers\x18\x01 \x03(\v2\x1f.weir.config.v1.Mesh.PeersEntryB8\xbaH5\x9a\x012\x10\x10\"'r%R\x06routerR\acatalogR\x04authR\x05quotaR\x05usage*\x05r\x03\x88\x01\x01R\x05peers\x12'\n" +
 	"\n" +
 	"token_file\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\ttokenFile\x1a8\n" +
 	"\n" +

@@ -1015,7 +1015,7 @@ const file_weir_quota_v1_limit_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x03R\brevision\"\x8b\t\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\"\x95\t\n" +
 	"\tLimitSpec\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x128\n" +
@@ -1026,9 +1026,9 @@ const file_weir_quota_v1_limit_proto_rawDesc = "" +
 	"operations\x12B\n" +
 	"\tdimension\x18\x05 \x01(\x0e2\x18.weir.quota.v1.DimensionB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\tdimension\x12(\n" +
-	"\x05count\x18\x06 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00R\x05count\x12(\n" +
+	"\x05count\x18\x06 \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00H\x00R\x05count\x122\n" +
 	"\n" +
-	"cost_nanos\x18\a \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\tcostNanos\x120\n" +
+	"cost_nanos\x18\a \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00H\x00R\tcostNanos\x120\n" +
 	"\bcurrency\x18\b \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{3})?$R\bcurrency\x12)\n" +
 	"\x04rate\x18\t \x01(\v2\x13.weir.quota.v1.RateH\x01R\x04rate\x12/\n" +
 	"\x06budget\x18\n" +
@@ -1045,11 +1045,11 @@ const file_weir_quota_v1_limit_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.weir.quota.v1.SubjectKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x128\n" +
 	"\x02id\x18\x02 \x01(\tB(\xbaH%r#\x18@2\x1f^([A-Za-z0-9][A-Za-z0-9._-]*)?$R\x02id:y\xbaHv\x1at\n" +
-	"\x14subject.id_fits_kind\x127the installation has no id, every other subject has one\x1a#(this.kind == 1) == (this.id == '')\"g\n" +
+	"\x14subject.id_fits_kind\x127the installation has no id, every other subject has one\x1a#(this.kind == 1) == (this.id == '')\"q\n" +
 	"\x04Rate\x12@\n" +
 	"\x03per\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x13\xbaH\x10\xc8\x01\x01\xaa\x01\n" +
-	"\"\x04\b\x80\xa3\x052\x02\b\x01R\x03per\x12\x1d\n" +
-	"\x05burst\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05burst\"\x85\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b\x01R\x03per\x12'\n" +
+	"\x05burst\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x05burst\"\x85\x01\n" +
 	"\x06Budget\x12A\n" +
 	"\x06period\x18\x01 \x01(\x0e2\x1d.weir.quota.v1.CalendarPeriodB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06period\x128\n" +

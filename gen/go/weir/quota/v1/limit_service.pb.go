@@ -791,7 +791,7 @@ const file_weir_quota_v1_limit_service_proto_rawDesc = "" +
 	"\asubject\x18\x04 \x01(\v2\x16.weir.quota.v1.SubjectR\asubject\"j\n" +
 	"\x12ListLimitsResponse\x12,\n" +
 	"\x06limits\x18\x01 \x03(\v2\x14.weir.quota.v1.LimitR\x06limits\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xec\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf6\x05\n" +
 	"\x12UpdateLimitRequest\x12:\n" +
 	"\x06org_id\x18\x01 \x01(\tB#\xbaH r\x1e2\x1c^([a-z0-9][a-z0-9-]{0,62})?$R\x05orgId\x126\n" +
 	"\blimit_id\x18\x02 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\alimitId\x12C\n" +
@@ -802,9 +802,9 @@ const file_weir_quota_v1_limit_service_proto_rawDesc = "" +
 	"\n" +
 	"operations\x18\x06 \x03(\x0e2\x18.weir.quota.v1.OperationB\x13\xbaH\x10\x92\x01\r\x10\b\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\n" +
 	"operations\x12&\n" +
-	"\x05count\x18\a \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x05count\x12&\n" +
+	"\x05count\x18\a \x01(\x03B\x10\xbaH\r\"\v\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x05count\x120\n" +
 	"\n" +
-	"cost_nanos\x18\b \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tcostNanos\x12'\n" +
+	"cost_nanos\x18\b \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\tcostNanos\x12'\n" +
 	"\x04rate\x18\t \x01(\v2\x13.weir.quota.v1.RateR\x04rate\x12-\n" +
 	"\x06budget\x18\n" +
 	" \x01(\v2\x15.weir.quota.v1.BudgetR\x06budget\x126\n" +

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/auth/v1/auth_service.proto.
  */
 export const file_weir_auth_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIrsBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIk0KFVJlc29sdmVQcm9qZWN0UmVxdWVzdBI0Cgpwcm9qZWN0X2lkGAEgASgJQiC6SB1yGzIZXlthLXowLTldW2EtejAtOS1dezAsNjJ9JCIoChZSZXNvbHZlUHJvamVjdFJlc3BvbnNlEg4KBm9yZ19pZBgBIAEoCSI6ChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdBIfCg5hZnRlcl9yZXZpc2lvbhgBIAEoA0IHukgEIgIoACLOAwoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgDEkIKBmNoYW5nZRgCIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuS2V5Q2hhbmdlSAASSgoMc25hcHNob3RfZW5kGAMgASgLMjIud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5TbmFwc2hvdEVuZEgAEkUKCWhlYXJ0YmVhdBgEIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuSGVhcnRiZWF0SAASPQoFcmVzZXQYBSABKAsyLC53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlc2V0SAASLgoKc3RvcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaLAoJS2V5Q2hhbmdlEg4KBmtleV9pZBgBIAEoCRIPCgdyZXZva2VkGAIgASgIGg0KC1NuYXBzaG90RW5kGgsKCUhlYXJ0YmVhdBoHCgVSZXNldEIHCgVldmVudDLmAgoLQXV0aFNlcnZpY2USagoMQXV0aGVudGljYXRlEiEud2Vpci5hdXRoLnYxLkF1dGhlbnRpY2F0ZVJlcXVlc3QaIi53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAIScAoOUmVzb2x2ZVByb2plY3QSIy53ZWlyLmF1dGgudjEuUmVzb2x2ZVByb2plY3RSZXF1ZXN0GiQud2Vpci5hdXRoLnYxLlJlc29sdmVQcm9qZWN0UmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISeQoQV2F0Y2hSZXZvY2F0aW9ucxIlLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBomLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiFJACAcrzGA0IAxoCCAEgASoDCJAcMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
+  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIrsBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIk0KFVJlc29sdmVQcm9qZWN0UmVxdWVzdBI0Cgpwcm9qZWN0X2lkGAEgASgJQiC6SB1yGzIZXlthLXowLTldW2EtejAtOS1dezAsNjJ9JCIoChZSZXNvbHZlUHJvamVjdFJlc3BvbnNlEg4KBm9yZ19pZBgBIAEoCSJFChFSZXNvbHZlT3JnUmVxdWVzdBIwCgZvcmdfaWQYASABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIhQKElJlc29sdmVPcmdSZXNwb25zZSI/ChFSZXNvbHZlS2V5UmVxdWVzdBIqCgZrZXlfaWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV17MSwzMn0kIjgKElJlc29sdmVLZXlSZXNwb25zZRIOCgZvcmdfaWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCSI6ChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdBIfCg5hZnRlcl9yZXZpc2lvbhgBIAEoA0IHukgEIgIoACLOAwoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgDEkIKBmNoYW5nZRgCIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuS2V5Q2hhbmdlSAASSgoMc25hcHNob3RfZW5kGAMgASgLMjIud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5TbmFwc2hvdEVuZEgAEkUKCWhlYXJ0YmVhdBgEIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuSGVhcnRiZWF0SAASPQoFcmVzZXQYBSABKAsyLC53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlc2V0SAASLgoKc3RvcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaLAoJS2V5Q2hhbmdlEg4KBmtleV9pZBgBIAEoCRIPCgdyZXZva2VkGAIgASgIGg0KC1NuYXBzaG90RW5kGgsKCUhlYXJ0YmVhdBoHCgVSZXNldEIHCgVldmVudDKyBAoLQXV0aFNlcnZpY2USagoMQXV0aGVudGljYXRlEiEud2Vpci5hdXRoLnYxLkF1dGhlbnRpY2F0ZVJlcXVlc3QaIi53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAIScAoOUmVzb2x2ZVByb2plY3QSIy53ZWlyLmF1dGgudjEuUmVzb2x2ZVByb2plY3RSZXF1ZXN0GiQud2Vpci5hdXRoLnYxLlJlc29sdmVQcm9qZWN0UmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISZAoKUmVzb2x2ZU9yZxIfLndlaXIuYXV0aC52MS5SZXNvbHZlT3JnUmVxdWVzdBogLndlaXIuYXV0aC52MS5SZXNvbHZlT3JnUmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISZAoKUmVzb2x2ZUtleRIfLndlaXIuYXV0aC52MS5SZXNvbHZlS2V5UmVxdWVzdBogLndlaXIuYXV0aC52MS5SZXNvbHZlS2V5UmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISeQoQV2F0Y2hSZXZvY2F0aW9ucxIlLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBomLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiFJACAcrzGA0IAxoCCAEgASoDCJAcMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
 
 /**
  * A key to check.
@@ -277,6 +277,148 @@ export const ResolveProjectResponseSchema: GenMessage<ResolveProjectResponse, {j
   messageDesc(file_weir_auth_v1_auth_service, 4);
 
 /**
+ * Which organisation.
+ *
+ * @generated from message weir.auth.v1.ResolveOrgRequest
+ */
+export type ResolveOrgRequest = Message<"weir.auth.v1.ResolveOrgRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string org_id = 1;
+   */
+  orgId: string;
+};
+
+/**
+ * Which organisation.
+ *
+ * @generated from message weir.auth.v1.ResolveOrgRequest
+ */
+export type ResolveOrgRequestJson = {
+  /**
+   * Its id.
+   *
+   * @generated from field: string org_id = 1;
+   */
+  orgId?: string;
+};
+
+/**
+ * Describes the message weir.auth.v1.ResolveOrgRequest.
+ * Use `create(ResolveOrgRequestSchema)` to create a new message.
+ */
+export const ResolveOrgRequestSchema: GenMessage<ResolveOrgRequest, {jsonType: ResolveOrgRequestJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 5);
+
+/**
+ * It is there.
+ *
+ * @generated from message weir.auth.v1.ResolveOrgResponse
+ */
+export type ResolveOrgResponse = Message<"weir.auth.v1.ResolveOrgResponse"> & {
+};
+
+/**
+ * It is there.
+ *
+ * @generated from message weir.auth.v1.ResolveOrgResponse
+ */
+export type ResolveOrgResponseJson = {
+};
+
+/**
+ * Describes the message weir.auth.v1.ResolveOrgResponse.
+ * Use `create(ResolveOrgResponseSchema)` to create a new message.
+ */
+export const ResolveOrgResponseSchema: GenMessage<ResolveOrgResponse, {jsonType: ResolveOrgResponseJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 6);
+
+/**
+ * Which key.
+ *
+ * @generated from message weir.auth.v1.ResolveKeyRequest
+ */
+export type ResolveKeyRequest = Message<"weir.auth.v1.ResolveKeyRequest"> & {
+  /**
+   * Its id.
+   *
+   * @generated from field: string key_id = 1;
+   */
+  keyId: string;
+};
+
+/**
+ * Which key.
+ *
+ * @generated from message weir.auth.v1.ResolveKeyRequest
+ */
+export type ResolveKeyRequestJson = {
+  /**
+   * Its id.
+   *
+   * @generated from field: string key_id = 1;
+   */
+  keyId?: string;
+};
+
+/**
+ * Describes the message weir.auth.v1.ResolveKeyRequest.
+ * Use `create(ResolveKeyRequestSchema)` to create a new message.
+ */
+export const ResolveKeyRequestSchema: GenMessage<ResolveKeyRequest, {jsonType: ResolveKeyRequestJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 7);
+
+/**
+ * Whose it is.
+ *
+ * @generated from message weir.auth.v1.ResolveKeyResponse
+ */
+export type ResolveKeyResponse = Message<"weir.auth.v1.ResolveKeyResponse"> & {
+  /**
+   * The organisation that it belongs to.
+   *
+   * @generated from field: string org_id = 1;
+   */
+  orgId: string;
+
+  /**
+   * The project that it belongs to.
+   *
+   * @generated from field: string project_id = 2;
+   */
+  projectId: string;
+};
+
+/**
+ * Whose it is.
+ *
+ * @generated from message weir.auth.v1.ResolveKeyResponse
+ */
+export type ResolveKeyResponseJson = {
+  /**
+   * The organisation that it belongs to.
+   *
+   * @generated from field: string org_id = 1;
+   */
+  orgId?: string;
+
+  /**
+   * The project that it belongs to.
+   *
+   * @generated from field: string project_id = 2;
+   */
+  projectId?: string;
+};
+
+/**
+ * Describes the message weir.auth.v1.ResolveKeyResponse.
+ * Use `create(ResolveKeyResponseSchema)` to create a new message.
+ */
+export const ResolveKeyResponseSchema: GenMessage<ResolveKeyResponse, {jsonType: ResolveKeyResponseJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 8);
+
+/**
  * Where to continue.
  *
  * @generated from message weir.auth.v1.WatchRevocationsRequest
@@ -309,7 +451,7 @@ export type WatchRevocationsRequestJson = {
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest, {jsonType: WatchRevocationsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 5);
+  messageDesc(file_weir_auth_v1_auth_service, 9);
 
 /**
  * One step of the watch.
@@ -425,7 +567,7 @@ export type WatchRevocationsResponseJson = {
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse, {jsonType: WatchRevocationsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 6);
+  messageDesc(file_weir_auth_v1_auth_service, 10);
 
 /**
  * A key changed.
@@ -474,7 +616,7 @@ export type WatchRevocationsResponse_KeyChangeJson = {
  * Use `create(WatchRevocationsResponse_KeyChangeSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_KeyChangeSchema: GenMessage<WatchRevocationsResponse_KeyChange, {jsonType: WatchRevocationsResponse_KeyChangeJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 6, 0);
+  messageDesc(file_weir_auth_v1_auth_service, 10, 0);
 
 /**
  * Everything up to now has been sent.
@@ -497,7 +639,7 @@ export type WatchRevocationsResponse_SnapshotEndJson = {
  * Use `create(WatchRevocationsResponse_SnapshotEndSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_SnapshotEndSchema: GenMessage<WatchRevocationsResponse_SnapshotEnd, {jsonType: WatchRevocationsResponse_SnapshotEndJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 6, 1);
+  messageDesc(file_weir_auth_v1_auth_service, 10, 1);
 
 /**
  * The connection lives.
@@ -520,7 +662,7 @@ export type WatchRevocationsResponse_HeartbeatJson = {
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat, {jsonType: WatchRevocationsResponse_HeartbeatJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 6, 2);
+  messageDesc(file_weir_auth_v1_auth_service, 10, 2);
 
 /**
  * Drop every cached principal.
@@ -543,7 +685,7 @@ export type WatchRevocationsResponse_ResetJson = {
  * Use `create(WatchRevocationsResponse_ResetSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ResetSchema: GenMessage<WatchRevocationsResponse_Reset, {jsonType: WatchRevocationsResponse_ResetJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 6, 3);
+  messageDesc(file_weir_auth_v1_auth_service, 10, 3);
 
 /**
  * Tells the processes that serve callers who is calling. Only this service knows the pepper that keys are hashed with.
@@ -576,6 +718,31 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ResolveProjectRequestSchema;
     output: typeof ResolveProjectResponseSchema;
+  },
+  /**
+   * Tells that there is such an organisation: something is to be kept under it by a service that has none itself.
+   *
+   * Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.auth.v1.AuthService.ResolveOrg
+   */
+  resolveOrg: {
+    methodKind: "unary";
+    input: typeof ResolveOrgRequestSchema;
+    output: typeof ResolveOrgResponseSchema;
+  },
+  /**
+   * Tells whose a key is. A key never changes hands, so that the answer may be kept. It says nothing of whether the key
+   * may still be used.
+   *
+   * Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.auth.v1.AuthService.ResolveKey
+   */
+  resolveKey: {
+    methodKind: "unary";
+    input: typeof ResolveKeyRequestSchema;
+    output: typeof ResolveKeyResponseSchema;
   },
   /**
    * Streams which keys changed, so that cached principals are dropped: every change after the given revision, then

@@ -39,6 +39,10 @@ const (
 	// AuthServiceResolveProjectProcedure is the fully-qualified name of the AuthService's
 	// ResolveProject RPC.
 	AuthServiceResolveProjectProcedure = "/weir.auth.v1.AuthService/ResolveProject"
+	// AuthServiceResolveOrgProcedure is the fully-qualified name of the AuthService's ResolveOrg RPC.
+	AuthServiceResolveOrgProcedure = "/weir.auth.v1.AuthService/ResolveOrg"
+	// AuthServiceResolveKeyProcedure is the fully-qualified name of the AuthService's ResolveKey RPC.
+	AuthServiceResolveKeyProcedure = "/weir.auth.v1.AuthService/ResolveKey"
 	// AuthServiceWatchRevocationsProcedure is the fully-qualified name of the AuthService's
 	// WatchRevocations RPC.
 	AuthServiceWatchRevocationsProcedure = "/weir.auth.v1.AuthService/WatchRevocations"
@@ -56,6 +60,15 @@ type AuthServiceClient interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveProject(context.Context, *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error)
+	// Tells that there is such an organisation: something is to be kept under it by a service that has none itself.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveOrg(context.Context, *connect.Request[v1.ResolveOrgRequest]) (*connect.Response[v1.ResolveOrgResponse], error)
+	// Tells whose a key is. A key never changes hands, so that the answer may be kept. It says nothing of whether the key
+	// may still be used.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
@@ -89,6 +102,20 @@ func NewAuthServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		resolveOrg: connect.NewClient[v1.ResolveOrgRequest, v1.ResolveOrgResponse](
+			httpClient,
+			baseURL+AuthServiceResolveOrgProcedure,
+			connect.WithSchema(authServiceMethods.ByName("ResolveOrg")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		resolveKey: connect.NewClient[v1.ResolveKeyRequest, v1.ResolveKeyResponse](
+			httpClient,
+			baseURL+AuthServiceResolveKeyProcedure,
+			connect.WithSchema(authServiceMethods.ByName("ResolveKey")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		watchRevocations: connect.NewClient[v1.WatchRevocationsRequest, v1.WatchRevocationsResponse](
 			httpClient,
 			baseURL+AuthServiceWatchRevocationsProcedure,
@@ -103,6 +130,8 @@ func NewAuthServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 type authServiceClient struct {
 	authenticate     *connect.Client[v1.AuthenticateRequest, v1.AuthenticateResponse]
 	resolveProject   *connect.Client[v1.ResolveProjectRequest, v1.ResolveProjectResponse]
+	resolveOrg       *connect.Client[v1.ResolveOrgRequest, v1.ResolveOrgResponse]
+	resolveKey       *connect.Client[v1.ResolveKeyRequest, v1.ResolveKeyResponse]
 	watchRevocations *connect.Client[v1.WatchRevocationsRequest, v1.WatchRevocationsResponse]
 }
 
@@ -114,6 +143,16 @@ func (c *authServiceClient) Authenticate(ctx context.Context, req *connect.Reque
 // ResolveProject calls weir.auth.v1.AuthService.ResolveProject.
 func (c *authServiceClient) ResolveProject(ctx context.Context, req *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error) {
 	return c.resolveProject.CallUnary(ctx, req)
+}
+
+// ResolveOrg calls weir.auth.v1.AuthService.ResolveOrg.
+func (c *authServiceClient) ResolveOrg(ctx context.Context, req *connect.Request[v1.ResolveOrgRequest]) (*connect.Response[v1.ResolveOrgResponse], error) {
+	return c.resolveOrg.CallUnary(ctx, req)
+}
+
+// ResolveKey calls weir.auth.v1.AuthService.ResolveKey.
+func (c *authServiceClient) ResolveKey(ctx context.Context, req *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error) {
+	return c.resolveKey.CallUnary(ctx, req)
 }
 
 // WatchRevocations calls weir.auth.v1.AuthService.WatchRevocations.
@@ -133,6 +172,15 @@ type AuthServiceHandler interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveProject(context.Context, *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error)
+	// Tells that there is such an organisation: something is to be kept under it by a service that has none itself.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveOrg(context.Context, *connect.Request[v1.ResolveOrgRequest]) (*connect.Response[v1.ResolveOrgResponse], error)
+	// Tells whose a key is. A key never changes hands, so that the answer may be kept. It says nothing of whether the key
+	// may still be used.
+	//
+	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
+	ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
@@ -162,6 +210,20 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	authServiceResolveOrgHandler := connect.NewUnaryHandler(
+		AuthServiceResolveOrgProcedure,
+		svc.ResolveOrg,
+		connect.WithSchema(authServiceMethods.ByName("ResolveOrg")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authServiceResolveKeyHandler := connect.NewUnaryHandler(
+		AuthServiceResolveKeyProcedure,
+		svc.ResolveKey,
+		connect.WithSchema(authServiceMethods.ByName("ResolveKey")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	authServiceWatchRevocationsHandler := connect.NewServerStreamHandler(
 		AuthServiceWatchRevocationsProcedure,
 		svc.WatchRevocations,
@@ -175,6 +237,10 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 			authServiceAuthenticateHandler.ServeHTTP(w, r)
 		case AuthServiceResolveProjectProcedure:
 			authServiceResolveProjectHandler.ServeHTTP(w, r)
+		case AuthServiceResolveOrgProcedure:
+			authServiceResolveOrgHandler.ServeHTTP(w, r)
+		case AuthServiceResolveKeyProcedure:
+			authServiceResolveKeyHandler.ServeHTTP(w, r)
 		case AuthServiceWatchRevocationsProcedure:
 			authServiceWatchRevocationsHandler.ServeHTTP(w, r)
 		default:
@@ -192,6 +258,14 @@ func (UnimplementedAuthServiceHandler) Authenticate(context.Context, *connect.Re
 
 func (UnimplementedAuthServiceHandler) ResolveProject(context.Context, *connect.Request[v1.ResolveProjectRequest]) (*connect.Response[v1.ResolveProjectResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.auth.v1.AuthService.ResolveProject is not implemented"))
+}
+
+func (UnimplementedAuthServiceHandler) ResolveOrg(context.Context, *connect.Request[v1.ResolveOrgRequest]) (*connect.Response[v1.ResolveOrgResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.auth.v1.AuthService.ResolveOrg is not implemented"))
+}
+
+func (UnimplementedAuthServiceHandler) ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.auth.v1.AuthService.ResolveKey is not implemented"))
 }
 
 func (UnimplementedAuthServiceHandler) WatchRevocations(context.Context, *connect.Request[v1.WatchRevocationsRequest], *connect.ServerStream[v1.WatchRevocationsResponse]) error {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FieldMask } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import { fail, type WeirError } from "./errors/fail.ts";
 
 /** A field that is not acceptable. `code` as in OpenAI's errors. */
 export function invalid(param: string, problem: string, code = "invalid_value"): WeirError {
