@@ -8,7 +8,7 @@ import type { Account } from "./account.ts";
 import { AheadDraws } from "./ahead.ts";
 import type { Consumption } from "./consumption.ts";
 import { HeldGrant } from "./grant.ts";
-import { msOf } from "./held-lease.ts";
+import { HeldLease, msOf } from "./held-lease.ts";
 import type { LeaseBook } from "./lease-book.ts";
 import type { LeaseNotes } from "./lease-notes.ts";
 import type { Settlements } from "./settlements.ts";
@@ -49,9 +49,14 @@ export class Desk {
   /** Those with a reservation at the store. */
   readonly central = new Roster<HeldGrant>();
   readonly #notes: LeaseNotes | undefined;
+  /** Something ended on a lease that is not drawn from any more. */
+  onFreed: () => void = () => undefined;
   readonly #ended = (grant: HeldGrant): void => {
     this.central.delete(grant);
     this.#notes?.touch();
+    for (const { account, source } of grant.parts) {
+      if (account.former.size > 0 && source instanceof HeldLease && account.former.has(source)) this.onFreed();
+    }
   };
 
   constructor({ link, book, settlements, clock, ids, notes }: DeskParts) {

@@ -3,6 +3,7 @@ import type { Account } from "./account.ts";
 import type { Desk } from "./desk.ts";
 import { amountsOf, type HeldGrant } from "./grant.ts";
 import type { HeldLease } from "./held-lease.ts";
+import type { GivenBack } from "./lease-book.ts";
 
 /** How often it looks. */
 const lookMs = 1_000;
@@ -26,6 +27,7 @@ export class Keeper implements Disposable {
   readonly #clock: Clock;
   #timer: Timer;
   #telling = false;
+  #hasty = false;
 
   constructor(desk: Desk) {
     this.#desk = desk;
@@ -37,8 +39,17 @@ export class Keeper implements Disposable {
     this.#timer.cancel();
   }
 
-  #next(): Timer {
-    return this.#clock.setTimer(lookMs, () => {
+  /** Something ended on a lease that is given back: its place is told of at once, for others may wait for it. */
+  soon(): void {
+    if (this.#hasty) return;
+    this.#hasty = true;
+    this.#timer.cancel();
+    this.#timer = this.#next(0);
+  }
+
+  #next(delayMs = lookMs): Timer {
+    return this.#clock.setTimer(delayMs, () => {
+      this.#hasty = false;
       this.#timer = this.#next();
       const nowMs = this.#clock.monotonicMs();
       this.#keepAlive(nowMs);
@@ -76,13 +87,13 @@ export class Keeper implements Disposable {
     this.#telling = true;
     try {
       const kept: HeldLease[] = [];
-      const given: HeldLease[] = [];
+      const given: GivenBack[] = [];
       for (const account of this.#desk.book.accounts.values()) sort(account, nowMs, kept, given);
       for (let at = 0; at < given.length; at += reportsMax) {
         await this.#desk.book.giveBack(given.slice(at, at + reportsMax));
       }
       for (let at = 0; at < kept.length; at += reportsMax) await this.#desk.book.tell(kept.slice(at, at + reportsMax));
-      for (const account of this.#desk.book.accounts.values()) drop(account, nowMs);
+      for (const account of this.#desk.book.accounts.values()) drop(account);
     } catch {
       // They count as not told: the next round tells them.
     } finally {
@@ -92,12 +103,13 @@ export class Keeper implements Disposable {
 }
 
 /** Which leases of an account are to be told of, and which of them are given back. */
-function sort(account: Account, nowMs: number, kept: HeldLease[], given: HeldLease[]): void {
+function sort(account: Account, nowMs: number, kept: HeldLease[], given: GivenBack[]): void {
   const { lease } = account;
-  for (const former of account.former) if (former.untold || staleAt(former, nowMs)) given.push(former);
+  for (const former of account.former)
+    if (former.untold || staleAt(former, nowMs)) given.push({ account, lease: former });
   if (lease === undefined) return;
   const unused = nowMs - account.usedMs >= idleMs || nowMs >= lease.spendableUntilMs;
-  if (unused && (lease.credit > 0 || lease.untold || staleAt(lease, nowMs))) given.push(lease);
+  if (unused && (lease.credit > 0 || lease.untold || staleAt(lease, nowMs))) given.push({ account, lease });
   else if (!unused && staleAt(lease, nowMs)) kept.push(lease);
 }
 
@@ -106,15 +118,6 @@ function staleAt(lease: HeldLease, nowMs: number): boolean {
 }
 
 /** Leases of which the store knows all, and on which nothing runs, are over. */
-function drop(account: Account, nowMs: number): void {
-  for (const former of account.former) if (isOver(former)) account.former.delete(former);
-  const { lease } = account;
-  if (lease && isOver(lease) && (lease.amount <= lease.spent || nowMs >= lease.spendableUntilMs)) {
-    account.retire();
-    account.former.delete(lease);
-  }
-}
-
-function isOver(lease: HeldLease): boolean {
-  return lease.reserved <= 0 && !lease.untold;
+function drop(account: Account): void {
+  for (const former of account.former) if (former.reserved <= 0 && !former.untold) account.former.delete(former);
 }

@@ -20,6 +20,12 @@ export interface LeaseBookOptions {
   readonly ids: Pick<IdSource, "uuidv7">;
 }
 
+/** A lease, and whose it is. */
+export interface GivenBack {
+  readonly account: Account;
+  readonly lease: HeldLease;
+}
+
 /** Keys times models that are remembered: beyond it those that were not seen for the longest are asked for anew. */
 const consumptionsMax = 20_000;
 /** Who found nothing more to have does not ask again at once. */
@@ -169,13 +175,15 @@ export class LeaseBook {
   /** Others need a lease: gives back what is not reserved, at once. */
   async recalled(leaseId: string): Promise<void> {
     for (const account of this.accounts.values()) {
-      for (const lease of account.leases()) if (lease.id === leaseId) return this.giveBack([lease]);
+      for (const lease of account.leases()) if (lease.id === leaseId) return this.giveBack([{ account, lease }]);
     }
   }
 
-  /** Gives back what is not reserved of these, and tells what was spent. */
-  async giveBack(leases: readonly HeldLease[]): Promise<void> {
+  /** Gives back what is not reserved of these, and tells what was spent: nothing more is drawn from them. */
+  async giveBack(given: readonly GivenBack[]): Promise<void> {
     const { link } = this.#options;
+    for (const { account, lease } of given) if (account.lease === lease) account.retire();
+    const leases = given.map(({ lease }) => lease);
     await this.telling(leases, true, (reports) => link.returnLease({ nodeId: link.nodeId, reports }));
   }
 
@@ -183,6 +191,11 @@ export class LeaseBook {
   async tell(leases: readonly HeldLease[]): Promise<void> {
     const { link } = this.#options;
     await this.telling(leases, false, (reports) => link.returnLease({ nodeId: link.nodeId, reports }));
+  }
+
+  /** Every lease that something is to be told of. */
+  *all(): Generator<GivenBack> {
+    for (const account of this.accounts.values()) for (const lease of account.leases()) yield { account, lease };
   }
 
   /** Forgets who was not seen for so long, and accounts that nothing hangs on. */

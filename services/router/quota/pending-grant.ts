@@ -125,7 +125,7 @@ export class PendingGrant {
     if (account && !has()) await this.#desk.book.callsFor(account);
     this.#rounds += 1;
     if (has() && this.#rounds < roundsMax) await this.#draw();
-    else this.#deny(refusalOf(denial));
+    else this.#deny(refusalOf(denial, this.#desk.clock.nowMs()));
   }
 
   /** The store can't be asked: each limit's on_failure decides. Returns whether the request may run. */

@@ -82,6 +82,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
       notes: this.#notes,
     });
     this.#keeper = new Keeper(this.#desk);
+    this.#desk.onFreed = () => this.#keeper.soon();
     this.#former = reportsFrom(notes);
     this.#unfollow = followWatch<WatchLeasesResponse>({
       clock,
@@ -144,7 +145,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     this.#unfollow();
     this.#keeper[Symbol.dispose]();
     await this.#settlements[Symbol.asyncDispose]();
-    const leases = [...this.#leases()];
+    const leases = [...this.#book.all()];
     if (leases.length === 0 || !this.#desk.link.mayCall(this.#clock.monotonicMs())) return;
     let timer: { cancel(): void } | undefined;
     const patience = new Promise<void>((resolve) => (timer = this.#clock.setTimer(returnMs, resolve)));
@@ -153,7 +154,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
   }
 
   *#leases() {
-    for (const account of this.#book.accounts.values()) yield* account.leases();
+    for (const { lease } of this.#book.all()) yield lease;
   }
 
   #heard({ event, revision }: WatchLeasesResponse): void {

@@ -29,7 +29,7 @@ const kinds: Readonly<Record<SubjectKind, string>> = {
 };
 
 /** What a caller is told of a limit that refused. */
-export function refusalOf(denial: Denial): WeirError {
+export function refusalOf(denial: Denial, nowWallMs: number): WeirError {
   const retryAfterMs = Math.ceil(msOf(denial.retryAfter)) || placeRetryMs;
   const limit = {
     limit_id: denial.limitId,
@@ -48,7 +48,13 @@ export function refusalOf(denial: Denial): WeirError {
       return uncheckable();
     default: {
       const remaining = denial.remaining > 0n ? denial.remaining : 0n;
-      const facts = { ...limit, remaining: String(remaining), retry_after_ms: String(retryAfterMs) };
+      const resetAfterMs = denial.resetTime && Math.max(0, Math.ceil(msOf(denial.resetTime) - nowWallMs));
+      const facts = {
+        ...limit,
+        remaining: String(remaining),
+        retry_after_ms: String(retryAfterMs),
+        ...(resetAfterMs === undefined ? {} : { reset_after_ms: String(resetAfterMs) }),
+      };
       return fail(ErrorReason.RATE_LIMITED, facts, { retryAfterMs });
     }
   }
