@@ -28,8 +28,6 @@ export class HeldLease {
   /** Where what runs on it counts, once the store knows it no more. */
   heir: HeldLease | undefined;
   #sequence = 0;
-  /** The report that gave something up last. */
-  #loweredBy = 0;
   #renewAt = 0;
 
   constructor(id: string, nowMs: number) {
@@ -51,8 +49,8 @@ export class HeldLease {
       this.spendableUntilMs = sentMs + spendableMs;
       this.renewFromMs = sentMs + spendableMs * (1 - renewAtShare);
     }
-    // An amount that does not know of what was given up since would be spent twice.
-    if (Number(lease.reportSequence) < this.#loweredBy) return;
+    // A report that was sent meanwhile named the amount as it was known then, and holds the store to that.
+    if (Number(lease.reportSequence) < this.#sequence) return;
     this.amount = Math.max(this.amount, Number(lease.amount));
     this.#renewAt = Math.max(0, this.credit * renewAtShare);
   }
@@ -95,10 +93,7 @@ export class HeldLease {
    */
   report(givesUp: boolean, nowMs: number): LeaseReport {
     this.#sequence += 1;
-    if (givesUp && this.credit > 0) {
-      this.amount = this.spent + this.reserved;
-      this.#loweredBy = this.#sequence;
-    }
+    if (givesUp && this.credit > 0) this.amount = this.spent + this.reserved;
     this.toldMs = nowMs;
     this.toldSpent = this.spent;
     this.toldReserved = this.reserved;

@@ -118,7 +118,7 @@ export class LeaseBook {
     const { clock } = this.#options;
     const nowMs = clock.monotonicMs();
     const nowWallMs = clock.nowMs();
-    const holders = Math.max(1, response.holders);
+    const holders = response.holders || 1;
     const accounts: Account[] = [];
     for (const lease of response.leases) {
       if (!lease.limit) throw fail(ErrorReason.INTERNAL);
