@@ -32,28 +32,32 @@ interface Told {
 describe.each(shapes)("limits, in %s", (shape) => {
   let engine: SimulatorProcess;
   let slow: SimulatorProcess;
+  let paced: SimulatorProcess;
   let weir: Installation;
 
   beforeAll(async () => {
-    [engine, slow] = await Promise.all([
+    [engine, slow, paced] = await Promise.all([
       startSimulatorProcess(["--decode-ms", "0", "--prefill-ms", "0"]),
       startSimulatorProcess(["--decode-ms", "0", "--prefill-ms", String(slowPrefillMs)]),
+      startSimulatorProcess(["--decode-ms", "3", "--prefill-ms", "0"]),
     ]);
     weir = await startInstallation(shape, {
       yaml: [
         "pools:",
         `  - { id: quick, replicas: [{ url: "${engine.httpUrl}" }] }`,
         `  - { id: slow, replicas: [{ url: "${slow.httpUrl}" }] }`,
+        `  - { id: paced, replicas: [{ url: "${paced.httpUrl}" }] }`,
         "models:",
         "  - { id: quick, pool: quick, engine_model: weir-sim }",
         "  - { id: slow, pool: slow, engine_model: weir-sim }",
+        "  - { id: paced, pool: paced, engine_model: weir-sim }",
       ].join("\n"),
     });
   }, 120_000);
 
   afterAll(async () => {
     await weir?.[Symbol.asyncDispose]();
-    await Promise.all([engine?.[Symbol.asyncDispose](), slow?.[Symbol.asyncDispose]()]);
+    await Promise.all([engine?.[Symbol.asyncDispose](), slow?.[Symbol.asyncDispose](), paced?.[Symbol.asyncDispose]()]);
   });
 
   const rpc = async (method: string, body: JsonValue): Promise<JsonValue> => {
@@ -198,7 +202,10 @@ describe.each(shapes)("limits, in %s", (shape) => {
       ceiling: { case: "count", value: 600n },
       window: { case: "budget", value: { period: 1 } },
     });
-    const first = await ask(mine.secret, "quick", { max_tokens: undefined, min_tokens: 2_000 });
+    const first = await ask(mine.secret, "paced", {
+      max_tokens: undefined,
+      messages: [{ role: "user", content: "[[sim length=2000]]" }],
+    });
     expect(first).toMatchObject({ status: 200, body: { choices: [{ finish_reason: "length" }] } });
     await become("the budget is used up", async () => ((await statusOf(mine))?.remaining ?? 1n) <= 0n);
     const second = await ask(mine.secret, "quick");
