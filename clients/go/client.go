@@ -1,4 +1,4 @@
-// Package weir is a typed client of a Weir gateway: keys, tenants, inference and usage, over Connect or gRPC.
+// Package weir is a typed client of a Weir gateway: keys, tenants, inference, limits and usage, over Connect or gRPC.
 package weir
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"weir.dev/weir/gen/go/weir/auth/v1/authv1connect"
 	errorv1 "weir.dev/weir/gen/go/weir/error/v1"
+	"weir.dev/weir/gen/go/weir/quota/v1/quotav1connect"
 	"weir.dev/weir/gen/go/weir/router/v1/routerv1connect"
 	"weir.dev/weir/gen/go/weir/usage/v1/usagev1connect"
 )
@@ -23,6 +24,8 @@ type Client struct {
 	Tenants authv1connect.TenantServiceClient
 	// Inference runs models.
 	Inference routerv1connect.InferenceServiceClient
+	// Limits sets limits and tells how full they are.
+	Limits quotav1connect.LimitServiceClient
 	// Usage lists and sums up what was used.
 	Usage usagev1connect.UsageServiceClient
 }
@@ -74,6 +77,7 @@ func New(baseURL, key string, options ...Option) (*Client, error) {
 		Keys:      authv1connect.NewKeyServiceClient(chosen.http, baseURL, call...),
 		Tenants:   authv1connect.NewTenantServiceClient(chosen.http, baseURL, call...),
 		Inference: routerv1connect.NewInferenceServiceClient(chosen.http, baseURL, call...),
+		Limits:    quotav1connect.NewLimitServiceClient(chosen.http, baseURL, call...),
 		Usage:     usagev1connect.NewUsageServiceClient(chosen.http, baseURL, call...),
 	}, nil
 }

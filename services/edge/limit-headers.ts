@@ -32,7 +32,7 @@ export function refusingLimitHeaders({ reason, facts }: WeirError): Record<strin
 }
 
 /** A duration as Go writes it, which clients parse: "12ms", "1s", "1.5s", "6m0s", "1h2m3s". */
-export function goDuration(ms: number): string {
+function goDuration(ms: number): string {
   const whole = Math.max(0, Math.round(ms));
   if (whole === 0) return "0s";
   if (whole < 1_000) return `${whole}ms`;

@@ -74,6 +74,8 @@ class Watcher {
   #live = false;
   readonly #recalls = new Map<string, LeaseRecall>();
   readonly #changes = new Map<string, LimitVersion>();
+  /** While there are changes to tell: the revision before the first of them. */
+  #known = 0n;
   #beat: Timer;
   #closed = false;
 
@@ -107,6 +109,7 @@ class Watcher {
 
   changed(version: LimitVersion): void {
     if (this.#closed) return;
+    if (this.#changes.size === 0) this.#known = version.limit.revision - 1n;
     // Again at the end: revisions are told in their order.
     this.#changes.delete(version.limit.id);
     this.#changes.set(version.limit.id, version);
@@ -137,10 +140,9 @@ class Watcher {
     });
   }
 
-  /** What the node knows of when all changes before were told: not more than that. */
+  /** Up to where the node has been told of every change. */
   #revision(): bigint {
-    const [first] = this.#changes.values();
-    return first === undefined ? this.#options.follower.book.revision : first.limit.revision - 1n;
+    return this.#changes.size === 0 ? this.#options.follower.book.revision : this.#known;
   }
 
   #tell(): void {

@@ -85,6 +85,23 @@ test("the key of a team is made, and answers", { timeout }, async () => {
   expect(listed).toMatchObject({ data: [{ id: "weir-sim" }] });
 });
 
+test("a limit is made, and tells how full it is", { timeout }, async () => {
+  const block = (holding: string) => blockOf(blocks, "Limits", "sh", holding);
+  const made = JSON.parse(await output("sh", ["-e"], "limit.sh", block("CreateLimit")));
+  expect(made.limit).toMatchObject({ orgId: "default", spec: { name: "600 a minute", count: "600" } });
+  const { limits } = JSON.parse(await output("sh", ["-e"], "status.sh", block("GetLimitStatus")));
+  expect(limits).toMatchObject([{ limit: { id: made.limit.id } }]);
+});
+
+test("every example of limits is accepted", { timeout }, async () => {
+  const examples = codeBlocks(await readFile(join(root, "docs/limits.md"), "utf8"));
+  expect(examples.length).toBeGreaterThan(3);
+  for (const [index, { text }] of examples.entries()) {
+    const answer = JSON.parse(await output("sh", ["-e"], `example-${index}.sh`, text));
+    expect([text, answer]).toEqual([text, expect.not.objectContaining({ code: expect.anything() })]);
+  }
+});
+
 test("what was used is listed", { timeout }, async () => {
   const text = blockOf(blocks, "What was used", "sh");
   const listed = async () => JSON.parse(await output("sh", ["-e"], "usage.sh", text)).records?.[0];

@@ -8,6 +8,7 @@ import (
 	weir "weir.dev/weir/clients/go"
 	authv1 "weir.dev/weir/gen/go/weir/auth/v1"
 	errorv1 "weir.dev/weir/gen/go/weir/error/v1"
+	quotav1 "weir.dev/weir/gen/go/weir/quota/v1"
 	routerv1 "weir.dev/weir/gen/go/weir/router/v1"
 )
 
@@ -37,6 +38,33 @@ func (g connectGateway) createKey(
 func (g connectGateway) revokeKey(ctx context.Context, request *authv1.RevokeKeyRequest) error {
 	_, err := g.client.Keys.RevokeKey(ctx, connect.NewRequest(request))
 	return err
+}
+
+func (g connectGateway) createLimit(
+	ctx context.Context,
+	request *quotav1.CreateLimitRequest,
+) (*quotav1.CreateLimitResponse, error) {
+	response, err := g.client.Limits.CreateLimit(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, err
+	}
+	return response.Msg, nil
+}
+
+func (g connectGateway) deleteLimit(ctx context.Context, request *quotav1.DeleteLimitRequest) error {
+	_, err := g.client.Limits.DeleteLimit(ctx, connect.NewRequest(request))
+	return err
+}
+
+func (g connectGateway) limitStatus(
+	ctx context.Context,
+	request *quotav1.GetLimitStatusRequest,
+) (*quotav1.GetLimitStatusResponse, error) {
+	response, err := g.client.Limits.GetLimitStatus(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, err
+	}
+	return response.Msg, nil
 }
 
 func (g connectGateway) generate(

@@ -13,6 +13,7 @@ import (
 
 	authv1 "weir.dev/weir/gen/go/weir/auth/v1"
 	errorv1 "weir.dev/weir/gen/go/weir/error/v1"
+	quotav1 "weir.dev/weir/gen/go/weir/quota/v1"
 	routerv1 "weir.dev/weir/gen/go/weir/router/v1"
 )
 
@@ -20,6 +21,7 @@ import (
 type grpcGateway struct {
 	key       string
 	keys      authv1.KeyServiceClient
+	limits    quotav1.LimitServiceClient
 	inference routerv1.InferenceServiceClient
 }
 
@@ -36,6 +38,7 @@ func openGRPC(url, key string) (gateway, error) {
 	return grpcGateway{
 		key:       key,
 		keys:      authv1.NewKeyServiceClient(connection),
+		limits:    quotav1.NewLimitServiceClient(connection),
 		inference: routerv1.NewInferenceServiceClient(connection),
 	}, nil
 }
@@ -50,6 +53,25 @@ func (g grpcGateway) createKey(
 func (g grpcGateway) revokeKey(ctx context.Context, request *authv1.RevokeKeyRequest) error {
 	_, err := g.keys.RevokeKey(g.outgoing(ctx), request)
 	return err
+}
+
+func (g grpcGateway) createLimit(
+	ctx context.Context,
+	request *quotav1.CreateLimitRequest,
+) (*quotav1.CreateLimitResponse, error) {
+	return g.limits.CreateLimit(g.outgoing(ctx), request)
+}
+
+func (g grpcGateway) deleteLimit(ctx context.Context, request *quotav1.DeleteLimitRequest) error {
+	_, err := g.limits.DeleteLimit(g.outgoing(ctx), request)
+	return err
+}
+
+func (g grpcGateway) limitStatus(
+	ctx context.Context,
+	request *quotav1.GetLimitStatusRequest,
+) (*quotav1.GetLimitStatusResponse, error) {
+	return g.limits.GetLimitStatus(g.outgoing(ctx), request)
 }
 
 func (g grpcGateway) generate(

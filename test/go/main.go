@@ -1,5 +1,5 @@
-// Command go checks a running gateway from Go: it makes a key, streams a generation with it, meets two refusals, revokes
-// the key, and exits with 1 at the first surprise. It prints the generated text.
+// Command go checks a running gateway from Go: it makes a key and a limit on it, streams a generation with the key, meets
+// refusals, revokes the key, and exits with 1 at the first surprise. It prints the generated text.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 
 	authv1 "weir.dev/weir/gen/go/weir/auth/v1"
 	errorv1 "weir.dev/weir/gen/go/weir/error/v1"
+	quotav1 "weir.dev/weir/gen/go/weir/quota/v1"
 	routerv1 "weir.dev/weir/gen/go/weir/router/v1"
 )
 
@@ -19,6 +20,9 @@ import (
 type gateway interface {
 	createKey(context.Context, *authv1.CreateKeyRequest) (*authv1.CreateKeyResponse, error)
 	revokeKey(context.Context, *authv1.RevokeKeyRequest) error
+	createLimit(context.Context, *quotav1.CreateLimitRequest) (*quotav1.CreateLimitResponse, error)
+	deleteLimit(context.Context, *quotav1.DeleteLimitRequest) error
+	limitStatus(context.Context, *quotav1.GetLimitStatusRequest) (*quotav1.GetLimitStatusResponse, error)
 	// generate hands every event to visit, and returns the status of the call.
 	generate(ctx context.Context, request *routerv1.GenerateRequest, visit func(*routerv1.GenerateResponse)) error
 	// reason is what the gateway attached to an error.
@@ -77,6 +81,9 @@ func check(ctx context.Context, dial func(key string) (gateway, error), adminKey
 	caller, err := dial(made.Secret)
 	if err != nil {
 		return err
+	}
+	if err := checkLimits(ctx, admin, caller, made.Key.GetId()); err != nil {
+		return fmt.Errorf("limits: %w", err)
 	}
 	text, err := generate(ctx, caller, model)
 	if err != nil {

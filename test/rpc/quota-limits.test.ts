@@ -1,4 +1,4 @@
-import { fromJson, type JsonObject } from "@bufbuild/protobuf";
+import { fromJson, type JsonObject, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Principal, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { Operation, SubjectKind } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
@@ -7,7 +7,6 @@ import {
   type UpdateLimitRequest,
   type UpdateLimitRequestSchema,
 } from "../../gen/ts/weir/quota/v1/limit_service_pb.ts";
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
 import { specJson } from "../fakes/limits.ts";
 import { principal, told } from "./auth-harness.ts";
@@ -251,7 +250,7 @@ test.each(masks)("a change of %s is refused and changes nothing", async (_what, 
 
 test("everything that may change of a limit changes, and nothing else", async () => {
   const limit = await make({ ...money, costNanos: "5", rate: null, budget: { period: "CALENDAR_PERIOD_DAY" } });
-  const change = {
+  const change: Update = {
     limitId: limit.id,
     name: "another",
     models: ["qwen-*"],

@@ -119,6 +119,17 @@ test("a request that could never fit is refused for good", async () => {
   expect(outcome.case === "denied" && outcome.value.retryAfter).toBeUndefined();
 });
 
+test.each<[string, JsonObject]>([
+  ["requests", {}],
+  ["output tokens, of which no request needs any at least", { dimension: "DIMENSION_OUTPUT_TOKENS" }],
+  ["total tokens", { dimension: "DIMENSION_TOTAL_TOKENS", rate: null, budget: { period: "CALENDAR_PERIOD_DAY" } }],
+  ["requests at once", { dimension: "DIMENSION_CONCURRENT_REQUESTS", rate: null }],
+])("a limit of 0 allows no %s, and refuses for good", async (_what, spec) => {
+  const projectId = await project();
+  await limitOn(projectId, { ...spec, count: "0" });
+  expect(await reserve(projectId)).toMatchObject({ case: "denied", value: { reason: DenialReason.NEVER_FITS } });
+});
+
 test("only limits that name its model and operation count a request", async () => {
   const projectId = await project();
   await limitOn(projectId, { count: "0", models: ["llama*"] });

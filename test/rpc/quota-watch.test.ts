@@ -115,7 +115,7 @@ test("one stream a node: a newer one ends the older", async () => {
   const older = watch("n4");
   await older.until((heard) => casesOf(heard).includes("snapshotEnd"));
   const newer = watch("n4");
-  await older.ended;
+  await expect(older.ended).resolves.toBeUndefined();
   await newer.until((heard) => casesOf(heard).includes("heartbeat"));
   newer.stop();
   await newer.ended.catch(() => {});

@@ -126,6 +126,7 @@ test("a node that does not keep up hears of each once, when it has room, in the 
   sink.isFull = false;
   sink.resume?.();
   expect(told(sink)).toEqual(["lease a", "snapshotEnd", "recall a", "limit calm", "limit busy"]);
+  expect(sink.events.map(({ revision }) => revision)).toEqual([1n, 1n, 1n, 23n, 52n]);
 });
 
 test("a newer stream of a node ends the older one, and the older one's leaving harms it not", async () => {

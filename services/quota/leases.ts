@@ -1,0 +1,207 @@
+import type { LeaseReport } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
+import { type Account, book, moveOn, openAccount } from "./account.ts";
+import type { Counter, StoreTime } from "./counter.ts";
+
+/** A node's account at a limit. */
+export interface LeaseAccount extends Account {
+  readonly id: string;
+  readonly nodeId: string;
+  /** What was lent in all, less what the holder gave up. */
+  lent: bigint;
+  /** The highest `spent` that was reported. */
+  told: bigint;
+  /** What running requests had reserved of it by the last report. */
+  reserved: bigint;
+  sequence: bigint;
+  touchedMs: number;
+  reportedMs: number;
+  /** When it was asked back, if nothing was heard since. */
+  recalledMs: number | undefined;
+  /** It is not lent any more: it lives on for what runs. */
+  ended: boolean;
+  suspendedMs: number;
+}
+
+/** How long leases live. */
+export interface LeaseLives {
+  readonly ttlMs: number;
+  /** How long what a silent node had is kept aside for its report, once the lease is over. */
+  readonly suspendedMs: number;
+  readonly leasesMax: number;
+}
+
+/**
+ * The leases of all nodes. A lease is **live** from its first grant; its node draws from it, reports and renews. It has
+ * **ended** when its window has turned, when it was silent for its whole life, or when it was returned with requests
+ * running: then only reports are taken, for what runs. Silent for its life, it is **suspended**: slots are free at once,
+ * anything else counts as drawn until a report or for 5 min. It is **gone** when nothing is held; a report is then
+ * ignored.
+ */
+export class LeaseBook {
+  readonly #time: StoreTime;
+  readonly #newId: () => string;
+  readonly #lives: LeaseLives;
+  readonly #onChange: (counter: Counter) => void;
+  readonly #byId = new Map<string, LeaseAccount>();
+  readonly #byNode = new Map<string, Set<LeaseAccount>>();
+  /** Those that may be drawn from. */
+  readonly #lent = new Map<Counter, Map<string, LeaseAccount>>();
+  /** The longest untouched first. */
+  readonly #touched = new Set<LeaseAccount>();
+  /** The longest suspended first. */
+  readonly #suspended = new Set<LeaseAccount>();
+
+  /** @param onChange told of counters of which something was reported or came back. */
+  constructor(time: StoreTime, newId: () => string, lives: LeaseLives, onChange: (counter: Counter) => void) {
+    this.#time = time;
+    this.#newId = newId;
+    this.#lives = lives;
+    this.#onChange = onChange;
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  of(nodeId: string): readonly LeaseAccount[] {
+    return [...(this.#byNode.get(nodeId) ?? [])];
+  }
+
+  /** Those of a counter that may be drawn from. */
+  lentOf(counter: Counter): Iterable<LeaseAccount> {
+    return this.#lent.get(counter)?.values() ?? [];
+  }
+
+  /** The one that a node draws from. One of a window that is over has ended. */
+  find(counter: Counter, nodeId: string): LeaseAccount | undefined {
+    const lease = this.#lent.get(counter)?.get(nodeId);
+    if (lease === undefined || lease.window === counter.window) return lease;
+    this.#end(lease);
+    return undefined;
+  }
+
+  /** Opens an empty one; undefined where there are too many already. */
+  open(counter: Counter, nodeId: string): LeaseAccount | undefined {
+    if (this.#byId.size >= this.#lives.leasesMax) return undefined;
+    const lease = openAccount(counter, "lease", {
+      id: this.#newId(),
+      nodeId,
+      lent: 0n,
+      told: 0n,
+      reserved: 0n,
+      sequence: 0n,
+      touchedMs: this.#time.nowMs,
+      reportedMs: Number.NEGATIVE_INFINITY,
+      recalledMs: undefined,
+      ended: false,
+      suspendedMs: 0,
+    });
+    this.#byId.set(lease.id, lease);
+    entryOf(this.#byNode, nodeId, () => new Set()).add(lease);
+    entryOf(this.#lent, counter, () => new Map()).set(nodeId, lease);
+    this.#touched.add(lease);
+    return lease;
+  }
+
+  /** Lends more, and lets it live on. */
+  lend(lease: LeaseAccount, more: bigint): void {
+    this.#touch(lease);
+    if (more <= 0n) return;
+    lease.lent += more;
+    book(lease, lease.lent, lease.told);
+  }
+
+  /** What a lease's node could still give back. */
+  creditOf(lease: LeaseAccount): bigint {
+    const credit = lease.amount - lease.spent - lease.reserved;
+    return credit > 0n ? credit : 0n;
+  }
+
+  /** Takes a report, if it is the lease's newest. `closing` ends the lease if nothing is kept of it. */
+  report(nodeId: string, report: LeaseReport, closing: boolean): void {
+    const lease = this.#byId.get(report.leaseId);
+    if (lease === undefined || lease.nodeId !== nodeId || report.sequence <= lease.sequence) return;
+    const { counter } = lease;
+    counter.refresh();
+    lease.sequence = report.sequence;
+    lease.reportedMs = this.#time.nowMs;
+    lease.recalledMs = undefined;
+    lease.reserved = report.reserved;
+    // Of requests at once nothing is ever spent.
+    if (counter.kind !== "slots" && report.spent > lease.told) lease.told = report.spent;
+    const needed = lease.told + report.reserved;
+    const kept = lease.ended || report.amount < needed ? needed : report.amount;
+    if (kept < lease.lent) lease.lent = kept;
+    book(lease, lease.lent, lease.told);
+    if (closing && lease.lent <= needed) this.#end(lease);
+    if (lease.ended && report.reserved === 0n) this.#remove(lease);
+    else this.#touch(lease);
+    this.#onChange(counter);
+  }
+
+  /** Ends what was silent for too long. */
+  expire(): void {
+    for (const lease of this.#touched) {
+      if (this.#time.nowMs - lease.touchedMs < this.#lives.ttlMs) break;
+      this.#suspend(lease);
+    }
+    for (const lease of this.#suspended) {
+      if (this.#time.nowMs - lease.suspendedMs < this.#lives.suspendedMs) break;
+      lease.counter.refresh();
+      this.#remove(lease);
+      this.#onChange(lease.counter);
+    }
+  }
+
+  /** A counter is no more: nor are its leases. */
+  forget(counter: Counter): void {
+    for (const lease of this.#byId.values()) if (lease.counter === counter) this.#remove(lease);
+    this.#lent.delete(counter);
+  }
+
+  #suspend(lease: LeaseAccount): void {
+    lease.counter.refresh();
+    this.#end(lease);
+    this.#touched.delete(lease);
+    moveOn(lease);
+    if (lease.counter.kind === "slots") book(lease, 0n, 0n);
+    else if (lease.amount <= lease.spent && lease.reserved === 0n) return this.#remove(lease);
+    lease.suspendedMs = this.#time.nowMs;
+    this.#suspended.add(lease);
+    this.#onChange(lease.counter);
+  }
+
+  #touch(lease: LeaseAccount): void {
+    lease.touchedMs = this.#time.nowMs;
+    this.#suspended.delete(lease);
+    this.#touched.delete(lease);
+    this.#touched.add(lease);
+  }
+
+  #end(lease: LeaseAccount): void {
+    lease.ended = true;
+    const lent = this.#lent.get(lease.counter);
+    if (lent?.get(lease.nodeId) === lease) lent.delete(lease.nodeId);
+    if (lent?.size === 0) this.#lent.delete(lease.counter);
+  }
+
+  /** What is not spent comes back. */
+  #remove(lease: LeaseAccount): void {
+    this.#end(lease);
+    book(lease, lease.told, lease.told);
+    this.#byId.delete(lease.id);
+    this.#touched.delete(lease);
+    this.#suspended.delete(lease);
+    const ofNode = this.#byNode.get(lease.nodeId);
+    ofNode?.delete(lease);
+    if (ofNode?.size === 0) this.#byNode.delete(lease.nodeId);
+  }
+}
+
+function entryOf<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}

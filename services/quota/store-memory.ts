@@ -1,0 +1,381 @@
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Lease, LeaseReport } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
+import type { Limit, LimitStatus } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type {
+  ExtendRequest,
+  ExtendResponse,
+  LeaseRequest,
+  LeaseResponse,
+  ReleaseRequest,
+  ReserveRequest,
+  ReserveResponse,
+  ReturnLeaseRequest,
+  SettleRequest,
+  SettleResponse,
+} from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { Clock } from "../runtime/clock.ts";
+import { fail } from "../runtime/errors/fail.ts";
+import type { IdSource } from "../runtime/ids.ts";
+import { book, openAccount } from "./account.ts";
+import { Admission, type Blocked } from "./admission.ts";
+import {
+  denialMessage,
+  durationMessage,
+  leaseMessage,
+  type ReturnTimes,
+  reservationMessage,
+  shareMessages,
+  statusMessage,
+} from "./answers.ts";
+import { extendAttempt, type Outcome, reserveAttempt } from "./attempts.ts";
+import { counts, countsRequests, meteredIn, usedIn } from "./costs.ts";
+import { Counter, kindOf, type StoreTime } from "./counter.ts";
+import { leaseCredit } from "./demand.ts";
+import { type LeaseAccount, LeaseBook } from "./leases.ts";
+import { type Ask, askOf, BookingBook, type Share, tell } from "./reservations.ts";
+import { type MemoryQuotaBounds, memoryQuotaBounds } from "./memory-bounds.ts";
+import type { QuotaStore, RecallListener } from "./store.ts";
+
+/** How the memory store is built. */
+export interface MemoryQuotaStoreOptions {
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly bounds?: Partial<MemoryQuotaBounds>;
+}
+
+/** How long a node's list of limits holds: a lease's life. */
+const listMs = 15_000;
+/** A retry comes within the deadline of the call before it: 2 s. */
+const leaseRequestsMs = 60_000;
+const leaseRequestsMax = 65_536;
+
+/** Counts in memory. A process that starts anew starts its windows anew: what they had counted is gone. */
+export function createMemoryQuotaStore(options: MemoryQuotaStoreOptions): QuotaStore {
+  return new MemoryQuotaStore(options);
+}
+
+interface WaitingReserve {
+  readonly answer: Promise<ReserveResponse>;
+  cancel: () => void;
+}
+
+class MemoryQuotaStore implements QuotaStore {
+  readonly #clock: Clock;
+  readonly #bounds: MemoryQuotaBounds;
+  readonly #returns: ReturnTimes;
+  readonly #time: StoreTime;
+  readonly #counters = new Map<string, Counter>();
+  readonly #bookings: BookingBook;
+  readonly #leases: LeaseBook;
+  readonly #admission: Admission;
+  readonly #listeners = new Set<RecallListener>();
+  readonly #reserves = new Map<string, WaitingReserve>();
+  /** Lease calls that were answered, and when: the oldest first. */
+  readonly #leaseRequests = new Map<string, number>();
+
+  constructor({ clock, ids, bounds }: MemoryQuotaStoreOptions) {
+    this.#clock = clock;
+    this.#bounds = { ...memoryQuotaBounds, ...bounds };
+    const { ttlMs, suspendedMs, recallMs, leasesMax, waitersMax } = this.#bounds;
+    this.#returns = { reservationMs: ttlMs, leaseMs: ttlMs + suspendedMs };
+    this.#time = { nowMs: Math.floor(clock.monotonicMs()), wallMs: Math.floor(clock.nowMs()) };
+    const wake = (counter: Counter) => this.#admission.wake(counter);
+    this.#bookings = new BookingBook(this.#time, this.#bounds, wake);
+    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), { ttlMs, suspendedMs, leasesMax }, wake);
+    this.#admission = new Admission({
+      clock,
+      time: this.#time,
+      leases: this.#leases,
+      recallMs,
+      waitersMax,
+      tick: () => this.#tick(),
+      recall: (lease) => this.#recall(lease),
+    });
+  }
+
+  reserve(limits: readonly Limit[], request: ReserveRequest): Promise<ReserveResponse> {
+    return this.#do(() => {
+      this.#takeReports(request.nodeId, request.reports);
+      const known = this.#bookings.get(request.requestId);
+      if (known !== undefined && known.state !== "expired") {
+        for (const share of known.shares) share.counter.refresh();
+        return Promise.resolve(this.#reserveResponse({ granted: known }));
+      }
+      const waiting = this.#reserves.get(request.requestId);
+      if (waiting !== undefined) return waiting.answer;
+      if (this.#bookings.isFull) throw fail(ErrorReason.STORE_UNAVAILABLE, {}, { retryAfterMs: 1_000 });
+      const asks = this.#asksOf(limits, request, known?.shares ?? []);
+      return this.#admitReserve(request, asks);
+    });
+  }
+
+  async extend(request: ExtendRequest): Promise<ExtendResponse> {
+    const outcome = await this.#do(() => {
+      const booking = this.#bookings.get(request.requestId);
+      if (booking?.state !== "running") return Promise.resolve<Outcome>("ended");
+      this.#bookings.touch(booking);
+      for (const share of booking.shares) share.counter.refresh();
+      if (request.used) tell(booking, request.used);
+      return this.#admission.admit(extendAttempt(booking, request, this.#explain));
+    });
+    if (outcome === "ended") {
+      throw fail(ErrorReason.NOT_FOUND, { resource: "reservation", id: request.requestId });
+    }
+    return { $typeName: "weir.quota.v1.ExtendResponse", outcome: this.#outcomeMember(outcome) };
+  }
+
+  settle(limits: readonly Limit[], request: SettleRequest): Promise<SettleResponse> {
+    return this.#do(() => {
+      const { used, sequence } = request;
+      this.#reserves.get(request.requestId)?.cancel();
+      const leased = request.leasedLimitIds.length > 0 ? new Set(request.leasedLimitIds) : undefined;
+      let booking = this.#bookings.get(request.requestId);
+      if (booking === undefined && !this.#bookings.mayBeForgotten(request.requestId)) {
+        const shares: Share[] = [];
+        for (const limit of limits) {
+          if (leased?.has(limit.id) || (used && !counts(limit, used))) continue;
+          shares.push(openAccount(this.#see(limit), "share", {}));
+        }
+        booking = this.#bookings.begin(request.requestId, shares, 0n);
+      }
+      for (const share of booking?.shares ?? []) {
+        const { counter } = share;
+        counter.refresh();
+        if (booking === undefined || sequence <= booking.sequence) continue;
+        const units = used && !leased?.has(counter.limit.id) ? usedIn(counter.limit, used) : 0n;
+        book(share, units, units);
+        counter.demand.observe(units, this.#time.nowMs);
+        this.#admission.wake(counter);
+      }
+      if (booking !== undefined && sequence > booking.sequence) this.#bookings.settle(booking, sequence);
+      return Promise.resolve({
+        $typeName: "weir.quota.v1.SettleResponse",
+        shares: shareMessages(booking?.shares ?? []),
+      });
+    });
+  }
+
+  release(request: ReleaseRequest): Promise<void> {
+    return this.#do(() => {
+      this.#reserves.get(request.requestId)?.cancel();
+      const booking = this.#bookings.get(request.requestId);
+      if (booking?.state === "running") {
+        for (const share of booking.shares) {
+          share.counter.refresh();
+          book(share, 0n, 0n);
+          this.#admission.wake(share.counter);
+        }
+        this.#bookings.remove(booking);
+      }
+      return Promise.resolve();
+    });
+  }
+
+  lease(limits: readonly Limit[], request: LeaseRequest): Promise<LeaseResponse> {
+    return this.#do(() => {
+      this.#takeReports(request.nodeId, request.reports);
+      const again = this.#leaseRequests.has(request.requestId);
+      const leases: Lease[] = [];
+      const central: Limit[] = [];
+      let holders = 1;
+      for (const limit of limits) {
+        if (request.wanted && !counts(limit, request.wanted)) continue;
+        const counter = this.#see(limit);
+        counter.demand.hear(request.nodeId, this.#time.nowMs);
+        holders = Math.max(holders, counter.demand.holders(this.#time.nowMs));
+        const lease = this.#lend(counter, request, again);
+        if (lease === undefined) central.push(counter.limit);
+        else leases.push(leaseMessage(lease, this.#bounds.ttlMs));
+      }
+      if (!again) this.#leaseRequests.set(request.requestId, this.#time.nowMs);
+      return Promise.resolve({
+        $typeName: "weir.quota.v1.LeaseResponse",
+        leases,
+        central,
+        holders,
+        ttl: durationMessage(listMs),
+      });
+    });
+  }
+
+  returnLease(request: ReturnLeaseRequest): Promise<void> {
+    return this.#do(() => {
+      for (const report of request.reports) this.#leases.report(request.nodeId, report, true);
+      return Promise.resolve();
+    });
+  }
+
+  leasesOf(nodeId: string): Promise<readonly Lease[]> {
+    return this.#do(() => {
+      const leases = this.#leases.of(nodeId);
+      for (const lease of leases) lease.counter.refresh();
+      return Promise.resolve(leases.map((lease) => leaseMessage(lease, this.#bounds.ttlMs)));
+    });
+  }
+
+  onRecall(listener: RecallListener): () => void {
+    // The same function may listen twice.
+    const own: RecallListener = (nodeId, recall) => listener(nodeId, recall);
+    this.#listeners.add(own);
+    return () => void this.#listeners.delete(own);
+  }
+
+  status(limits: readonly Limit[]): Promise<readonly LimitStatus[]> {
+    return this.#do(() => {
+      const counters = limits.map((limit) => this.#counterOf(limit, false));
+      return Promise.resolve(counters.map(statusMessage));
+    });
+  }
+
+  forget(limitId: string): void {
+    const counter = this.#counters.get(limitId);
+    if (counter === undefined) return;
+    this.#tick();
+    counter.gone = true;
+    this.#counters.delete(limitId);
+    this.#leases.forget(counter);
+    this.#admission.wake(counter);
+    this.#admission.serve();
+  }
+
+  /** Runs a call at one moment of the store's time; then those are served for whom it made room. */
+  async #do<T>(call: () => Promise<T>): Promise<T> {
+    let answer: Promise<T>;
+    try {
+      this.#tick();
+      answer = call();
+    } finally {
+      this.#admission.serve();
+    }
+    return answer;
+  }
+
+  #tick(): void {
+    const nowMs = Math.floor(this.#clock.monotonicMs());
+    this.#time.wallMs = Math.floor(this.#clock.nowMs());
+    // Most calls come within the millisecond of one before them.
+    if (nowMs > this.#time.nowMs) {
+      this.#time.nowMs = nowMs;
+      this.#leases.expire();
+      for (const [requestId, atMs] of this.#leaseRequests) {
+        if (nowMs - atMs < leaseRequestsMs && this.#leaseRequests.size <= leaseRequestsMax) break;
+        this.#leaseRequests.delete(requestId);
+      }
+    }
+    this.#bookings.expire();
+    this.#admission.serve();
+  }
+
+  #counterOf(limit: Limit, keep: boolean): Counter {
+    try {
+      let counter = this.#counters.get(limit.id);
+      // The kind of a limit never changes: another one under its id is another limit.
+      if (counter !== undefined && counter.kind !== kindOf(limit) && limit.revision > counter.limit.revision) {
+        this.forget(limit.id);
+        counter = undefined;
+      }
+      if (counter === undefined) {
+        counter = new Counter(limit, this.#time);
+        if (keep) this.#counters.set(limit.id, counter);
+      }
+      counter.see(limit);
+      counter.refresh();
+      return counter;
+    } catch (cause) {
+      // A row that nobody can read closes its own limit only.
+      throw fail(ErrorReason.STORE_UNAVAILABLE, {}, { cause });
+    }
+  }
+
+  #see(limit: Limit): Counter {
+    return this.#counterOf(limit, true);
+  }
+
+  #asksOf(limits: readonly Limit[], request: ReserveRequest, known: readonly Share[]): Ask[] {
+    const { estimate, least, leasedLimitIds, nodeId } = request;
+    if (estimate === undefined || least === undefined) throw new Error("a request without amounts is not valid");
+    const asks: Ask[] = [];
+    for (const limit of limits) {
+      if (leasedLimitIds.includes(limit.id) || !counts(limit, estimate)) continue;
+      const counter = this.#see(limit);
+      const share = known.find((one) => one.counter === counter) ?? openAccount(counter, "share", {});
+      const ask = askOf(share, estimate, least);
+      counter.demand.hear(nodeId, this.#time.nowMs);
+      if (ask.units <= counter.capacity) counter.demand.observe(ask.units, this.#time.nowMs);
+      asks.push(ask);
+    }
+    return asks;
+  }
+
+  #admitReserve(request: ReserveRequest, asks: readonly Ask[]): Promise<ReserveResponse> {
+    const wait = request.waitMax;
+    const waitMaxMs = wait === undefined ? 0 : Number(wait.seconds) * 1_000 + Math.floor(wait.nanos / 1_000_000);
+    let cancel: (() => void) | undefined;
+    const outcome = this.#admission.admit(
+      reserveAttempt(this.#bookings, request, asks, waitMaxMs, this.#explain),
+      (waiter) => {
+        cancel = waiter.cancel;
+      },
+    );
+    const answer = outcome.then((settled) => {
+      this.#reserves.delete(request.requestId);
+      return this.#reserveResponse(settled);
+    });
+    if (cancel !== undefined) this.#reserves.set(request.requestId, { answer, cancel });
+    return answer;
+  }
+
+  #lend(counter: Counter, request: LeaseRequest, again: boolean): LeaseAccount | undefined {
+    const { nowMs } = this.#time;
+    const own = this.#leases.find(counter, request.nodeId);
+    if (again) {
+      if (own !== undefined) this.#leases.lend(own, 0n);
+      return own;
+    }
+    const { requestsWanted } = request;
+    let wanted = requestsWanted;
+    if (!countsRequests(counter.limit)) {
+      wanted = request.wanted ? meteredIn(counter.limit, request.wanted) : 0n;
+      counter.demand.observe((wanted + requestsWanted - 1n) / (requestsWanted || 1n), nowMs);
+    }
+    const largest = counter.demand.largest(nowMs);
+    const credit = own === undefined ? 0n : this.#leases.creditOf(own);
+    const part = leaseCredit(
+      counter.remaining + credit,
+      wanted > largest ? wanted : largest,
+      largest,
+      counter.demand.holders(nowMs),
+    );
+    if (part === 0n) return undefined;
+    const lease = own ?? this.#leases.open(counter, request.nodeId);
+    if (lease !== undefined) this.#leases.lend(lease, part - credit);
+    return lease;
+  }
+
+  #takeReports(nodeId: string, reports: readonly LeaseReport[]): void {
+    for (const report of reports) this.#leases.report(nodeId, report, false);
+  }
+
+  #recall(lease: LeaseAccount): void {
+    for (const listener of this.#listeners) {
+      listener(lease.nodeId, {
+        $typeName: "weir.quota.v1.LeaseRecall",
+        leaseId: lease.id,
+        within: durationMessage(this.#bounds.recallMs),
+      });
+    }
+  }
+
+  readonly #explain = (blocked: readonly Blocked[]) => denialMessage(blocked, this.#returns);
+
+  #reserveResponse(outcome: Outcome): ReserveResponse {
+    if (outcome === "ended") throw new Error("a request that reserves has not ended");
+    return { $typeName: "weir.quota.v1.ReserveResponse", outcome: this.#outcomeMember(outcome) };
+  }
+
+  #outcomeMember(outcome: Exclude<Outcome, "ended">) {
+    return "denied" in outcome
+      ? { case: "denied" as const, value: outcome.denied }
+      : { case: "granted" as const, value: reservationMessage(outcome.granted, this.#bounds.ttlMs) };
+  }
+}
