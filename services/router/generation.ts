@@ -297,11 +297,11 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
       this.#builder.forget();
     }
     this.#sink.event(message);
+    if (this.#grant !== unlimited && message.event.case === "delta" && !this.#grant.goesOn(this.#tries.received))
+      this.#cutShort();
   }
 
   turn(): void {
-    if (this.#phase === "streaming" && this.#grant !== unlimited && !this.#grant.goesOn(this.#tries.received))
-      return this.#cutShort();
     this.#sink.turn();
   }
 
