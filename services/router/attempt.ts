@@ -13,6 +13,7 @@ import type { Plan } from "./plan.ts";
 import type { PromptRenderer } from "./prompt/chat-template.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
 import type { Ask } from "./quota/desk.ts";
+import type { Grant } from "./quota/grant.ts";
 import { takesConversation } from "./requirement.ts";
 
 /** What attempts are built with. */
@@ -23,6 +24,8 @@ export interface AttemptDeps {
   /** What separates a project in engines' prefix caches. */
   readonly cacheSalt: (projectId: string) => string;
 }
+
+type AnswerBounds = Pick<Grant, "outputTokensMax" | "mayCut">;
 
 /** A try that is ready to go. */
 export interface ReadyAttempt {
@@ -54,15 +57,15 @@ export class AttemptBuilder {
    * The try at one replica.
    *
    * @param id ours, of this try.
-   * @param answerMax the most tokens that the caller's limits have for all choices together; 0: no cap.
+   * @param grant what the caller's limits have for the answer.
    */
-  build(plan: Plan, seat: Seat, id: string, answerMax: number): ReadyAttempt | WeirError {
+  build(plan: Plan, seat: Seat, id: string, grant: AnswerBounds): ReadyAttempt | WeirError {
     const { pool, model } = plan.entry;
-    const { request } = plan;
+    const request = grant.mayCut && !plan.request.stream ? { ...plan.request, stream: true } : plan.request;
     const context = Number(seat.model.contextLength) || Number(model.contextLength);
     const most = this.#mostTokens(plan, context, mustBeTold(seat));
     if (most instanceof WeirError) return most;
-    const maxTokens = capped(most, answerMax, this.#choices);
+    const maxTokens = capped(most, grant.outputTokensMax, this.#choices);
     const prompt = this.#promptFor(plan, seat);
     if (prompt instanceof WeirError) return prompt;
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);

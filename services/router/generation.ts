@@ -258,12 +258,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#seat = seat;
     this.#phase = "trying";
     if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
-    const ready = this.#builder.build(
-      plan,
-      seat,
-      `${this.#context.requestId}-${this.tried.length + 1}`,
-      this.#grant.outputTokensMax,
-    );
+    const ready = this.#builder.build(plan, seat, `${this.#context.requestId}-${this.tried.length + 1}`, this.#grant);
     if (ready instanceof WeirError) return this.#giveUp(ready);
     if (!this.#usage?.dispatches(seat.replica.id, plan.entry.model.id, ready.meter))
       return this.#giveUp(this.#deps.usage.noRoom());

@@ -207,8 +207,9 @@ describe.each(shapes)("limits, in %s", (shape) => {
       messages: [{ role: "user", content: "[[sim length=2000]]" }],
     });
     expect(first).toMatchObject({ status: 200, body: { choices: [{ finish_reason: "length" }] } });
-    await become("the budget is used up", async () => ((await statusOf(mine))?.remaining ?? 1n) <= 0n);
-    const second = await ask(mine.secret, "quick");
+    // The next slice did not fit, nor does what needs more than what is left.
+    await become("it is settled", async () => (await statusOf(mine))?.used === 512n);
+    const second = await ask(mine.secret, "quick", { max_tokens: 200 });
     expect(second.body.error).toMatchObject({ type: "insufficient_quota", code: "insufficient_quota" });
     expect(second.headers.get("x-should-retry")).toBe("false");
     expect(second.headers.get("retry-after")).toBeNull();

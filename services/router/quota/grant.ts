@@ -10,6 +10,8 @@ import { neededIn, type Tokens, usedIn } from "./terms.ts";
 export interface Grant {
   /** The most tokens that all choices of the answer may have together; 0: no cap. */
   readonly outputTokensMax: number;
+  /** The answer may have to end early: it has to come in pieces. */
+  readonly mayCut: boolean;
   /**
    * The answer has so many tokens by now. More is set aside ahead of what it will need.
    *
@@ -35,6 +37,7 @@ const noLimits: RateLimits = Object.freeze({});
 /** For everybody whom no limit counts. */
 export const unlimited: Grant = Object.freeze({
   outputTokensMax: 0,
+  mayCut: false,
   goesOn: () => true,
   settle: () => undefined,
   release: () => undefined,
@@ -101,6 +104,10 @@ export class HeldGrant implements Grant, Rostered {
     this.tokens = tokens;
     this.#settlements = settlements;
     this.#onEnd = onEnd;
+  }
+
+  get mayCut(): boolean {
+    return this.ahead !== undefined;
   }
 
   get over(): boolean {
