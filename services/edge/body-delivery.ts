@@ -25,6 +25,7 @@ export class BodyDelivery implements Delivery {
 
   started(started: Started): void {
     this.#exchange.ignore(started.ignored);
+    this.#exchange.limits(started);
   }
 
   delta(delta: Delta): void {

@@ -8,9 +8,10 @@ import type { Endpoint, Outcome } from "../runtime/telemetry/metrics.ts";
 import type { Edge } from "./edge.ts";
 import { drainThen } from "./linger.ts";
 import { type Refusal, refusalBody } from "./refusal.ts";
+import { limitHeaders, type RateLimits, refusingLimitHeaders } from "./limit-headers.ts";
 import { clientRequestId } from "./request-headers.ts";
 
-type Headers = Record<string, string | number>;
+export type Headers = Record<string, string | number>;
 
 /** A response of either protocol: their declarations do not unite. */
 export interface HttpWriter {
@@ -56,6 +57,8 @@ export class Exchange {
   #outcome: Outcome | undefined;
   /** Members of the request that have no effect; undefined: none. */
   #ignored: Set<string> | undefined;
+  /** Undefined: no limit counts the request, or none has told of itself. */
+  #limits: Headers | undefined;
 
   constructor(edge: Edge, endpoint: Endpoint, request: HttpRequest, response: HttpResponse) {
     this.#edge = edge;
@@ -115,6 +118,12 @@ export class Exchange {
     }
   }
 
+  /** What the caller's limits have left. */
+  limits({ requests, tokens }: RateLimits): void {
+    if (requests) this.#limits = { ...this.#limits, ...limitHeaders("requests", requests) };
+    if (tokens) this.#limits = { ...this.#limits, ...limitHeaders("tokens", tokens) };
+  }
+
   /** Headers of every answer. */
   headers(): Headers {
     const headers: Headers = {
@@ -123,6 +132,7 @@ export class Exchange {
     };
     const theirs = clientRequestId(this.request);
     if (theirs !== undefined) headers["x-client-request-id"] = theirs;
+    if (this.#limits !== undefined) Object.assign(headers, this.#limits);
     if (this.#ignored !== undefined) headers["x-weir-ignored"] = headerFromNames(this.#ignored);
     return headers;
   }
@@ -176,6 +186,7 @@ function failureHeaders(error: WeirError): Headers {
   const { http, retry } = errorRow(error.reason);
   const headers: Headers = {};
   if (http === 401) headers["www-authenticate"] = 'Bearer realm="weir"';
+  Object.assign(headers, refusingLimitHeaders(error));
   const retried = http === 409 || http === 429 || http >= 500;
   if (!retried) return headers;
   if (retry === Retry.NO) {

@@ -55,6 +55,7 @@ export class StreamDelivery implements Delivery {
 
   started(started: Started): void {
     this.#exchange.ignore(started.ignored);
+    this.#exchange.limits(started);
     this.#open();
   }
 

@@ -177,10 +177,12 @@ class MemoryQuotaStore implements QuotaStore {
       const again = this.#leaseRequests.has(request.requestId);
       const leases: Lease[] = [];
       const central: Limit[] = [];
+      let holders = 1;
       for (const limit of limits) {
         if (request.wanted && !counts(limit, request.wanted)) continue;
         const counter = this.#see(limit);
         counter.demand.hear(request.nodeId, this.#time.nowMs);
+        holders = Math.max(holders, counter.demand.holders(this.#time.nowMs));
         const lease = this.#lend(counter, request, again);
         if (lease === undefined) central.push(counter.limit);
         else leases.push(leaseMessage(lease, this.#bounds.ttlMs));
@@ -190,6 +192,7 @@ class MemoryQuotaStore implements QuotaStore {
         $typeName: "weir.quota.v1.LeaseResponse",
         leases,
         central,
+        holders,
         ttl: durationMessage(listMs),
       });
     });

@@ -5,21 +5,27 @@ import type { Attempt } from "../drivers/driver.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
 import type { Seat } from "./fleet/seat.ts";
 import { type PromptSize, resolveMaxTokens, sizeOfText } from "./max-tokens.ts";
+import type { AnswerEstimate } from "./metering/answer-estimate.ts";
 import { createMeter, type Meter, type PromptBytes } from "./metering/meter.ts";
 import type { TokenEstimate } from "./metering/token-estimate.ts";
 import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
 import type { PromptRenderer } from "./prompt/chat-template.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
+import type { Ask } from "./quota/desk.ts";
+import type { Grant } from "./quota/grant.ts";
 import { takesConversation } from "./requirement.ts";
 
 /** What attempts are built with. */
 export interface AttemptDeps {
   readonly renderer: PromptRenderer;
   readonly estimate: TokenEstimate;
+  readonly answers: AnswerEstimate;
   /** What separates a project in engines' prefix caches. */
   readonly cacheSalt: (projectId: string) => string;
 }
+
+type AnswerBounds = Pick<Grant, "outputTokensMax" | "mayCut">;
 
 /** A try that is ready to go. */
 export interface ReadyAttempt {
@@ -51,13 +57,15 @@ export class AttemptBuilder {
    * The try at one replica.
    *
    * @param id ours, of this try.
+   * @param grant what the caller's limits have for the answer.
    */
-  build(plan: Plan, seat: Seat, id: string): ReadyAttempt | WeirError {
+  build(plan: Plan, seat: Seat, id: string, grant: AnswerBounds): ReadyAttempt | WeirError {
     const { pool, model } = plan.entry;
-    const { request } = plan;
+    const request = grant.mayCut && !plan.request.stream ? { ...plan.request, stream: true } : plan.request;
     const context = Number(seat.model.contextLength) || Number(model.contextLength);
-    const maxTokens = this.#mostTokens(plan, context, mustBeTold(seat));
-    if (maxTokens instanceof WeirError) return maxTokens;
+    const most = this.#mostTokens(plan, context, mustBeTold(seat));
+    if (most instanceof WeirError) return most;
+    const maxTokens = capped(most, grant.outputTokensMax, this.#choices);
     const prompt = this.#promptFor(plan, seat);
     if (prompt instanceof WeirError) return prompt;
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
@@ -68,9 +76,32 @@ export class AttemptBuilder {
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
         promptMax: context,
         // Left to the engine, an answer still has to fit into the context.
-        completionMax: (maxTokens ? maxTokens + endTokens : context) * Math.max(1, request.choices, request.bestOf),
+        completionMax: (maxTokens ? maxTokens + endTokens : context) * this.#choices,
       }),
     };
+  }
+
+  /** What the request may use, for its limits: what it is expected to, and what it can't do without. */
+  uses(plan: Plan): Pick<Ask, "expected" | "least"> {
+    const { model } = plan.entry;
+    const { least, likely } = this.#promptSize(model.id);
+    const choices = this.#choices;
+    const stated = (this.#request.sampling?.maxTokens ?? 0) * choices;
+    const longest = Number(model.maxOutputTokens) || Number.POSITIVE_INFINITY;
+    const answer = stated || Math.min(longest, this.#deps.answers.likely(model.id)) * choices;
+    return {
+      expected: { inputTokens: likely, outputTokens: answer },
+      least: { inputTokens: least, outputTokens: stated },
+    };
+  }
+
+  /** An answer is complete. */
+  learnAnswer(modelId: string, tokens: number): void {
+    this.#deps.answers.learn(modelId, tokens / this.#choices);
+  }
+
+  get #choices(): number {
+    return Math.max(1, this.#request.choices, this.#request.bestOf);
   }
 
   /** An engine counted the prompt. */
@@ -117,6 +148,13 @@ export class AttemptBuilder {
     if (typeof text === "string") this.#rendered = { plan, text };
     return text;
   }
+}
+
+/** Of a cap on all choices each gets its part, and at least one token. */
+function capped(most: number, answerMax: number, choices: number): number {
+  if (answerMax === 0) return most;
+  const each = Math.max(1, Math.floor(answerMax / choices));
+  return most > 0 ? Math.min(most, each) : each;
 }
 
 /** Engines count the token that ended a choice, or not. */

@@ -1,23 +1,22 @@
 import type { Clock } from "../runtime/clock.ts";
-import type { WeirError } from "../runtime/errors/fail.ts";
 import type { Metrics } from "../runtime/telemetry/metrics.ts";
 import type { Admission } from "./admission/admission.ts";
 import type { AttemptDeps } from "./attempt.ts";
 import type { RequestLog } from "./attempt-log.ts";
 import type { Fleet } from "./fleet/fleet.ts";
+import type { Quota } from "./quota/quota.ts";
+import type { TriesDeps } from "./tries.ts";
 import type { UsageJournal } from "./usage/usage-journal.ts";
 
 /** What generations stand on. */
-export interface GenerationDeps extends AttemptDeps {
+export interface GenerationDeps extends AttemptDeps, TriesDeps {
   readonly clock: Clock;
   readonly fleet: Pick<Fleet, "resolve" | "synced">;
   readonly admission: Pick<Admission, "take" | "wait" | "leave">;
-  /** Tries of one request, the first among them. */
-  readonly attemptsMax: number;
   readonly metrics: Pick<Metrics, "inFlight">;
+  /** Where what a request may use is set aside. */
+  readonly quota: Quota;
   /** Where the ledger is told how it went. */
   readonly usage: UsageJournal;
   readonly log: RequestLog;
-  /** A replica gets no requests for a while. */
-  readonly ejected: (replicaId: string, error: WeirError) => void;
 }

@@ -1,25 +1,26 @@
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { type Counts, usageEvent } from "../drivers/events.ts";
+import { usageEvent } from "../drivers/events.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
-import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
 import type { Rostered } from "../runtime/roster.ts";
 import type { Applicant } from "./admission/applicant.ts";
 import type { Ticket } from "./admission/line.ts";
 import { AttemptBuilder } from "./attempt.ts";
-import type { TryRecord } from "./attempt-log.ts";
-import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
-import { afterFailure, afterSuccess, isEjected } from "./fleet/ejection.ts";
-import type { GenerationDeps } from "./generation-deps.ts";
+import { fallbackPlans } from "./fallback.ts";
 import { hash32 } from "./fleet/rendezvous.ts";
 import type { Seat } from "./fleet/seat.ts";
+import type { GenerationDeps } from "./generation-deps.ts";
 import { findCallable } from "./models.ts";
 import { type Plan, planFor } from "./plan.ts";
-import { failedEvent, startedEvent } from "./response.ts";
+import { type Grant, unlimited } from "./quota/grant.ts";
+import { PendingGrant, type Taker } from "./quota/pending-grant.ts";
 import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
+import { cutEvents, failedEvent, startedEvent } from "./response.ts";
+import { Tries } from "./tries.ts";
 import { Try, type TryListener } from "./try.ts";
 import { HeldSink } from "./usage/held-sink.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
@@ -28,14 +29,17 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  * One request for a generation, from its arrival to its end. It is always in one of these phases:
  *
  * - **admitting**: the model is looked up, the request held against the key's and the pool's rules. All at once; what
- *   is wrong with it is told by `sink.fail`, and no engine hears of it. If a place at a replica is free it is taken
- *   and the request goes on to *trying*, else to *waiting*.
+ *   is wrong with it is told by `sink.fail`, and no engine hears of it.
+ * - **reserving**: what it may use is set aside on the limits that count it; at once where this node may spend it by
+ *   itself, else the quota service is asked. Refused: *ended*, without a trace in the ledger. Granted: from here on it
+ *   is admitted. If a place at a replica is free it is taken and the request goes on to *trying*, else to *waiting*.
  * - **waiting**: it stands in a bounded line. A place comes free: *trying*. None comes in time: *ended*.
  * - **trying**: it holds a place, and one replica works on it. `started` goes out when the engine has taken it. The
  *   first piece with content: *streaming*. A failure that is the engine's own: the place is given back, and another
  *   replica (then one of a fallback model) tries, while tries are left; through *waiting* again if all are busy.
  * - **streaming**: pieces are passed on as they come. There is no way back: a failure is now told as one `failed`.
- * - **ended**: the place is given back, the ledger is told and the line in the log is written, each exactly once. Before
+ *   Where a limit has no more for the answer it ends as if `max_tokens` was reached.
+ * - **ended**: the place is given back, what was set aside is replaced by what was used, the ledger is told and the line in the log is written, each exactly once. Before
  *   `started` a failure is the call's own; after it, it is an event with what was counted.
  *
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
@@ -43,7 +47,7 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  *
  * The journal comes first: a try is dispatched, and what came is passed on, when it is noted there.
  */
-export class Generation implements Applicant, TryListener, Rostered {
+export class Generation implements Applicant, Taker, TryListener, Rostered {
   place = -1;
   readonly #deps: GenerationDeps;
   readonly #request: GenerateRequest;
@@ -54,29 +58,26 @@ export class Generation implements Applicant, TryListener, Rostered {
   readonly #onEnd: (generation: Generation) => void;
   readonly #startMs: number;
   readonly #admitMs: number;
+  readonly #tries: Tries;
   #usage: RequestUsage | undefined;
   readonly needed: FeatureSet;
   readonly affinity: number;
-  readonly tried: Seat["replica"][] = [];
-  #phase: "admitting" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
+  #phase: "admitting" | "reserving" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
   #plan: Plan | undefined;
   #fallbacks: readonly string[] = [];
+  #pending: PendingGrant | undefined;
+  #grant: Grant = unlimited;
   #ticket: Ticket | undefined;
   #seat: Seat | undefined;
-  #try: Try | undefined;
-  #tryStartMs = 0;
   #waitStartMs = 0;
   #queuedMs = 0;
   #firstTokenMs: number | undefined;
   #maxTokens = 0;
-  #crashes = 0;
   /** The caller has left: nothing more is said to it. */
   #silenced = false;
   /** `started` was passed on. */
   #accepted = false;
-  #lastError: WeirError | undefined;
   #notInFlight: (() => void) | undefined;
-  readonly #tries: TryRecord[] = [];
 
   constructor(
     deps: GenerationDeps,
@@ -92,6 +93,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#principal = principal;
     this.#sink = new HeldSink(sink, deps.usage.journal);
     this.#builder = new AttemptBuilder(deps, request, principal.projectId);
+    this.#tries = new Tries(deps);
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
     this.#admitMs = deps.clock.nowMs();
@@ -109,15 +111,43 @@ export class Generation implements Applicant, TryListener, Rostered {
     return this.#request.model;
   }
 
+  get tried(): readonly Seat["replica"][] {
+    return this.#tries.replicas;
+  }
+
   /** Begins. */
   start(): void {
     const plan = this.#admit();
     if (plan instanceof WeirError) return this.#giveUp(plan);
     this.#plan = plan;
     this.#fallbacks = plan.entry.model.fallbackModelIds;
+    this.#reserve(plan);
+  }
+
+  #reserve(plan: Plan): void {
+    this.#phase = "reserving";
+    const { expected, least } = this.#builder.uses(plan);
+    const about = { requestId: this.#context.requestId, principal: this.#principal, model: plan.entry.model.id };
+    const ask = { ...about, operation: Operation.GENERATE, expected, least };
+    const taken = this.#deps.quota.take(ask, this);
+    if (taken instanceof WeirError) this.#giveUp(taken);
+    else if (taken instanceof PendingGrant) this.#pending = taken;
+    else this.given(taken);
+  }
+
+  given(grant: Grant): void {
+    this.#pending = undefined;
+    this.#grant = grant;
+    const plan = this.#plan;
+    if (!plan) return this.#giveUp(fail(ErrorReason.INTERNAL));
     this.#beginUsage(plan);
     this.#notInFlight = this.#deps.metrics.inFlight(plan.entry.model.id);
     this.#seek();
+  }
+
+  denied(error: WeirError): void {
+    this.#pending = undefined;
+    this.#giveUp(error);
   }
 
   /** Ends it without a word to its sink. */
@@ -125,27 +155,26 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#silenced = true;
     this.#sink.drop();
     if (this.#phase === "ended") return;
+    this.#pending?.cancel();
     this.#ticket?.leave();
-    this.#stopTry(reason);
+    this.#tries.stop(reason);
     this.#end(reason, true);
   }
 
   /** Ends it from the gateway's side, and says so. */
   stop(reason: WeirError): void {
     if (this.#phase === "ended") return;
+    this.#pending?.cancel();
     this.#ticket?.leave();
-    this.#stopTry(reason);
+    this.#tries.stop(reason);
     this.#giveUp(reason);
   }
 
   #admit(): Plan | WeirError {
     const { fleet } = this.#deps;
     if (!fleet.synced) {
-      return fail(
-        ErrorReason.SERVICE_UNAVAILABLE,
-        { service: "catalog", retry_after_ms: "1000" },
-        { retryAfterMs: 1_000 },
-      );
+      const facts = { service: "catalog", retry_after_ms: "1000" };
+      return fail(ErrorReason.SERVICE_UNAVAILABLE, facts, { retryAfterMs: 1_000 });
     }
     const entry = findCallable(fleet, this.#principal, this.#request.model);
     if (!entry) return fail(ErrorReason.MODEL_NOT_FOUND, { model: this.#request.model });
@@ -156,12 +185,12 @@ export class Generation implements Applicant, TryListener, Rostered {
 
   /** From here on it is admitted: however it ends, the ledger is told. */
   #beginUsage({ entry }: Plan): void {
-    const { requestId } = this.#context;
-    const { model: requestedModel } = this.#request;
+    const about = { requestId: this.#context.requestId, principal: this.#principal };
     const times = { startMs: this.#startMs, admitMs: this.#admitMs };
-    const request = { requestId, principal: this.#principal, requestedModel, ...times };
+    const request = { ...about, requestedModel: this.#request.model, ...times };
     this.#usage = this.#deps.usage.begin(request, entry.model.id);
     this.#sink.usage = this.#usage;
+    this.#tries.usage = this.#usage;
   }
 
   /** Takes a place at a replica of the model, or of a fallback while none of the model's is open, or waits for one. */
@@ -173,7 +202,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     const fallback = this.#seekFallback();
     if (fallback === "busy") return this.#wait();
     if (fallback !== "closed") return this.#attempt(fallback);
-    if (this.#lastError) return this.#giveUp(this.#lastError);
+    if (this.#tries.lastError) return this.#giveUp(this.#tries.lastError);
     this.#wait();
   }
 
@@ -181,11 +210,9 @@ export class Generation implements Applicant, TryListener, Rostered {
   #seekFallback(): Seat | "busy" | "closed" {
     const primary = this.#plan;
     let busy: Plan | undefined;
-    for (const id of this.#fallbacks) {
-      // By the key's own right to that model.
-      const entry = findCallable(this.#deps.fleet, this.#principal, id);
-      const plan = entry && planFor(this.#request, entry);
-      if (!plan || plan instanceof WeirError || this.#builder.problemOf(plan)) continue;
+    const { fleet } = this.#deps;
+    for (const plan of fallbackPlans(fleet, this.#principal, this.#request, this.#fallbacks)) {
+      if (this.#builder.problemOf(plan)) continue;
       this.#plan = plan;
       const found = this.#deps.admission.take(this);
       if (typeof found !== "string") return found;
@@ -204,7 +231,7 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#phase = "waiting";
     this.#waitStartMs = this.#deps.clock.monotonicMs();
     this.#usage?.waits();
-    const ticket = this.#deps.admission.wait(this, this.#tries.length > 0);
+    const ticket = this.#deps.admission.wait(this, this.tried.length > 0);
     if (ticket instanceof WeirError) this.#giveUp(ticket);
     else this.#ticket = ticket;
   }
@@ -217,7 +244,7 @@ export class Generation implements Applicant, TryListener, Rostered {
   refused(error: WeirError): void {
     this.#waited();
     // What broke the last try says more than that no other came.
-    this.#giveUp(this.#lastError ?? error);
+    this.#giveUp(this.#tries.lastError ?? error);
   }
 
   #waited(): void {
@@ -231,16 +258,15 @@ export class Generation implements Applicant, TryListener, Rostered {
     this.#seat = seat;
     this.#phase = "trying";
     if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
-    const ready = this.#builder.build(plan, seat, `${this.#context.requestId}-${this.tried.length + 1}`);
+    const ready = this.#builder.build(plan, seat, `${this.#context.requestId}-${this.tried.length + 1}`, this.#grant);
     if (ready instanceof WeirError) return this.#giveUp(ready);
     if (!this.#usage?.dispatches(seat.replica.id, plan.entry.model.id, ready.meter))
       return this.#giveUp(this.#deps.usage.noRoom());
     this.#maxTokens = ready.attempt.maxTokens;
-    this.tried.push(seat.replica);
-    this.#tryStartMs = this.#deps.clock.monotonicMs();
     const facts = { model: this.#request.model, replica: seat.replica.id };
-    this.#try = new Try(ready, driver, facts, this);
-    this.#sink.dispatch(this.#try);
+    const one = new Try(ready, driver, facts, this);
+    this.#tries.begin(seat, one);
+    this.#sink.dispatch(one);
   }
 
   accepted(_from: Try, ignored: readonly string[]): void {
@@ -253,6 +279,7 @@ export class Generation implements Applicant, TryListener, Rostered {
         attempt: this.tried.length,
         maxTokens: this.#maxTokens,
         ignored: (this.#plan?.ignored ?? []).concat(ignored),
+        limits: this.#grant.rateLimits(this.#deps.clock.monotonicMs()),
       }),
     );
   }
@@ -265,10 +292,24 @@ export class Generation implements Applicant, TryListener, Rostered {
       this.#builder.forget();
     }
     this.#sink.event(message);
+    if (this.#grant !== unlimited && message.event.case === "delta" && !this.#grant.goesOn(this.#tries.received))
+      this.#cutShort();
   }
 
   turn(): void {
     this.#sink.turn();
+  }
+
+  /** A limit has no more for the answer. */
+  #cutShort(): void {
+    const choices = this.#tries.unfinished();
+    // For the ledger and the log: the caller sees an answer that reached its length.
+    const reason = fail(ErrorReason.BUDGET_EXHAUSTED);
+    this.#tries.stop(reason);
+    const counts = this.#tries.counts();
+    this.#end(reason, false);
+    for (const message of cutEvents(choices, counts)) this.#say(message);
+    this.#sayEnd();
   }
 
   full(): boolean {
@@ -281,65 +322,25 @@ export class Generation implements Applicant, TryListener, Rostered {
 
   ended({ meter }: Try): void {
     const counts = meter.counts();
-    const seat = this.#seat;
-    if (seat) seat.replica.health = afterSuccess(seat.replica.health);
     if (meter.promptFromEngine) this.#builder.learn(this.modelId, counts.promptTokens);
-    this.#recordTry(undefined, counts, true);
+    this.#builder.learnAnswer(this.modelId, counts.completionTokens);
+    this.#tries.ended(counts);
     this.#end(undefined, false);
     this.#say(usageEvent(counts));
     this.#sayEnd();
   }
 
-  failed({ accepted, meter }: Try, error: WeirError): void {
-    this.#judge(error);
-    this.#recordTry(error.reason, meter.counts(), this.#phase === "streaming");
-    if (looksLikeCrash(error, accepted)) this.#crashes += 1;
-    this.#lastError = error;
-    const another = mayTryAnother(error, {
-      attempts: this.tried.length,
-      attemptsMax: this.#deps.attemptsMax,
-      committed: this.#phase === "streaming",
-      crashes: this.#crashes,
-    });
-    if (!another) return this.#giveUp(error);
+  failed(from: Try, error: WeirError): void {
+    if (!this.#tries.failed(from, error, this.#phase === "streaming")) return this.#giveUp(error);
     this.#sink.resume = undefined;
-    this.#try = undefined;
     this.#leave();
     // Whoever got the place may have made this caller leave.
     if (this.#phase !== "ended") this.#seek();
   }
 
-  /** What the failure says of the replica. */
-  #judge(error: WeirError): void {
-    const replica = this.#seat?.replica;
-    if (!replica) return;
-    const nowMs = this.#deps.clock.monotonicMs();
-    const before = replica.health;
-    replica.health = blamesReplica(error) ? afterFailure(before, nowMs) : afterSuccess(before);
-    if (isEjected(replica.health, nowMs) && !isEjected(before, nowMs)) this.#deps.ejected(replica.id, error);
-  }
-
-  #stopTry(reason: WeirError): void {
-    const one = this.#try;
-    if (!one) return;
-    one.cancel(reason);
-    if (one.dispatched) this.#recordTry(reason.reason, one.meter.counts(), true);
-    else this.#usage?.notDispatched();
-  }
-
-  /** A try is over, for this reason or well. What it received is billed, or waste. */
-  #recordTry(reason: ErrorReason | undefined, counts: Counts, billed: boolean): void {
-    const seat = this.#seat;
-    if (!seat) return;
-    this.#usage?.tryOver(counts, reason ?? ErrorReason.UNSPECIFIED, billed);
-    const outcome = reason === undefined ? "ok" : reasonName(reason);
-    const ms = Math.round(this.#deps.clock.monotonicMs() - this.#tryStartMs);
-    this.#tries.push({ replica: seat.replica.id, model: seat.model.modelId, outcome, ms });
-  }
-
   /** Ends it with a failure, told as its phase wants it. */
   #giveUp(error: WeirError): void {
-    const counts = this.#counts();
+    const counts = this.#tries.counts();
     this.#end(error, false);
     if (!this.#accepted) {
       if (!this.#silenced) this.#sink.fail(error);
@@ -357,17 +358,13 @@ export class Generation implements Applicant, TryListener, Rostered {
     if (!this.#silenced) this.#sink.end();
   }
 
-  /** What was received in the try that counts; undefined: no engine has taken the request. */
-  #counts(): Counts | undefined {
-    return this.#try?.accepted ? this.#try.meter.counts() : undefined;
-  }
-
   /** The way into *ended*, taken once. */
   #end(error: WeirError | undefined, cancelled: boolean): void {
-    const counts = this.#counts();
+    const counts = this.#tries.counts();
     if (this.#ticket) this.#waited();
     this.#phase = "ended";
     if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
+    this.#tries.settle(this.#grant);
     this.#usage?.end(error?.reason);
     this.#sink.resume = undefined;
     this.#leave();
@@ -376,7 +373,7 @@ export class Generation implements Applicant, TryListener, Rostered {
       context: this.#context,
       asked: this.#request.model,
       model: this.#plan?.entry.model.id,
-      tries: this.#tries,
+      tries: this.#tries.records,
       reason: error?.reason,
       cancelled,
       durationMs: this.#deps.clock.monotonicMs() - this.#startMs,

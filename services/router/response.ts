@@ -1,7 +1,8 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Failed, Started, Usage } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import { type Failed, FinishReason, type Started, type Usage } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { type Counts, usageEvent } from "../drivers/events.ts";
+import { type Counts, finished, usageEvent } from "../drivers/events.ts";
+import type { RateLimits } from "./quota/grant.ts";
 import { detailOf, type WeirError } from "../runtime/errors/fail.ts";
 
 // Made for every request: as literals with the prototype's fields, which cost a fraction of `create`.
@@ -15,6 +16,7 @@ export interface StartedFacts {
   readonly attempt: number;
   readonly maxTokens: number;
   readonly ignored: string[];
+  readonly limits: RateLimits;
 }
 
 /** An engine has taken the request. */
@@ -28,6 +30,9 @@ export function startedEvent(facts: StartedFacts): GenerateResponse {
     maxTokens: BigInt(facts.maxTokens),
     ignored: facts.ignored,
   };
+  const { requests, tokens } = facts.limits;
+  if (requests) value.requests = requests;
+  if (tokens) value.tokens = tokens;
   return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "started", value } };
 }
 
@@ -35,6 +40,12 @@ function timestampOf(ms: number): Timestamp {
   const seconds = Math.floor(ms / 1_000);
   const nanos = Math.round((ms - seconds * 1_000) * 1_000_000);
   return { $typeName: "google.protobuf.Timestamp", seconds: BigInt(seconds), nanos };
+}
+
+/** A limit had no more for the answer: every choice that had not ended does, as if its length was reached. */
+export function cutEvents(choices: readonly number[], counts: Counts | undefined): GenerateResponse[] {
+  const ends = choices.map((choice) => finished(choice, FinishReason.LENGTH));
+  return counts ? [...ends, usageEvent(counts)] : ends;
 }
 
 /** The generation failed after it had started. */

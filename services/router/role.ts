@@ -1,6 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
-import { CatalogService, WatchRequestSchema } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
+import {
+  CatalogService,
+  WatchRequestSchema,
+  type WatchResponse,
+} from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
 import type { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { InferenceService } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Driver, Target } from "../drivers/driver.ts";
@@ -13,10 +17,12 @@ import { Admission } from "./admission/admission.ts";
 import { createRequestLog } from "./attempt-log.ts";
 import { createCacheSalts } from "./cache-salt.ts";
 import { Fleet } from "./fleet/fleet.ts";
-import { followCatalog } from "./fleet/follow.ts";
+import { followWatch } from "./follow-watch.ts";
 import { createGenerations } from "./generate.ts";
+import { createAnswerEstimate } from "./metering/answer-estimate.ts";
 import { createTokenEstimate } from "./metering/token-estimate.ts";
 import { createPromptRenderer } from "./prompt/chat-template.ts";
+import { openQuota } from "./quota/open-quota.ts";
 import { inferenceService } from "./service.ts";
 import { openUsage } from "./usage/open-usage.ts";
 
@@ -27,11 +33,13 @@ export const role: Role = {
     const { clock, metrics, settings } = runtime;
     const log = runtime.log.child({ role: "router" });
     await using started = new AsyncDisposableStack();
-    const { usage, journal } = started.use(await openUsage(runtime, log));
+    const opened = started.use(await openUsage(runtime, log));
+    const { usage, journal } = opened;
+    const quota = openQuota(runtime, opened, log, started);
     const fleet: Fleet = started.use(
       new Fleet({
         clock,
-        openDriver: (dialect, target) => opened(dialect, target, log),
+        openDriver: (dialect, target) => driverOf(dialect, target, log),
         changed(poolId) {
           metrics.models(fleet.models());
           admission.changed(poolId);
@@ -56,6 +64,8 @@ export const role: Role = {
       cacheSalt: createCacheSalts(runtime.derivedSecret("cache-salt")),
       metrics,
       usage,
+      quota,
+      answers: createAnswerEstimate(),
       log: createRequestLog(log, metrics),
       ejected: (replica, { reason }) =>
         log.warn(
@@ -77,8 +87,9 @@ export const role: Role = {
 
 function follow({ clock, mesh }: Runtime, fleet: Fleet, log: Logger): () => void {
   const { watch } = CatalogService.method;
-  return followCatalog({
+  return followWatch<WatchResponse>({
     clock,
+    service: "catalog",
     open: (sink) => mesh.push(watch)(create(WatchRequestSchema), callContext(watch, { trusted: true }), sink),
     begin: () => fleet.begin(),
     event: (message) => fleet.apply(message),
@@ -91,7 +102,7 @@ function follow({ clock, mesh }: Runtime, fleet: Fleet, log: Logger): () => void
 }
 
 /** A catalogue of a newer version may know dialects that this process does not. */
-function opened(dialect: Dialect, target: Target, log: Logger): Driver | undefined {
+function driverOf(dialect: Dialect, target: Target, log: Logger): Driver | undefined {
   try {
     return openDriver(dialect, target);
   } catch (err) {

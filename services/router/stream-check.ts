@@ -1,5 +1,5 @@
-import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Delta } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 
 /**
  * Holds what an engine sends against the contract: choices that were asked for, nothing after a choice's end, each
@@ -10,6 +10,8 @@ export interface StreamCheck {
   problemOf(event: GenerateResponse): string | undefined;
   /** Whether every choice has ended. */
   readonly complete: boolean;
+  /** The choices that have not. */
+  unfinished(): number[];
 }
 
 /** Builds the check of one attempt. */
@@ -30,6 +32,10 @@ class ChoicesCheck implements StreamCheck {
 
   get complete(): boolean {
     return this.#open === 0;
+  }
+
+  unfinished(): number[] {
+    return this.#ended.flatMap((ended, choice) => (ended ? [] : choice));
   }
 
   problemOf({ event }: GenerateResponse): string | undefined {

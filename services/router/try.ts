@@ -1,5 +1,5 @@
-import type { Delta } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Delta } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, Driver } from "../drivers/driver.ts";
 import { fail, type WeirError } from "../runtime/errors/fail.ts";
@@ -74,6 +74,11 @@ export class Try implements Sink<GenerateResponse> {
     this.#open = false;
     this.#cancelledBy = reason;
     this.#cancel?.(reason);
+  }
+
+  /** The choices that have not ended. */
+  unfinished(): number[] {
+    return this.#check.unfinished();
   }
 
   event(message: GenerateResponse): void {

@@ -17,8 +17,10 @@ import { Admission } from "../../services/router/admission/admission.ts";
 import type { RequestRecord } from "../../services/router/attempt-log.ts";
 import { Fleet } from "../../services/router/fleet/fleet.ts";
 import { createGenerations, type Generations } from "../../services/router/generate.ts";
+import { createAnswerEstimate } from "../../services/router/metering/answer-estimate.ts";
 import { createTokenEstimate } from "../../services/router/metering/token-estimate.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
+import { noQuota, type Quota } from "../../services/router/quota/quota.ts";
 import { UsageJournal } from "../../services/router/usage/usage-journal.ts";
 import type { WeirError } from "../../services/runtime/errors/fail.ts";
 import type { CallContext } from "../../services/runtime/mesh/context.ts";
@@ -41,6 +43,7 @@ export interface WorldOptions {
   readonly attemptsMax?: number;
   /** False: the catalogue was not told whole so far. */
   readonly synced?: boolean;
+  readonly quota?: Quota;
 }
 
 /** A call as a test follows it. */
@@ -65,7 +68,13 @@ export class RouterWorld {
   queued = 0;
   #requests = 0;
 
-  constructor({ queueMax = 100, queueTimeoutMs = 60_000, attemptsMax = 3, synced = true }: WorldOptions = {}) {
+  constructor({
+    queueMax = 100,
+    queueTimeoutMs = 60_000,
+    attemptsMax = 3,
+    synced = true,
+    quota = noQuota,
+  }: WorldOptions = {}) {
     const { clock } = this;
     this.fleet = new Fleet({
       clock,
@@ -98,6 +107,8 @@ export class RouterWorld {
       admission: this.admission,
       renderer: createPromptRenderer(),
       estimate: createTokenEstimate(),
+      answers: createAnswerEstimate(),
+      quota,
       attemptsMax,
       cacheSalt: (project) => `salt-of-${project}`,
       metrics: { inFlight: count("inFlight") },

@@ -353,7 +353,7 @@ const rows: Record<Name, ErrorRow> = {
     CALLER,
     AFTER,
     (m) =>
-      `Limit reached on ${of(m, "dimension", "requests")} for ${of(m, "subject", "your key")}: ${of(m, "limit", "?")}. Wait and try again.`,
+      `Limit reached on ${of(m, "dimension", "requests")} for ${of(m, "subject", "your key")}: ${of(m, "limit", "?")}${m["remaining"] === undefined ? "" : `, of which ${m["remaining"]} are left`}. Try again ${m["retry_after_ms"] === undefined ? "later" : `in ${Math.ceil(Number(m["retry_after_ms"])) / 1_000} s`}.`,
   ),
   BUDGET_EXHAUSTED: row(
     "tooMany",
@@ -361,7 +361,7 @@ const rows: Record<Name, ErrorRow> = {
     CALLER,
     NO,
     (m) =>
-      `The budget of ${of(m, "subject", "your project")} is used up${m["reset_time"] ? ` until ${m["reset_time"]}` : ""}. Ask for a larger one.`,
+      `The budget${m["limit"] === undefined ? "" : ` of ${m["limit"]} ${of(m, "dimension", "tokens")}`} of ${of(m, "subject", "your project")} is used up${m["reset_time"] ? ` until ${m["reset_time"]}` : ""}. Ask for a larger one.`,
   ),
   EXCEEDS_LIMIT: row(
     "tooMany",

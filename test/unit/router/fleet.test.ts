@@ -7,12 +7,12 @@ import {
 } from "../../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
 import { ModelSchema } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail } from "../../../services/runtime/errors/fail.ts";
-import type { Sink } from "../../../services/runtime/mesh/push.ts";
 import { createCacheSalts } from "../../../services/router/cache-salt.ts";
 import { CatalogView } from "../../../services/router/fleet/catalog-view.ts";
-import { followCatalog } from "../../../services/router/fleet/follow.ts";
+import { followWatch } from "../../../services/router/follow-watch.ts";
 import { findCallable, listCallable } from "../../../services/router/models.ts";
+import { fail } from "../../../services/runtime/errors/fail.ts";
+import type { Sink } from "../../../services/runtime/mesh/push.ts";
 import { anyone, RouterWorld } from "../../fakes/router-world.ts";
 import { SimulatedClock } from "../../fakes/simulated-clock.ts";
 
@@ -51,7 +51,8 @@ describe("following the catalogue", () => {
     const clock = new SimulatedClock();
     const sinks: Sink<WatchResponse>[] = [];
     const log: string[] = [];
-    const close = followCatalog({
+    const close = followWatch<WatchResponse>({
+      service: "catalog",
       clock,
       open(sink) {
         sinks.push(sink);

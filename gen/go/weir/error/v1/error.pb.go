@@ -240,7 +240,7 @@ const (
 	// What a request uses could not be recorded now, so none is begun. [retry_after_ms]
 	ErrorReason_ERROR_REASON_LEDGER_UNAVAILABLE ErrorReason = 93
 	// A limit on requests, tokens or concurrency is used up. [limit_id; subject; dimension; limit; remaining;
-	// retry_after_ms]
+	// retry_after_ms; reset_after_ms: until it is full again]
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 100
 	// A budget is used up until its window ends. [limit_id; subject; dimension; limit; reset_time]
 	ErrorReason_ERROR_REASON_BUDGET_EXHAUSTED ErrorReason = 101

@@ -747,7 +747,10 @@ type LeaseResponse struct {
 	// Limits that apply and are central: each request has to Reserve. A lease that the node still has of one is not renewed.
 	Central []*Limit `protobuf:"bytes,2,rep,name=central,proto3" json:"central,omitempty"`
 	// How long this list of limits holds unless WatchLeases tells of a change.
-	Ttl           *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// How many nodes hold or asked for parts of these limits lately, this one among them: what a limit with
+	// ON_FAILURE_LOCAL is divided by while it cannot be checked. 0 stands for 1.
+	Holders       int32 `protobuf:"varint,4,opt,name=holders,proto3" json:"holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -801,6 +804,13 @@ func (x *LeaseResponse) GetTtl() *durationpb.Duration {
 		return x.Ttl
 	}
 	return nil
+}
+
+func (x *LeaseResponse) GetHolders() int32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
 }
 
 // What a node gives back.
@@ -1225,11 +1235,12 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x126\n" +
 	"\x06wanted\x18\x06 \x01(\v2\x16.weir.quota.v1.AmountsB\x06\xbaH\x03\xc8\x01\x01R\x06wanted\x124\n" +
 	"\x0frequests_wanted\x18\a \x01(\x03B\v\xbaH\b\"\x06\x18\xc0\x84=(\x01R\x0erequestsWanted\x12?\n" +
-	"\areports\x18\b \x03(\v2\x1a.weir.quota.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areports\"\x9a\x01\n" +
+	"\areports\x18\b \x03(\v2\x1a.weir.quota.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areports\"\xb4\x01\n" +
 	"\rLeaseResponse\x12,\n" +
 	"\x06leases\x18\x01 \x03(\v2\x14.weir.quota.v1.LeaseR\x06leases\x12.\n" +
 	"\acentral\x18\x02 \x03(\v2\x14.weir.quota.v1.LimitR\acentral\x12+\n" +
-	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"\x8f\x01\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x18\n" +
+	"\aholders\x18\x04 \x01(\x05R\aholders\"\x8f\x01\n" +
 	"\x12ReturnLeaseRequest\x126\n" +
 	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\x12A\n" +
 	"\areports\x18\x02 \x03(\v2\x1a.weir.quota.v1.LeaseReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\areports\"\x15\n" +

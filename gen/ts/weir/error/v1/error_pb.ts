@@ -566,7 +566,7 @@ export const ErrorReason = {
 
   /**
    * A limit on requests, tokens or concurrency is used up. [limit_id; subject; dimension; limit; remaining;
-   * retry_after_ms]
+   * retry_after_ms; reset_after_ms: until it is full again]
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMITED = 100;
    */

@@ -1,28 +1,34 @@
-import type { WatchResponse } from "../../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
-import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import type { Clock, Timer } from "../../runtime/clock.ts";
-import { fail, type WeirError } from "../../runtime/errors/fail.ts";
-import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Clock, Timer } from "../runtime/clock.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import type { Cancel, Sink } from "../runtime/mesh/push.ts";
 
-export interface FollowOptions {
+/** A step of a watch. */
+export interface WatchStep {
+  readonly event: { readonly case: string | undefined };
+}
+
+export interface FollowOptions<S extends WatchStep> {
   readonly clock: Clock;
+  /** Whose watch it is. */
+  readonly service: string;
   /** Opens a watch. */
-  readonly open: (sink: Sink<WatchResponse>) => Cancel;
+  readonly open: (sink: Sink<S>) => Cancel;
   /** A watch was opened: its snapshot comes. */
   readonly begin: () => void;
-  readonly event: (message: WatchResponse) => void;
+  readonly event: (message: S) => void;
   /** The watch broke; it is opened again. */
   readonly lost: (error: WeirError | undefined) => void;
 }
 
-/** The catalogue beats every 500 ms: after four missed ones the connection is dead, whatever TCP says. */
+/** Services beat every 500 ms: after four missed ones the connection is dead, whatever TCP says. */
 const silenceMs = 2_000;
-/** In one process the catalogue may start a moment after the router. */
+/** In one process a service may start a moment after the router. */
 const reopenFirstMs = 50;
 const reopenMostMs = 5_000;
 
 /**
- * Keeps one watch of the catalogue open.
+ * Keeps one watch of a service open.
  *
  * - **open**: events are handed on. It ends, fails, or is silent for 2 s: `lost`, then
  * - **waiting**: 50 ms at first, twice as long after each watch that brought nothing, at most 5 s; then **open** again.
@@ -30,7 +36,7 @@ const reopenMostMs = 5_000;
  *
  * @returns the way to close it.
  */
-export function followCatalog(options: FollowOptions): () => void {
+export function followWatch<S extends WatchStep>(options: FollowOptions<S>): () => void {
   const { clock } = options;
   let closed = false;
   let waitMs = reopenFirstMs;
@@ -65,7 +71,7 @@ export function followCatalog(options: FollowOptions): () => void {
 }
 
 /** One watch, from its opening to `lost`, which comes once unless it is closed before. */
-function openOnce({ clock, open, event, lost }: FollowOptions): () => void {
+function openOnce<S extends WatchStep>({ clock, service, open, event, lost }: FollowOptions<S>): () => void {
   let done = false;
   let heardMs = clock.monotonicMs();
   let timer = clock.setTimer(silenceMs, checkSilence);
@@ -82,11 +88,11 @@ function openOnce({ clock, open, event, lost }: FollowOptions): () => void {
       timer = clock.setTimer(silenceMs - silentMs, checkSilence);
       return;
     }
-    const error = fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "catalog" });
+    const error = fail(ErrorReason.SERVICE_UNAVAILABLE, { service });
     cancel(error);
     finish(error);
   }
-  const sink: Sink<WatchResponse> = {
+  const sink: Sink<S> = {
     event(message) {
       if (done) return;
       heardMs = clock.monotonicMs();

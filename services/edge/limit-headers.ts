@@ -1,0 +1,44 @@
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { RateLimit } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import { limitKind, type LimitKind } from "../runtime/errors/limit-kind.ts";
+import type { WeirError } from "../runtime/errors/fail.ts";
+
+/** What limits have left, by what they count. */
+export interface RateLimits {
+  readonly requests?: RateLimit | undefined;
+  readonly tokens?: RateLimit | undefined;
+}
+
+/** The headers that tell what a limit has left, as OpenAI's API does. */
+export function limitHeaders(kind: LimitKind, { limit, remaining, resetAfter }: RateLimit): Record<string, string> {
+  const afterMs = resetAfter ? Number(resetAfter.seconds) * 1_000 + Math.ceil(resetAfter.nanos / 1e6) : 0;
+  return {
+    [`x-ratelimit-limit-${kind}`]: String(limit),
+    [`x-ratelimit-remaining-${kind}`]: String(remaining),
+    [`x-ratelimit-reset-${kind}`]: goDuration(afterMs),
+  };
+}
+
+/** The same of a limit that refused, as far as it told. Of requests at once there are none: nothing fills up again. */
+export function refusingLimitHeaders({ reason, facts }: WeirError): Record<string, string> {
+  if (reason !== ErrorReason.RATE_LIMITED || facts["limit"] === undefined) return {};
+  const kind = limitKind(facts["dimension"]);
+  if (facts["dimension"] === "concurrent requests") return {};
+  const headers: Record<string, string> = { [`x-ratelimit-limit-${kind}`]: facts["limit"] };
+  headers[`x-ratelimit-remaining-${kind}`] = facts["remaining"] ?? "0";
+  if (facts["reset_after_ms"] !== undefined)
+    headers[`x-ratelimit-reset-${kind}`] = goDuration(Number(facts["reset_after_ms"]));
+  return headers;
+}
+
+/** A duration as Go writes it, which clients parse: "12ms", "1s", "1.5s", "6m0s", "1h2m3s". */
+function goDuration(ms: number): string {
+  const whole = Math.max(0, Math.round(ms));
+  if (whole === 0) return "0s";
+  if (whole < 1_000) return `${whole}ms`;
+  const hours = Math.floor(whole / 3_600_000);
+  const minutes = Math.floor(whole / 60_000) % 60;
+  const seconds = `${(whole % 60_000) / 1_000}s`;
+  if (hours > 0) return `${hours}h${minutes}m${seconds}`;
+  return minutes > 0 ? `${minutes}m${seconds}` : seconds;
+}

@@ -1,0 +1,137 @@
+import type { Lease } from "../../../gen/ts/weir/quota/v1/lease_pb.ts";
+import { type Limit, OnFailure } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type { ReservedShare } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
+import { HeldLease, msOf } from "./held-lease.ts";
+import { LocalShare } from "./local-share.ts";
+import { type Terms, termsOf } from "./terms.ts";
+
+/** What this node has of one limit, for all consumers whom the limit counts. */
+export class Account {
+  terms: Terms;
+  /** The lease that is drawn from. */
+  lease: HeldLease | undefined;
+  /** Leases before it, for as long as something runs on them or the store has not heard their end. */
+  readonly former = new Set<HeldLease>();
+  /** Of them, those that the store knows no more: what runs on them counts on the next one. */
+  #orphan: HeldLease | undefined;
+  /** The store shares none of it: every request asks. */
+  central = false;
+  /** Nodes that have or want a part of it. */
+  holders = 1;
+  /** When something was drawn or asked for last. */
+  usedMs: number;
+  /** What others have of it, as far as it was told last. */
+  #remaining = 0;
+  #fullAtMs = 0;
+  /** The newest revision that was told of: a lease of an older one is not drawn from. */
+  #revision = 0n;
+  #share: LocalShare | undefined;
+
+  constructor(limit: Limit, nowMs: number) {
+    this.terms = termsOf(limit);
+    this.usedMs = nowMs;
+  }
+
+  get id(): string {
+    return this.terms.limit.id;
+  }
+
+  /** Whether nothing hangs on it. */
+  get empty(): boolean {
+    return this.lease === undefined && this.former.size === 0 && this.#orphan === undefined;
+  }
+
+  /** Sets something aside from the lease; undefined: there is none that has it. */
+  draw(amount: number, nowMs: number): HeldLease | undefined {
+    const { lease } = this;
+    this.usedMs = nowMs;
+    if (lease === undefined || lease.revision < this.#revision || !lease.draw(amount, nowMs)) return undefined;
+    return lease;
+  }
+
+  /** Whether more of the lease is to be asked for. */
+  renewalDue(nowMs: number): boolean {
+    const { lease } = this;
+    if (lease === undefined) return !this.central;
+    return lease.revision < this.#revision || (lease.renewalDue(nowMs) && !(this.central && lease.credit <= 0));
+  }
+
+  /** Whether a request may run although nobody can be asked, and what its share then is. */
+  unchecked(amount: number, nowMs: number): LocalShare | "open" | undefined {
+    if (!this.terms.enforced || this.terms.onFailure === OnFailure.OPEN) return "open";
+    if (this.terms.onFailure !== OnFailure.LOCAL) return undefined;
+    this.#share ??= new LocalShare(this.terms, this.holders, nowMs);
+    return this.#share.draw(amount, nowMs) ? this.#share : undefined;
+  }
+
+  /** The limit as a call brought it; an older version says nothing. */
+  learn(limit: Limit): void {
+    if (limit.revision < this.terms.limit.revision) return;
+    if (limit.revision > this.terms.limit.revision) this.#share = undefined;
+    this.terms = termsOf(limit);
+  }
+
+  /** A lease that was made or renewed, by a call that was sent at `sentMs`. */
+  leased(lease: Lease, sentMs: number, nowMs: number, nowWallMs: number): void {
+    this.central = false;
+    this.#remaining = Number(lease.remaining);
+    this.#fullAtMs = nowMs + until(lease.resetTime, nowWallMs);
+    for (const one of this.former) if (one.id === lease.id) return;
+    if (this.lease?.id !== lease.id) this.#replace(new HeldLease(lease.id, sentMs));
+    this.lease?.renewed(lease, sentMs);
+  }
+
+  /** What a central reservation told of it. */
+  shared({ remaining, resetTime }: ReservedShare, nowMs: number, nowWallMs: number): void {
+    this.#remaining = Number(remaining);
+    this.#fullAtMs = nowMs + until(resetTime, nowWallMs);
+  }
+
+  /** A change was told of: what is older is not to be spent any more. */
+  changed(revision: bigint): void {
+    if (revision > this.#revision) this.#revision = revision;
+  }
+
+  /** The store knows the lease no more. */
+  lost(lease: HeldLease): void {
+    this.former.delete(lease);
+    if (this.lease === lease) this.lease = undefined;
+    if (lease.reserved <= 0) return;
+    if (this.lease) return lease.carryTo(this.lease);
+    if (this.#orphan) lease.carryTo(this.#orphan);
+    else this.#orphan = lease;
+  }
+
+  /** The lease is over: it is reported until the store knows all of it. */
+  retire(): void {
+    if (this.lease) this.former.add(this.lease);
+    this.lease = undefined;
+  }
+
+  /** All leases that something is to be told of. */
+  *leases(): Generator<HeldLease> {
+    if (this.lease) yield this.lease;
+    yield* this.former;
+  }
+
+  /** What may still be reserved of it, as far as this node knows. */
+  get remaining(): number {
+    return Math.max(0, Math.floor(this.#remaining + (this.lease?.credit ?? 0)));
+  }
+
+  /** How long until it is full or begins anew, in milliseconds. */
+  fullAfterMs(nowMs: number): number {
+    return Math.max(0, this.#fullAtMs - nowMs);
+  }
+
+  #replace(lease: HeldLease): void {
+    this.retire();
+    this.lease = lease;
+    this.#orphan?.carryTo(lease);
+    this.#orphan = undefined;
+  }
+}
+
+function until(time: { readonly seconds: bigint; readonly nanos: number } | undefined, nowWallMs: number): number {
+  return time ? Math.max(0, msOf(time) - nowWallMs) : 0;
+}

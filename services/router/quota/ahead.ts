@@ -1,0 +1,149 @@
+import type { Account } from "./account.ts";
+import type { Desk } from "./desk.ts";
+import { type Ahead, amountsOf, type HeldGrant, type Part } from "./grant.ts";
+import { HeldLease } from "./held-lease.ts";
+import { LocalShare } from "./local-share.ts";
+import { neededIn } from "./terms.ts";
+
+/** Tokens that are drawn at a time: some seconds of an answer. */
+const sliceTokens = 256;
+/** With less than this left the next slice is drawn: some tenths of a second of a fast engine. */
+const leftMin = 128;
+
+/** One limit that cuts: what is drawn of it, and whether more is to be had. */
+interface Watched {
+  readonly account: Account;
+  /** The newest of what was set aside of it. */
+  last: Part;
+  amount: number;
+  state: "more" | "asking" | "none";
+}
+
+/**
+ * Draws slices for an answer whose length nobody stated, from limits that cut: ahead of what it needs, from the lease
+ * first, then from the store. When the store refuses one the answer ends where what was drawn ends.
+ */
+export class AheadDraws implements Ahead {
+  readonly #desk: Desk;
+  readonly #grant: HeldGrant;
+  readonly #watched: Watched[] = [];
+
+  constructor(desk: Desk, grant: HeldGrant) {
+    this.#desk = desk;
+    this.#grant = grant;
+    for (const part of grant.parts) {
+      const { account, amount } = part;
+      if (account.terms.cuts && account.terms.enforced)
+        this.#watched.push({ account, last: part, amount, state: "more" });
+    }
+  }
+
+  goesOn(outputTokens: number): boolean {
+    const used = { inputTokens: this.#grant.tokens.inputTokens, outputTokens };
+    for (const watched of this.#watched) {
+      const left = watched.amount - neededIn(watched.account.terms.dimension, used);
+      if (left <= 0 && watched.state === "none") return false;
+      if (left < leftMin && watched.state === "more") this.#more(watched);
+    }
+    return true;
+  }
+
+  #more(watched: Watched): void {
+    const { account, last } = watched;
+    const nowMs = this.#desk.clock.monotonicMs();
+    if (last.source instanceof LocalShare) {
+      if (last.source.draw(sliceTokens, nowMs)) this.#grew(watched, last);
+      else watched.state = "none";
+      return;
+    }
+    // Nobody counts where the limit is open while it can't be checked.
+    if (last.source === undefined && !this.#grant.reserved) return this.#grew(watched, last);
+    if (last.source === undefined) return void this.#extend(watched);
+    if (last.source instanceof HeldLease && last.source === account.lease && account.draw(sliceTokens, nowMs)) {
+      this.#desk.keepWarm(this.#grant.consumption, [account], nowMs);
+      return this.#grew(watched, last);
+    }
+    const lease = account.draw(sliceTokens, nowMs);
+    if (lease) this.#append(watched, { account, source: lease, apart: true, amount: sliceTokens, next: undefined });
+    else void this.#reserve(watched);
+  }
+
+  #grew(watched: Watched, part: Part): void {
+    part.amount += sliceTokens;
+    watched.amount += sliceTokens;
+  }
+
+  #append(watched: Watched, part: Part): void {
+    watched.last.next = part;
+    watched.last = part;
+    watched.amount += part.amount;
+  }
+
+  /** More of the request's own reservation: of every limit in it. */
+  async #extend(watched: Watched): Promise<void> {
+    const grant = this.#grant;
+    const own = this.#watched.filter(({ last }) => last.source === undefined);
+    for (const one of own) one.state = "asking";
+    grant.slice += 1;
+    const sentMs = this.#desk.clock.monotonicMs();
+    try {
+      const { outcome } = await this.#desk.link.extend({
+        requestId: grant.requestId,
+        slice: grant.slice,
+        more: amountsOf({ inputTokens: 0, outputTokens: sliceTokens }),
+        used: amountsOf({ inputTokens: grant.tokens.inputTokens, outputTokens: grant.received }),
+      });
+      const granted = outcome.case === "granted";
+      grant.aliveMs = sentMs;
+      for (const one of own) {
+        if (granted) this.#grew(one, one.last);
+        one.state = granted ? "more" : "none";
+      }
+    } catch {
+      this.#uncheckable(watched, own);
+    }
+  }
+
+  /** A slice beyond the lease: a reservation of its own, of this limit alone. */
+  async #reserve(watched: Watched): Promise<void> {
+    watched.state = "asking";
+    const { link, book, ids, settlements } = this.#desk;
+    const { consumption } = this.#grant;
+    const { consumer, model, operation } = consumption;
+    const { account } = watched;
+    const requestId = ids.uuidv7();
+    const leasedLimitIds = (consumption.accounts ?? []).flatMap(({ id }) => (id === account.id ? [] : [id]));
+    const about = { requestId, consumer, model, operation, leasedLimitIds };
+    try {
+      const { outcome } = await book.telling(account.lease ? [account.lease] : [], true, (reports) =>
+        link.reserve({
+          ...about,
+          nodeId: link.nodeId,
+          estimate: amountsOf({ inputTokens: 0, outputTokens: sliceTokens }),
+          least: {},
+          reports,
+        }),
+      );
+      if (outcome.case !== "granted") {
+        watched.state = "none";
+        return;
+      }
+      if (this.#grant.over) return settlements.release(requestId);
+      const settle = (_reserved: number, used: number) =>
+        settlements.settle({ ...about, used: amountsOf({ inputTokens: 0, outputTokens: used }), sequence: 1n });
+      const amount = sliceTokens;
+      this.#append(watched, { account, source: { settle }, apart: true, amount, next: undefined });
+      watched.state = "more";
+    } catch {
+      settlements.release(requestId);
+      this.#uncheckable(watched, [watched]);
+    }
+  }
+
+  #uncheckable(watched: Watched, asked: readonly Watched[]): void {
+    const nowMs = this.#desk.clock.monotonicMs();
+    for (const one of asked) one.state = "more";
+    if (watched.account.unchecked(sliceTokens, nowMs) === undefined) watched.state = "none";
+    else this.#grew(watched, watched.last);
+  }
+}

@@ -1,0 +1,114 @@
+import type { Lease, LeaseReport } from "../../../gen/ts/weir/quota/v1/lease_pb.ts";
+
+/** The share of what is there after a renewal, at and below which the next is due. */
+const renewAtShare = 1 / 3;
+
+/**
+ * A lease as its holder spends it. Amounts are in the limit's unit, times in milliseconds on the holder's monotonic clock,
+ * counted from when the call was sent that brought it: what the store knows ends later.
+ *
+ * It is **spendable** until its time is over; then what was reserved may still be spent. It is **gone** when the store
+ * knows it no more: what runs on it is carried over to the next lease of the limit, so that it still counts.
+ */
+export class HeldLease {
+  readonly id: string;
+  amount = 0;
+  spent = 0;
+  reserved = 0;
+  revision = 0n;
+  /** Since when it is held. */
+  readonly sinceMs: number;
+  spendableUntilMs = 0;
+  renewFromMs = 0;
+  /** When the store heard of it last. */
+  toldMs: number;
+  /** `spent` and `reserved` as the store was told them last. */
+  toldSpent = 0;
+  toldReserved = 0;
+  /** Where what runs on it counts, once the store knows it no more. */
+  heir: HeldLease | undefined;
+  #sequence = 0;
+  #renewAt = 0;
+
+  constructor(id: string, nowMs: number) {
+    this.id = id;
+    this.sinceMs = nowMs;
+    this.toldMs = nowMs;
+  }
+
+  /** What may still be drawn of it. */
+  get credit(): number {
+    return this.amount - this.spent - this.reserved;
+  }
+
+  /** Takes what the store says of it, in answer to a call sent at `sentMs`. */
+  renewed(lease: Lease, sentMs: number): void {
+    this.revision = lease.limitRevision;
+    const spendableMs = msOf(lease.spendableFor);
+    if (sentMs + spendableMs > this.spendableUntilMs) {
+      this.spendableUntilMs = sentMs + spendableMs;
+      this.renewFromMs = sentMs + spendableMs * (1 - renewAtShare);
+    }
+    // A report that was sent meanwhile named the amount as it was known then, and holds the store to that.
+    if (Number(lease.reportSequence) < this.#sequence) return;
+    this.amount = Math.max(this.amount, Number(lease.amount));
+    this.#renewAt = Math.max(0, this.credit * renewAtShare);
+  }
+
+  /** Whether more of it, or more time, is to be asked for. */
+  renewalDue(nowMs: number): boolean {
+    return nowMs >= this.renewFromMs || this.credit <= this.#renewAt;
+  }
+
+  /** Sets something aside. False: it has not that much, or its time is over. */
+  draw(amount: number, nowMs: number): boolean {
+    if (nowMs >= this.spendableUntilMs || this.credit < amount) return false;
+    this.reserved += amount;
+    return true;
+  }
+
+  /** What was set aside is replaced by what was used. */
+  settle(reserved: number, used: number): void {
+    if (this.heir) return this.heir.settle(reserved, used);
+    this.reserved -= reserved;
+    this.spent += used;
+  }
+
+  /** The store knows it no more: the next lease counts what runs. */
+  carryTo(heir: HeldLease): void {
+    this.heir = heir;
+    heir.reserved += this.reserved;
+    this.reserved = 0;
+  }
+
+  /** What the store has not been told. */
+  get untold(): boolean {
+    return this.spent !== this.toldSpent || this.reserved !== this.toldReserved;
+  }
+
+  /**
+   * Tells how it stands.
+   *
+   * @param givesUp what is not reserved is given back.
+   */
+  report(givesUp: boolean, nowMs: number): LeaseReport {
+    this.#sequence += 1;
+    if (givesUp && this.credit > 0) this.amount = this.spent + this.reserved;
+    this.toldMs = nowMs;
+    this.toldSpent = this.spent;
+    this.toldReserved = this.reserved;
+    return {
+      $typeName: "weir.quota.v1.LeaseReport",
+      leaseId: this.id,
+      spent: BigInt(Math.round(this.spent)),
+      reserved: BigInt(Math.max(0, Math.round(this.reserved))),
+      amount: BigInt(Math.max(0, Math.round(this.amount))),
+      sequence: BigInt(this.#sequence),
+    };
+  }
+}
+
+/** A duration of the contract in milliseconds. */
+export function msOf(duration: { readonly seconds: bigint; readonly nanos: number } | undefined): number {
+  return duration ? Number(duration.seconds) * 1_000 + duration.nanos / 1e6 : 0;
+}

@@ -1,0 +1,123 @@
+import type { Clock, Timer } from "../../runtime/clock.ts";
+import type { Account } from "./account.ts";
+import type { Desk } from "./desk.ts";
+import { amountsOf, type HeldGrant } from "./grant.ts";
+import type { HeldLease } from "./held-lease.ts";
+import type { GivenBack } from "./lease-book.ts";
+
+/** How often it looks. */
+const lookMs = 1_000;
+/** A limit that nobody drew from for this long is given back: the next request asks for it anew. */
+const idleMs = 5_000;
+/** What runs on a lease keeps it alive by being told of, well within the 15 s that one lives. */
+const tellMs = 4_000;
+/** Consumers who were not seen for so long are asked for anew. */
+const forgetMs = 300_000;
+/** The contract takes as many reports in a call. */
+const reportsMax = 1_000;
+/** A reservation is kept alive three times in its life. */
+const aliveShare = 1 / 3;
+
+/**
+ * Keeps what is held in order, once a second: gives back what nobody draws from, tells of leases that are over until the
+ * store knows all of them, keeps alive what runs, and forgets who was not seen.
+ */
+export class Keeper implements Disposable {
+  readonly #desk: Desk;
+  readonly #clock: Clock;
+  #timer: Timer;
+  #telling = false;
+  #hasty = false;
+
+  constructor(desk: Desk) {
+    this.#desk = desk;
+    this.#clock = desk.clock;
+    this.#timer = this.#next();
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer.cancel();
+  }
+
+  /** Something ended on a lease that is given back: its place is told of at once, for others may wait for it. */
+  soon(): void {
+    if (this.#hasty) return;
+    this.#hasty = true;
+    this.#timer.cancel();
+    this.#timer = this.#next(0);
+  }
+
+  #next(delayMs = lookMs): Timer {
+    return this.#clock.setTimer(delayMs, () => {
+      this.#hasty = false;
+      this.#timer = this.#next();
+      const nowMs = this.#clock.monotonicMs();
+      this.#keepAlive(nowMs);
+      this.#desk.book.forget(nowMs - forgetMs);
+      if (!this.#telling && this.#desk.link.mayCall(nowMs)) void this.#tell(nowMs);
+    });
+  }
+
+  #keepAlive(nowMs: number): void {
+    for (const grant of this.#desk.central) {
+      if (grant.ttlMs > 0 && nowMs - grant.aliveMs >= grant.ttlMs * aliveShare) void this.#extend(grant, nowMs);
+    }
+  }
+
+  async #extend(grant: HeldGrant, nowMs: number): Promise<void> {
+    const before = grant.aliveMs;
+    grant.aliveMs = nowMs;
+    grant.slice += 1;
+    const used = { inputTokens: grant.tokens.inputTokens, outputTokens: grant.received };
+    try {
+      await this.#desk.link.extend({
+        requestId: grant.requestId,
+        slice: grant.slice,
+        more: {},
+        used: amountsOf(used),
+      });
+    } catch {
+      // Again at the next look; one that is over at the store is settled all the same.
+      grant.aliveMs = before;
+    }
+  }
+
+  /** One round of reports at a time: the next looks again. */
+  async #tell(nowMs: number): Promise<void> {
+    this.#telling = true;
+    try {
+      const kept: HeldLease[] = [];
+      const given: GivenBack[] = [];
+      for (const account of this.#desk.book.accounts.values()) sort(account, nowMs, kept, given);
+      for (let at = 0; at < given.length; at += reportsMax) {
+        await this.#desk.book.giveBack(given.slice(at, at + reportsMax));
+      }
+      for (let at = 0; at < kept.length; at += reportsMax) await this.#desk.book.tell(kept.slice(at, at + reportsMax));
+      for (const account of this.#desk.book.accounts.values()) drop(account);
+    } catch {
+      // They count as not told: the next round tells them.
+    } finally {
+      this.#telling = false;
+    }
+  }
+}
+
+/** Which leases of an account are to be told of, and which of them are given back. */
+function sort(account: Account, nowMs: number, kept: HeldLease[], given: GivenBack[]): void {
+  const { lease } = account;
+  for (const former of account.former)
+    if (former.untold || staleAt(former, nowMs)) given.push({ account, lease: former });
+  if (lease === undefined) return;
+  const unused = nowMs - account.usedMs >= idleMs || nowMs >= lease.spendableUntilMs;
+  if (unused && (lease.credit > 0 || lease.untold || staleAt(lease, nowMs))) given.push({ account, lease });
+  else if (!unused && staleAt(lease, nowMs)) kept.push(lease);
+}
+
+function staleAt(lease: HeldLease, nowMs: number): boolean {
+  return lease.reserved > 0 && nowMs - lease.toldMs >= tellMs;
+}
+
+/** Leases of which the store knows all, and on which nothing runs, are over. */
+function drop(account: Account): void {
+  for (const former of account.former) if (former.reserved <= 0 && !former.untold) account.former.delete(former);
+}

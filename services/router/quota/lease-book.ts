@@ -1,0 +1,225 @@
+import { LRUCache } from "lru-cache";
+import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import type { LeaseReport, LimitChange } from "../../../gen/ts/weir/quota/v1/lease_pb.ts";
+import { type Limit, type Operation, type Subject, SubjectKind } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type { LeaseResponse } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { Consumer } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { fail } from "../../runtime/errors/fail.ts";
+import type { IdSource } from "../../runtime/ids.ts";
+import { Account } from "./account.ts";
+import { Consumption } from "./consumption.ts";
+import { amountsOf } from "./grant.ts";
+import { type HeldLease, msOf } from "./held-lease.ts";
+import type { StoreLink } from "./store-link.ts";
+
+export interface LeaseBookOptions {
+  readonly link: StoreLink;
+  readonly clock: Clock;
+  readonly ids: Pick<IdSource, "uuidv7">;
+}
+
+/** A lease, and whose it is. */
+export interface GivenBack {
+  readonly account: Account;
+  readonly lease: HeldLease;
+}
+
+/** Keys times models that are remembered: beyond it those that were not seen for the longest are asked for anew. */
+const consumptionsMax = 20_000;
+/** Who found nothing more to have does not ask again at once. */
+const renewalPauseMs = 50;
+
+/** What this node may spend by itself: its accounts, one a limit, and who is counted by which of them. */
+export class LeaseBook {
+  readonly accounts = new Map<string, Account>();
+  readonly #options: LeaseBookOptions;
+  readonly #consumptions = new LRUCache<string, Consumption>({ max: consumptionsMax });
+  /** Calls on their way: one for each. */
+  readonly #calls = new Map<Consumption, Promise<void>>();
+  readonly #pausedUntil = new WeakMap<Consumption, number>();
+
+  constructor(options: LeaseBookOptions) {
+    this.#options = options;
+  }
+
+  /** What a principal does with a model. */
+  consumption(principal: Principal, model: string, operation: Operation, nowMs: number): Consumption {
+    const key = `${principal.keyId} ${operation} ${model}`;
+    const known = this.#consumptions.get(key);
+    if (known?.consumer.projectId === principal.projectId) return known;
+    const made = new Consumption(principal, model, operation, nowMs);
+    this.#consumptions.set(key, made);
+    return made;
+  }
+
+  /** Waits for the calls on their way that may bring something of a limit, however they end. */
+  async callsFor(account: Account): Promise<void> {
+    const calls = [...this.#calls].filter(([{ accounts }]) => accounts?.includes(account));
+    await Promise.allSettled(calls.map(([, call]) => call));
+  }
+
+  /** Asks for leases, or for more of them, and for the list of limits. One call is on its way at a time. */
+  ask(consumption: Consumption): Promise<void> {
+    const running = this.#calls.get(consumption);
+    if (running) return running;
+    const call = this.#ask(consumption).finally(() => this.#calls.delete(consumption));
+    this.#calls.set(consumption, call);
+    return call;
+  }
+
+  /** Asks in the background, unless that has just been done. */
+  renew(consumption: Consumption, nowMs: number): void {
+    if (this.#calls.has(consumption) || nowMs < (this.#pausedUntil.get(consumption) ?? 0)) return;
+    if (!this.#options.link.mayCall(nowMs)) return;
+    this.#pausedUntil.set(consumption, nowMs + renewalPauseMs);
+    this.ask(consumption).catch(() => undefined);
+  }
+
+  async #ask(consumption: Consumption): Promise<void> {
+    const { link, clock, ids } = this.#options;
+    const sentMs = clock.monotonicMs();
+    const { epoch, consumer, model, operation } = consumption;
+    const { requests, tokens } = consumption.wanted(sentMs);
+    const leases = (consumption.accounts ?? []).flatMap(({ lease }) => (lease ? [lease] : []));
+    const response = await this.telling(leases, false, (reports) =>
+      link.lease({
+        requestId: ids.uuidv7(),
+        nodeId: link.nodeId,
+        consumer,
+        model,
+        operation,
+        wanted: amountsOf(tokens),
+        requestsWanted: BigInt(requests),
+        reports,
+      }),
+    );
+    this.#apply(consumption, response, sentMs);
+    if (consumption.epoch !== epoch) consumption.untilMs = 0;
+  }
+
+  /** Tells the store how leases stand, with some call. If it fails they count as not told. */
+  async telling<T>(
+    leases: readonly HeldLease[],
+    givesUp: boolean,
+    call: (reports: LeaseReport[]) => Promise<T>,
+  ): Promise<T> {
+    const nowMs = this.#options.clock.monotonicMs();
+    try {
+      return await call(leases.map((lease) => lease.report(givesUp, nowMs)));
+    } catch (error) {
+      for (const lease of leases) lease.toldSpent = Number.NaN;
+      throw error;
+    }
+  }
+
+  #apply(consumption: Consumption, response: LeaseResponse, sentMs: number): void {
+    const { clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const nowWallMs = clock.nowMs();
+    const holders = response.holders || 1;
+    const accounts: Account[] = [];
+    for (const lease of response.leases) {
+      if (!lease.limit) throw fail(ErrorReason.INTERNAL);
+      const account = this.#account(lease.limit, holders, nowMs);
+      account.leased(lease, sentMs, nowMs, nowWallMs);
+      accounts.push(account);
+    }
+    for (const limit of response.central) {
+      const account = this.#account(limit, holders, nowMs);
+      account.central = true;
+      accounts.push(account);
+    }
+    const ttlMs = msOf(response.ttl);
+    consumption.listed(accounts, sentMs + ttlMs, sentMs + (ttlMs * 2) / 3);
+  }
+
+  #account(limit: Limit, holders: number, nowMs: number): Account {
+    const known = this.accounts.get(limit.id);
+    const account = known ?? new Account(limit, nowMs);
+    if (known) known.learn(limit);
+    else this.accounts.set(limit.id, account);
+    account.holders = holders;
+    return account;
+  }
+
+  /** A limit was made, changed or deleted. */
+  changed({ limitId, subject, deleted }: LimitChange, revision: bigint): void {
+    const account = this.accounts.get(limitId);
+    account?.changed(revision);
+    if (deleted && account) {
+      for (const lease of account.leases()) account.lost(lease);
+      this.accounts.delete(limitId);
+    }
+    for (const consumption of this.#consumptions.values()) {
+      const counted = account !== undefined && consumption.accounts?.includes(account);
+      if (counted || !subject || concerns(subject, consumption.consumer)) consumption.drop();
+    }
+  }
+
+  /** Nobody knows what changed: every list is asked for anew. */
+  dropLists(): void {
+    for (const consumption of this.#consumptions.values()) consumption.drop();
+  }
+
+  /** The store told of every lease that it knows of this node: those made before, and not among them, are gone. */
+  snapshot(leaseIds: ReadonlySet<string>, askedMs: number): void {
+    for (const account of this.accounts.values()) {
+      for (const lease of account.leases()) {
+        if (lease.sinceMs < askedMs && !leaseIds.has(lease.id)) account.lost(lease);
+      }
+    }
+  }
+
+  /** Others need a lease: gives back what is not reserved, at once. */
+  async recalled(leaseId: string): Promise<void> {
+    for (const account of this.accounts.values()) {
+      for (const lease of account.leases()) if (lease.id === leaseId) return this.giveBack([{ account, lease }]);
+    }
+  }
+
+  /** Gives back what is not reserved of these, and tells what was spent: nothing more is drawn from them. */
+  async giveBack(given: readonly GivenBack[]): Promise<void> {
+    const { link } = this.#options;
+    for (const { account, lease } of given) if (account.lease === lease) account.retire();
+    const leases = given.map(({ lease }) => lease);
+    await this.telling(leases, true, (reports) => link.returnLease({ nodeId: link.nodeId, reports }));
+  }
+
+  /** Tells what was spent of these, and keeps the rest. */
+  async tell(leases: readonly HeldLease[]): Promise<void> {
+    const { link } = this.#options;
+    await this.telling(leases, false, (reports) => link.returnLease({ nodeId: link.nodeId, reports }));
+  }
+
+  /** Every lease that something is to be told of. */
+  *all(): Generator<GivenBack> {
+    for (const account of this.accounts.values()) for (const lease of account.leases()) yield { account, lease };
+  }
+
+  /** Forgets who was not seen for so long, and accounts that nothing hangs on. */
+  forget(unusedSinceMs: number): void {
+    const used = new Set<Account>();
+    for (const [key, consumption] of this.#consumptions.entries()) {
+      if (consumption.usedMs < unusedSinceMs) this.#consumptions.delete(key);
+      else for (const account of consumption.accounts ?? []) used.add(account);
+    }
+    for (const [id, account] of this.accounts) if (account.empty && !used.has(account)) this.accounts.delete(id);
+  }
+}
+
+function concerns({ kind, id }: Subject, consumer: Consumer): boolean {
+  switch (kind) {
+    case SubjectKind.ORG:
+      return consumer.orgId === id;
+    case SubjectKind.PROJECT:
+      return consumer.projectId === id;
+    case SubjectKind.USER:
+      return consumer.userId === id;
+    case SubjectKind.KEY:
+      return consumer.keyId === id;
+    default:
+      return true;
+  }
+}

@@ -1,0 +1,55 @@
+import { create } from "@bufbuild/protobuf";
+import type { Logger } from "pino";
+import { QuotaService, WatchLeasesRequestSchema } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import { reasonName } from "../../runtime/errors/reason-name.ts";
+import { systemIds } from "../../runtime/ids.ts";
+import { callContext } from "../../runtime/mesh/caller-context.ts";
+import type { Runtime } from "../../runtime/role.ts";
+import type { OpenedUsage } from "../usage/open-usage.ts";
+import { leaseNoteKind, type NoteJournal } from "./lease-notes.ts";
+import { noQuota, type Quota, QuotaHolder } from "./quota.ts";
+
+/**
+ * Holds this node's leases. Without a quota service in reach nothing is limited. What is spent is noted in the journal
+ * only where the service outlives this process.
+ *
+ * @param started what is closed when the role stops.
+ */
+export function openQuota(
+  runtime: Runtime,
+  { journal, notes }: Pick<OpenedUsage, "journal" | "notes">,
+  log: Logger,
+  started: AsyncDisposableStack,
+): Quota {
+  const { clock, mesh, nodeId, services, settings } = runtime;
+  const here = services.services().some(({ service }) => service.typeName === QuotaService.typeName);
+  if (!here && settings.mesh.peers["quota"] === undefined) return noQuota;
+  const { watchLeases } = QuotaService.method;
+  let repeat = (): void => undefined;
+  const note = journal.notes(leaseNoteKind, () => repeat());
+  const own: NoteJournal = { wait: (waiter) => journal.wait(waiter), note };
+  const holder = started.use(
+    new QuotaHolder({
+      client: mesh.client(QuotaService),
+      watch: (sink) =>
+        mesh.push(watchLeases)(
+          create(WatchLeasesRequestSchema, { nodeId }),
+          callContext(watchLeases, { trusted: true }),
+          sink,
+        ),
+      clock,
+      ids: systemIds,
+      nodeId,
+      journal: here ? undefined : own,
+      notes: notes.get(leaseNoteKind) ?? [],
+      news: {
+        away: ({ reason }) =>
+          log.warn({ reason: reasonName(reason) }, "limits can't be checked: each goes by its on_failure"),
+        back: () => log.info("limits are checked again"),
+        lost: (request_id, err) => log.error({ request_id, err }, "what a request used is not told to its limits"),
+      },
+    }),
+  );
+  repeat = () => holder.repeatNotes();
+  return holder;
+}

@@ -1,0 +1,218 @@
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import type { WatchLeasesResponse } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { Clock } from "../../runtime/clock.ts";
+import { fail, WeirError } from "../../runtime/errors/fail.ts";
+import type { IdSource } from "../../runtime/ids.ts";
+import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
+import { followWatch } from "../follow-watch.ts";
+import { type Ask, Desk } from "./desk.ts";
+import { type Grant, unlimited } from "./grant.ts";
+import { Keeper } from "./keeper.ts";
+import { LeaseBook } from "./lease-book.ts";
+import { LeaseNotes, type NoteJournal, reportsFrom } from "./lease-notes.ts";
+import { PendingGrant, type Taker } from "./pending-grant.ts";
+import { uncheckable } from "./refusal.ts";
+import { Settlements } from "./settlements.ts";
+import { type QuotaClient, StoreLink } from "./store-link.ts";
+
+/** Sets aside what requests may use. */
+export interface Quota {
+  /**
+   * Sets aside what a request may use, at once where this node may spend it by itself. A PendingGrant tells its taker
+   * later. Who got a grant settles or releases it.
+   */
+  take(ask: Ask, taker: Taker): Grant | PendingGrant | WeirError;
+}
+
+/** Where nothing is limited. */
+export const noQuota: Quota = { take: () => unlimited };
+
+export interface QuotaOptions {
+  readonly client: QuotaClient;
+  /** Opens the watch of this node's leases. */
+  readonly watch: (sink: Sink<WatchLeasesResponse>) => Cancel;
+  readonly clock: Clock;
+  readonly ids: Pick<IdSource, "uuidv7">;
+  readonly nodeId: string;
+  /** Where what is spent is noted, for a service that outlives this process; undefined: it does not. */
+  readonly journal: NoteJournal | undefined;
+  /** What the process before this one had noted. */
+  readonly notes: readonly Buffer[];
+  readonly news: QuotaNews;
+}
+
+/** What the operator is told. */
+export interface QuotaNews {
+  readonly away: (error: WeirError) => void;
+  readonly back: () => void;
+  readonly lost: (requestId: string, error: unknown) => void;
+}
+
+/** A store that is away does not hold up a stop. */
+const returnMs = 2_000;
+
+/** The holder of this node's leases. Disposing it gives everything back that is not running. */
+export class QuotaHolder implements Quota, AsyncDisposable {
+  readonly #clock: Clock;
+  readonly #desk: Desk;
+  readonly #book: LeaseBook;
+  readonly #settlements: Settlements;
+  readonly #keeper: Keeper;
+  readonly #notes: LeaseNotes | undefined;
+  readonly #unfollow: () => void;
+  /** Of the snapshot that comes in. */
+  #named: Set<string> | undefined;
+  #askedMs = 0;
+  #revision = 0n;
+  /** What a dead process had spent, until the store has heard it. */
+  #former: ReturnType<typeof reportsFrom>;
+
+  constructor({ client, watch, clock, ids, nodeId, journal, notes, news }: QuotaOptions) {
+    this.#clock = clock;
+    const link = new StoreLink({ client, clock, nodeId, away: news.away, back: news.back });
+    this.#book = new LeaseBook({ link, clock, ids });
+    this.#settlements = new Settlements({ link, clock, lost: news.lost });
+    this.#notes = journal && new LeaseNotes(journal, () => this.#leases());
+    this.#desk = new Desk({
+      link,
+      book: this.#book,
+      settlements: this.#settlements,
+      clock,
+      ids,
+      notes: this.#notes,
+    });
+    this.#keeper = new Keeper(this.#desk);
+    this.#desk.onFreed = () => this.#keeper.soon();
+    this.#former = reportsFrom(notes);
+    this.#unfollow = followWatch<WatchLeasesResponse>({
+      clock,
+      service: "quota",
+      open: watch,
+      begin: () => {
+        this.#named = new Set();
+        this.#askedMs = clock.monotonicMs();
+      },
+      event: (message) => this.#heard(message),
+      lost: () => undefined,
+    });
+  }
+
+  take(ask: Ask, taker: Taker): Grant | PendingGrant | WeirError {
+    const nowMs = this.#clock.monotonicMs();
+    const desk = this.#desk;
+    const consumption = this.#book.consumption(ask.principal, ask.model, ask.operation, nowMs);
+    consumption.count(ask.expected, nowMs);
+    const { accounts } = consumption;
+    if (nowMs >= consumption.untilMs || accounts === undefined) {
+      if (desk.link.mayCall(nowMs)) {
+        const pending = new PendingGrant(desk, consumption, ask, taker);
+        void pending.list();
+        return pending;
+      }
+      if (accounts === undefined) return uncheckable();
+    }
+    desk.keepWarm(consumption, accounts, nowMs);
+    if (accounts.length === 0) return unlimited;
+    const grant = desk.open(ask, consumption);
+    const missing = desk.draw(grant, accounts, nowMs);
+    if (missing === undefined) return desk.finish(grant, ask);
+    if (desk.link.mayCall(nowMs)) {
+      const pending = new PendingGrant(desk, consumption, ask, taker);
+      void pending.reserve(grant, missing);
+      return pending;
+    }
+    if (desk.unchecked(grant, missing)) return desk.finish(grant, ask);
+    grant.giveBack();
+    return uncheckable();
+  }
+
+  /** Notes of the journal whose segment goes. */
+  repeatNotes(): void {
+    this.#notes?.repeat();
+  }
+
+  /** What the store has not heard of requests that are over. */
+  get unsettled(): number {
+    return this.#settlements.pending;
+  }
+
+  /** Requests with a reservation at the store. */
+  get reserved(): number {
+    return this.#desk.central.size;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unfollow();
+    this.#keeper[Symbol.dispose]();
+    await this.#settlements[Symbol.asyncDispose]();
+    const leases = [...this.#book.all()];
+    if (leases.length === 0 || !this.#desk.link.mayCall(this.#clock.monotonicMs())) return;
+    let timer: { cancel(): void } | undefined;
+    const patience = new Promise<void>((resolve) => (timer = this.#clock.setTimer(returnMs, resolve)));
+    await Promise.race([this.#book.giveBack(leases.slice(0, 1_000)).catch(() => undefined), patience]);
+    timer?.cancel();
+  }
+
+  *#leases() {
+    for (const { lease } of this.#book.all()) yield lease;
+  }
+
+  #heard({ event, revision }: WatchLeasesResponse): void {
+    this.#desk.link.heard();
+    switch (event.case) {
+      case "lease":
+        this.#named?.add(event.value.id);
+        break;
+      case "snapshotEnd":
+        if (this.#named) this.#book.snapshot(this.#named, this.#askedMs);
+        this.#named = undefined;
+        // What changed while the watch was closed was told to nobody.
+        if (revision !== this.#revision) this.#book.dropLists();
+        this.#tellFormer();
+        break;
+      case "recall":
+        this.#book.recalled(event.value.leaseId).catch(() => undefined);
+        break;
+      case "limitChange":
+        this.#book.changed(event.value, revision);
+        break;
+      default:
+        break;
+    }
+    if (this.#named === undefined) this.#revision = revision;
+  }
+
+  #tellFormer(): void {
+    const reports = this.#former.splice(0, 1_000);
+    if (reports.length === 0) return;
+    this.#desk.link
+      .returnLease({ nodeId: this.#desk.link.nodeId, reports })
+      .then(() => this.#tellFormer())
+      .catch(() => void this.#former.push(...reports));
+  }
+}
+
+/** Waits for a grant with a promise. Throws what the caller is to be told; a cancel gives back what was granted. */
+export function takeGrant(quota: Quota, ask: Ask, signal: AbortSignal): Promise<Grant> {
+  return new Promise((resolve, reject) => {
+    const leave = (): void => {
+      if (taken instanceof PendingGrant) taken.cancel();
+      reject(fail(ErrorReason.CANCELLED));
+    };
+    const done = (): void => signal.removeEventListener("abort", leave);
+    const taken = quota.take(ask, {
+      given(grant) {
+        done();
+        resolve(grant);
+      },
+      denied(error) {
+        done();
+        reject(error);
+      },
+    });
+    if (taken instanceof WeirError) reject(taken);
+    else if (!(taken instanceof PendingGrant)) resolve(taken);
+    else if (signal.aborted) leave();
+    else signal.addEventListener("abort", leave, { once: true });
+  });
+}

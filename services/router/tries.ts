@@ -1,0 +1,133 @@
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Counts } from "../drivers/events.ts";
+import type { Clock } from "../runtime/clock.ts";
+import type { WeirError } from "../runtime/errors/fail.ts";
+import { reasonName } from "../runtime/errors/reason-name.ts";
+import type { TryRecord } from "./attempt-log.ts";
+import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
+import { afterFailure, afterSuccess, isEjected } from "./fleet/ejection.ts";
+import type { Seat } from "./fleet/seat.ts";
+import type { Grant } from "./quota/grant.ts";
+import type { Try } from "./try.ts";
+import type { RequestUsage } from "./usage/request-usage.ts";
+
+/** What tries are judged with. */
+export interface TriesDeps {
+  readonly clock: Clock;
+  /** Tries of one request, the first among them. */
+  readonly attemptsMax: number;
+  /** A replica gets no requests for a while. */
+  readonly ejected: (replicaId: string, error: WeirError) => void;
+}
+
+/**
+ * The tries of one request: where they were, how they went, what they say of the replicas, and whether another may follow.
+ * One runs at a time. The ledger is told of each when it is over.
+ */
+export class Tries {
+  /** The replicas where it was tried, in order. */
+  readonly replicas: Seat["replica"][] = [];
+  /** Those that are over. */
+  readonly records: TryRecord[] = [];
+  /** Why the newest failed one did. */
+  lastError: WeirError | undefined;
+  /** Told of each that is over; undefined before the request is admitted. */
+  usage: RequestUsage | undefined;
+  readonly #deps: TriesDeps;
+  #seat: Seat | undefined;
+  #newest: Try | undefined;
+  #startMs = 0;
+  #crashes = 0;
+
+  constructor(deps: TriesDeps) {
+    this.#deps = deps;
+  }
+
+  /** One is about to be dispatched. */
+  begin(seat: Seat, one: Try): void {
+    this.replicas.push(seat.replica);
+    this.#seat = seat;
+    this.#newest = one;
+    this.#startMs = this.#deps.clock.monotonicMs();
+  }
+
+  /** The running one gave a whole answer. */
+  ended(counts: Counts): void {
+    const replica = this.#seat?.replica;
+    if (replica) replica.health = afterSuccess(replica.health);
+    this.#record(undefined, counts, true);
+  }
+
+  /**
+   * The running one failed.
+   *
+   * @param committed a piece of the answer was passed on.
+   * @returns whether another may follow.
+   */
+  failed({ accepted, meter }: Try, error: WeirError, committed: boolean): boolean {
+    this.#judge(error);
+    this.#record(error.reason, meter.counts(), committed);
+    if (looksLikeCrash(error, accepted)) this.#crashes += 1;
+    this.lastError = error;
+    const attempts = this.replicas.length;
+    const another = mayTryAnother(error, {
+      attempts,
+      attemptsMax: this.#deps.attemptsMax,
+      committed,
+      crashes: this.#crashes,
+    });
+    if (another) this.#newest = undefined;
+    return another;
+  }
+
+  /** Stops the one that runs, if one does. */
+  stop(reason: WeirError): void {
+    const one = this.#newest;
+    if (!one) return;
+    one.cancel(reason);
+    if (one.dispatched) this.#record(reason.reason, one.meter.counts(), true);
+    else this.usage?.notDispatched();
+  }
+
+  /** Tells the limits what they used together. What no engine ever heard of counts for nothing. */
+  settle(grant: Grant): void {
+    if (this.records.length === 0) return grant.release();
+    const { promptTokens = 0, completionTokens = 0 } = this.usage?.counts ?? {};
+    grant.settle({ inputTokens: promptTokens, outputTokens: completionTokens });
+  }
+
+  /** Tokens of the answer that came in the running one. */
+  get received(): number {
+    return this.#newest?.meter.received ?? 0;
+  }
+
+  /** The choices that the running one has not ended. */
+  unfinished(): number[] {
+    return this.#newest?.unfinished() ?? [];
+  }
+
+  /** What was received in the try that counts; undefined: no engine has taken the request. */
+  counts(): Counts | undefined {
+    return this.#newest?.accepted ? this.#newest.meter.counts() : undefined;
+  }
+
+  /** What the failure says of the replica. */
+  #judge(error: WeirError): void {
+    const replica = this.#seat?.replica;
+    if (!replica) return;
+    const nowMs = this.#deps.clock.monotonicMs();
+    const before = replica.health;
+    replica.health = blamesReplica(error) ? afterFailure(before, nowMs) : afterSuccess(before);
+    if (isEjected(replica.health, nowMs) && !isEjected(before, nowMs)) this.#deps.ejected(replica.id, error);
+  }
+
+  /** One is over, for this reason or well. What it received is billed, or waste. */
+  #record(reason: ErrorReason | undefined, counts: Counts, billed: boolean): void {
+    const seat = this.#seat;
+    if (!seat) return;
+    this.usage?.tryOver(counts, reason ?? ErrorReason.UNSPECIFIED, billed);
+    const outcome = reason === undefined ? "ok" : reasonName(reason);
+    const ms = Math.round(this.#deps.clock.monotonicMs() - this.#startMs);
+    this.records.push({ replica: seat.replica.id, model: seat.model.modelId, outcome, ms });
+  }
+}
