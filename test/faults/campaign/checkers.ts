@@ -1,6 +1,6 @@
 import { EndReason } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { endOf } from "../../fakes/record-tail.ts";
-import { join, type Join, type Joined } from "./join.ts";
+import { type Join, type Joined, join } from "./join.ts";
 import type { Truth } from "./truth.ts";
 
 /** Looks for what breaks one promise. Returns a line for each break; none: the promise was kept. */
@@ -25,7 +25,9 @@ export const checkers: Readonly<Record<string, Checker>> = {
 /** Every break of every promise. */
 export function problemsOf(truth: Truth): readonly string[] {
   const joined = join(truth);
-  return Object.entries(checkers).flatMap(([name, check]) => check(truth, joined).map((problem) => `${name}: ${problem}`));
+  return Object.entries(checkers).flatMap(([name, check]) =>
+    check(truth, joined).map((problem) => `${name}: ${problem}`),
+  );
 }
 
 function nothingLost(_truth: Truth, { requests, unknown }: Join): readonly string[] {
@@ -58,7 +60,9 @@ function triesListed(_truth: Truth, { requests }: Join): readonly string[] {
 }
 
 function billedBetween(_truth: Truth, { requests }: Join): readonly string[] {
-  return requests.flatMap((request) => billingProblems(request).map((problem) => `${request.requestId}: ${problem}`));
+  return requests.flatMap((request) =>
+    billingProblems(request).map((problem) => `${request.requestId} of ${request.row?.requestedModel}: ${problem}`),
+  );
 }
 
 /** Of one request. */
@@ -98,8 +102,11 @@ function nothingSetAside({ ledger: { setAside } }: Truth): readonly string[] {
   return setAside === 0 ? [] : [`${setAside} are in quarantine`];
 }
 
-function noOrphans({ traces }: Truth): readonly string[] {
-  return traces.filter((trace) => endOf(trace) === undefined).map(({ id }) => `an engine still has ${id}`);
+function noOrphans({ traces }: Truth, { strangers }: Join): readonly string[] {
+  return [
+    ...traces.filter((trace) => endOf(trace) === undefined).map(({ id }) => `an engine still has ${id}`),
+    ...strangers.map((id) => `an engine worked for ${id}, which is no request's`),
+  ];
 }
 
 /** A client may notice a death so much later: what its kernel had received is read first. */

@@ -43,10 +43,15 @@ export function join({ sights, traces, ledger }: Truth): Join {
   const matcher = new Matcher(sights);
   const ids = [...new Set([...rows.keys(), ...byRequest.keys()])].sort();
   // Those that are told by more come first, so that they are not taken for others.
-  const told = ids.map((requestId) => ({ requestId, row: rows.get(requestId), traces: byRequest.get(requestId) ?? [] }));
+  const told = ids.map((requestId) => ({
+    requestId,
+    row: rows.get(requestId),
+    traces: byRequest.get(requestId) ?? [],
+  }));
   const found = new Map<string, Sight | undefined>();
   for (const { requestId } of told) found.set(requestId, matcher.byId(requestId));
-  for (const one of told) found.set(one.requestId, found.get(one.requestId) ?? matcher.byPrompt(one.row, one.traces[0]));
+  for (const one of told)
+    found.set(one.requestId, found.get(one.requestId) ?? matcher.byPrompt(one.row, one.traces[0]));
   for (const one of told) found.set(one.requestId, found.get(one.requestId) ?? matcher.byKey(one.row, one.traces));
   const requests = told.map((one): Joined => {
     const sight = found.get(one.requestId);

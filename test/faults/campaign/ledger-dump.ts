@@ -61,7 +61,11 @@ export function ledgerReader(url: string): LedgerReader {
 }
 
 async function withClient<T>(url: string, use: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: queryTimeoutMs, query_timeout: queryTimeoutMs });
+  const client = new pg.Client({
+    connectionString: url,
+    connectionTimeoutMillis: queryTimeoutMs,
+    query_timeout: queryTimeoutMs,
+  });
   // A break shows in the query that is under way.
   client.on("error", () => undefined);
   await client.connect();

@@ -1,5 +1,5 @@
 import { type SeededRandom, seededRandom } from "../../fakes/seeded-random.ts";
-import { ask, type Asker } from "./client.ts";
+import { type Asker, ask } from "./client.ts";
 import type { Sight } from "./truth.ts";
 import { type Model, nextWish } from "./wishes.ts";
 

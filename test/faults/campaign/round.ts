@@ -4,24 +4,25 @@ import { problemsOf } from "./checkers.ts";
 import { join } from "./join.ts";
 import { startKeyWrites } from "./key-writes.ts";
 import { type Load, startLoad } from "./load.ts";
-import { type Moment, type Phase, phaseAt, phases } from "./phases.ts";
+import { type Phase, phaseAt, phases } from "./phases.ts";
 import { serviceProblems } from "./service.ts";
+import { type Fault, strikes } from "./strikes.ts";
 import type { Ledger, Sight, Truth } from "./truth.ts";
 import type { World } from "./world.ts";
 
-/** What is killed: the process that serves requests, the control plane, or PostgreSQL. */
-export type Victim = "gateway" | "control" | "postgres";
-
 export interface RoundOptions {
-  readonly victim: Victim;
+  readonly fault: Fault;
   readonly aim: Phase;
   readonly seed: number;
+  /** Of a fault that lasts: how long, in milliseconds. */
+  readonly lastsMs?: number;
 }
 
-/** What one kill hit, and what it broke. */
+/** What one fault hit, and what it broke. */
 export interface Round {
   readonly sinceMs: number;
-  readonly killedMs: number;
+  /** When a process that serves requests was killed; empty: none was. */
+  readonly deathsMs: readonly number[];
   readonly aim: Phase;
   /** Requests in each phase when the blow fell. */
   readonly hit: Readonly<Record<Phase, number>>;
@@ -38,27 +39,29 @@ export interface Round {
 /** Traffic is under way in all its kinds when so many requests are over. */
 const begunSights = 15;
 const warmMs = 20_000;
-/** Traffic goes on for so long after the victim is back. */
-const afterMs = 600;
+/** Processes tell the machine's time apart by a millisecond or two: between two rounds lies more. */
+const clockSlackMs = 10;
 /** Until the ledger holds everything, on a busy machine, with a shipper that waits up to 5 s between tries. */
 const settleMs = 60_000;
 
-/** Load, a kill at a moment of the phase, a restart, and then all that must hold. The world is whole again afterwards. */
+/** Load, a fault at a moment of the phase, its end, and then all that must hold. The world is whole again afterwards. */
 export async function runRound(world: World, options: RoundOptions): Promise<Round> {
-  const { victim, aim, seed } = options;
+  const { fault, aim, seed, lastsMs = 0 } = options;
+  const kills = fault === "gateway killed";
   const random = seededRandom(seed);
   const sinceMs = Date.now();
+  await pause(2 * clockSlackMs);
   const load = startLoad({ seed, keys: world.keys, url: () => world.data.now.url });
-  const writes = victim === "gateway" ? undefined : startKeyWrites(world, seed);
-  await warm(load, victim === "gateway" ? 0 : world.keys.length);
+  const writes = kills ? undefined : startKeyWrites(world, seed);
+  await warm(load, kills ? 0 : world.keys.length);
   const warmedMs = Date.now();
   await momentOf(aim, world, load, random);
-  const { moment, backMs } = await strike(world, victim, load, sinceMs);
+  const { moment, backMs } = await strikes[fault]({ world, load, sinceMs, lastsMs });
   const sights = await load.finished();
   const problems = [...((await writes?.verify()) ?? [])];
-  if (victim !== "gateway" && world.data !== world.control) problems.push(...serviceProblems(sights, warmedMs));
-  const died = victim === "postgres" || world.data !== world[victim === "gateway" ? "data" : "control"] ? [] : [moment.atMs];
-  const truth = await settled(world, sinceMs, sights, victim === "gateway" ? [moment.atMs] : died);
+  if (!kills) problems.push(...serviceProblems(sights, warmedMs));
+  const deathsMs = kills ? [moment.atMs] : [];
+  const truth = await settled(world, sinceMs, sights, deathsMs);
   problems.push(...problemsOf(truth));
   const { requests } = join(truth);
   const hit = Object.fromEntries(phases.map((phase) => [phase, 0])) as Record<Phase, number>;
@@ -68,11 +71,11 @@ export async function runRound(world: World, options: RoundOptions): Promise<Rou
   }
   return {
     sinceMs,
-    killedMs: moment.atMs,
+    deathsMs,
     aim,
     hit,
     sights,
-    stoppedMs: victim === "gateway" ? stoppedMs(truth, moment.atMs) : [],
+    stoppedMs: kills ? stoppedMs(truth, moment.atMs) : [],
     settledMs: Date.now() - backMs,
     writes: writes?.acknowledged ?? 0,
     problems,
@@ -87,33 +90,13 @@ async function warm(load: Load, keys: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** Kills, notes what PostgreSQL had then, and makes the world whole. */
-async function strike(world: World, victim: Victim, load: Load, sinceMs: number): Promise<{ moment: Moment; backMs: number }> {
-  if (victim === "gateway") {
-    load.halt();
-    const atMs = await world.data.kill();
-    const finals = await world.ledger.finals(sinceMs);
-    await world.data.start();
-    return { moment: { atMs, finals }, backMs: Date.now() };
-  }
-  if (victim === "control") {
-    const atMs = await world.control.kill();
-    const finals = await world.ledger.finals(sinceMs);
-    await world.control.start();
-    await pause(afterMs);
-    return { moment: { atMs, finals }, backMs: Date.now() };
-  }
-  // Nobody can ask a PostgreSQL that is gone: what it had a moment before counts.
-  const finals = await world.ledger.finals(sinceMs);
-  const atMs = Date.now();
-  world.postgres.kill();
-  await world.postgres.ready();
-  await pause(afterMs);
-  return { moment: { atMs, finals }, backMs: Date.now() };
-}
-
 /** The truth when nothing is missing any more, or when patience is at its end. */
-async function settled(world: World, sinceMs: number, sights: readonly Sight[], deathsMs: readonly number[]): Promise<Truth> {
+async function settled(
+  world: World,
+  sinceMs: number,
+  sights: readonly Sight[],
+  deathsMs: readonly number[],
+): Promise<Truth> {
   const endMs = performance.now() + settleMs;
   for (;;) {
     const truth = await truthSince(world, sinceMs, sights, deathsMs);
@@ -130,7 +113,7 @@ export async function truthSince(
   deathsMs: readonly number[],
 ): Promise<Truth> {
   // Engines first: what they begin after this the ledger may know, and that is no loss.
-  const traces = world.traces().filter(({ at }) => (at.get("received") ?? 0) >= sinceMs);
+  const traces = world.traces().filter(({ at }) => (at.get("received") ?? 0) >= sinceMs - clockSlackMs);
   const ledger: Ledger = await world.ledger.dump(sinceMs);
   return { sights, traces, ledger, deathsMs };
 }

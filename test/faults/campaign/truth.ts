@@ -85,8 +85,11 @@ export interface Truth {
   readonly deathsMs: readonly number[];
 }
 
-/** A request's id as the router gives it to an engine: its own, and the number of the try. */
-const attemptId = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d+)$/;
+/**
+ * A request's id as the router gives it to an engine: its own, and the number of the try. A TGIS engine adds the number of
+ * the prompt where it is asked for several at once, of which there is one.
+ */
+const attemptId = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d+)(?:-0)?$/;
 
 /** The request that an engine's trace belongs to, and which try it is. Undefined: it is none of a caller's. */
 export function tryOf({ id }: Pick<Traced, "id">): { readonly requestId: string; readonly number: number } | undefined {

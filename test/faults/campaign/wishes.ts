@@ -30,7 +30,18 @@ export const models = ["wide", "narrow", "frail", "vllm", "tgis", "triton"] as c
 export type Model = (typeof models)[number];
 
 /** Out of every ten. */
-const shares: readonly Model[] = ["wide", "wide", "wide", "narrow", "narrow", "narrow", "frail", "vllm", "tgis", "triton"];
+const shares: readonly Model[] = [
+  "wide",
+  "wide",
+  "wide",
+  "narrow",
+  "narrow",
+  "narrow",
+  "frail",
+  "vllm",
+  "tgis",
+  "triton",
+];
 
 /** What goes wrong at an engine. A failure before a token is tried again elsewhere, and fails there as well. */
 const failures = [

@@ -1,6 +1,6 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { startCutProxy, type CutProxy } from "../../fakes/cut-proxy.ts";
+import { type CutProxy, startCutProxy } from "../../fakes/cut-proxy.ts";
 import { openFolder } from "../../fakes/open-folder.ts";
 import { RecordTail, type Traced } from "../../fakes/record-tail.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../../fakes/simulator-process.ts";
@@ -113,7 +113,11 @@ export async function startWorld({ shape, keys, yaml = "" }: WorldOptions): Prom
     });
     const url = `"http://127.0.0.1:${mesh.port}"`;
     const peers = `peers: { auth: ${url}, catalog: ${url}, usage: ${url} }`;
-    data = await life("data", [listen, "roles: [edge, router]", `${token}, ${peers} }`, yaml].join("\n"), () => undefined);
+    data = await life(
+      "data",
+      [listen, "roles: [edge, router]", `${token}, ${peers} }`, yaml].join("\n"),
+      () => undefined,
+    );
   }
   const calls = controlCalls(() => control.now.url, control.now.key);
   for (const project of projects) await calls.createProject(project);
@@ -158,7 +162,14 @@ function fleetYaml([a, b]: readonly SimulatorProcess[]): string {
     pool("triton", [["triton", b?.grpcUrl]]),
   ];
   // What the engines call them.
-  const named = { wide: "weir-sim", narrow: "weir-sim", frail: "weir-sim", vllm: "weir-sim", tgis: "tgis", triton: "ensemble" };
+  const named = {
+    wide: "weir-sim",
+    narrow: "weir-sim",
+    frail: "weir-sim",
+    vllm: "weir-sim",
+    tgis: "tgis",
+    triton: "ensemble",
+  };
   const models = Object.entries(named).map(([id, engine]) => `  - { id: ${id}, pool: ${id}, engine_model: ${engine} }`);
   return `pools:\n${pools.join("\n")}\nmodels:\n${models.join("\n")}`;
 }
