@@ -29,7 +29,11 @@ export async function startCutProxy(target?: NetConnectOpts): Promise<CutProxy> 
     if (state === "silent") socket.pause();
   };
   const resetAll = () => {
-    for (const socket of sockets) socket.resetAndDestroy();
+    // A unix socket knows no resets.
+    for (const socket of sockets) {
+      if (socket.remoteAddress === undefined) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   };
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
     if (state === "cut" || proxy.target === undefined) return void near.on("error", () => undefined).resetAndDestroy();

@@ -112,13 +112,16 @@ function noOrphans({ traces }: Truth, { strangers }: Join): readonly string[] {
 /** A client may notice a death so much later: what its kernel had received is read first. */
 const noticedWithinMs = 2_000;
 
-function typedEnds({ sights, deathsMs }: Truth): readonly string[] {
-  return sights.flatMap(({ requestId = "one without an id", model, end, code, endedMs }) => {
-    if (end === "malformed") return [`${requestId} of ${model} ended in no known way`];
-    if (end === "failed" && !code) return [`${requestId} of ${model} has an error without a code`];
+function typedEnds({ sights, deathsMs }: Truth, { requests }: Join): readonly string[] {
+  const rows = new Map(requests.map(({ sight, row }) => [sight, row]));
+  return sights.flatMap((sight) => {
+    const { requestId = "one without an id", model, end, code, endedMs, sentMs } = sight;
+    const row = rows.get(sight);
+    const known = `${requestId} of ${model}, over after ${endedMs - sentMs} ms, in the ledger with end ${row?.endReason}`;
+    if (end === "malformed") return [`${known}: it ended in no known way`];
+    if (end === "failed" && !code) return [`${known}: an error without a code`];
     if (end !== "broken") return [];
     const died = deathsMs.some((diedMs) => endedMs >= diedMs && endedMs <= diedMs + noticedWithinMs);
-    const nearest = Math.min(...deathsMs.map((diedMs) => endedMs - diedMs));
-    return died ? [] : [`${requestId} of ${model} broke off, and no process had died (${nearest} ms after a death)`];
+    return died ? [] : [`${known}: it broke off, and no process had died`];
   });
 }
