@@ -122,6 +122,6 @@ function typedEnds({ sights, deathsMs }: Truth, { requests }: Join): readonly st
     if (end === "failed" && !code) return [`${known}: an error without a code`];
     if (end !== "broken") return [];
     const died = deathsMs.some((diedMs) => endedMs >= diedMs && endedMs <= diedMs + noticedWithinMs);
-    return died ? [] : [`${known}: it broke off, and no process had died`];
+    return died ? [] : [`${known}: it broke off (${code}), and no process had died`];
   });
 }

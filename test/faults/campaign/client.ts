@@ -60,7 +60,7 @@ class Client {
         ...(timeoutMs === undefined ? {} : { "x-weir-timeout-ms": timeoutMs }),
       },
     });
-    this.#request.on("error", () => this.#end("broken"));
+    this.#request.on("error", (error) => this.#end("broken", String(error)));
     this.#request.on("response", (response) => this.#take(response));
     this.#request.end(body);
     this.#timers.push(setTimeout(() => this.#end("malformed", "patience"), patienceMs));
@@ -81,7 +81,7 @@ class Client {
       if (streamed) this.#takeEvents();
     });
     response.on("end", () => (streamed ? this.#end("malformed") : this.#takeWhole()));
-    response.on("error", () => this.#end("broken"));
+    response.on("error", (error) => this.#end("broken", String(error)));
   }
 
   /** All lines that are whole so far. */

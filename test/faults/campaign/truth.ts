@@ -26,7 +26,10 @@ export interface Sight {
   /** The counts that the client was told. */
   readonly told?: { readonly promptTokens: number; readonly completionTokens: number };
   readonly end: SightEnd;
-  /** The code of an error, in a body of its own or in a stream; empty: it had none, which is a defect. */
+  /**
+   * The code of an error, in a body of its own or in a stream; empty: it had none, which is a defect. Of a lost connection
+   * what the system said.
+   */
   readonly code?: string;
 }
 

@@ -177,14 +177,15 @@ test("requests that were told no id are found by their key, their prompt's lengt
   expect(unknown).toEqual([]);
 });
 
-test("service goes on: a failure that is not the client's own is seen", () => {
-  const failed = (code: string, model = "wide") => sight(1, { end: "failed", code, model });
-  expect(
-    serviceProblems([seen, failed("timeout"), failed("upstream_error", "frail"), sight(1, { end: "left" })], 0),
-  ).toEqual([]);
-  expect(serviceProblems([failed("auth_unavailable")], 0)).toHaveLength(1);
-  expect(serviceProblems([sight(1, { end: "broken" })], 0)).toHaveLength(1);
-  expect(serviceProblems([failed("auth_unavailable")], 1_001)).toEqual([]);
+test("service goes on: a failure that is not the client's own is seen, from when its key is known", () => {
+  const after = (over: Partial<Sight>) => serviceProblems([seen, sight(2, over)], 1_600);
+  expect(after({ end: "failed", code: "timeout" })).toEqual([]);
+  expect(after({ end: "failed", code: "upstream_error", model: "frail" })).toEqual([]);
+  expect(after({ end: "left" })).toEqual([]);
+  expect(after({ end: "failed", code: "auth_unavailable" })).toHaveLength(1);
+  expect(after({ end: "broken" })).toHaveLength(1);
+  expect(after({ end: "broken", keyId: "key2" })).toEqual([]);
+  expect(serviceProblems([seen, sight(2, { end: "broken" })], 2_001)).toEqual([]);
 });
 
 test("tokens are counted in a text as the simulator's vocabulary has them", () => {
