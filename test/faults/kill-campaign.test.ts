@@ -8,16 +8,15 @@ import { type Shape, startWorld, type World } from "./campaign/world.ts";
 
 const plans: Readonly<Record<Shape, readonly (readonly [Fault, number, number])[]>> = {
   one: [
-    ["gateway killed", 5, 0],
-    ["postgres killed", 2, 0],
-    ["postgres cut", 1, 3_000],
+    ["gateway killed", 4, 0],
+    ["postgres killed", 1, 0],
+    ["postgres cut", 1, 2_000],
   ],
   two: [
-    ["gateway killed", 3, 0],
-    ["control killed", 2, 0],
-    ["control stopped", 1, 3_000],
-    ["mesh cut", 1, 3_000],
-    ["mesh silent", 1, 3_000],
+    ["gateway killed", 2, 0],
+    ["control killed", 1, 0],
+    ["control stopped", 1, 2_000],
+    ["mesh cut", 1, 2_000],
   ],
 };
 

@@ -103,6 +103,6 @@ export function tryOf({ id }: Pick<Traced, "id">): { readonly requestId: string;
 /** Tokens of the simulator's vocabulary in a text: words with their space, marks, and each byte of other characters. */
 export function tokensIn(text: string): number {
   const ascii = text.match(/ [a-z]+|[,.\n]/g)?.length ?? 0;
-  const other = text.match(/[^\u0000-\u007f\ufffd]/gu)?.join("") ?? "";
+  const other = text.match(/[\u0080-\ufffc\u{10000}-\u{10ffff}]/gu)?.join("") ?? "";
   return ascii + Buffer.byteLength(other);
 }
