@@ -118,8 +118,6 @@ class Client {
   }
 
   #leave(): void {
-    if (this.#over) return;
-    if (this.#wish.leave?.reset) this.#request.socket?.resetAndDestroy();
     this.#end("left");
   }
 
@@ -127,6 +125,8 @@ class Client {
     if (this.#over) return;
     this.#over = true;
     for (const timer of this.#timers) clearTimeout(timer);
+    // A reset fails where the other side has closed meanwhile: that is no news any more.
+    if (end === "left" && this.#wish.leave?.reset) this.#request.socket?.resetAndDestroy();
     this.#request.destroy();
     this.#settle({
       keyId: this.#asker.keyId,
