@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startSimulator } from "../../services/simulator/simulator.ts";
 import { textFrom } from "../../services/simulator/text.ts";
-import { type Gateway, type GenerationLine, startGateway } from "../fakes/gateway.ts";
+import { type GenerationLine, type Gateway, startGateway } from "../fakes/gateway.ts";
 import { eventsOf, type RawReply, type RawRequest } from "../fakes/raw-request.ts";
 import { RecordTail } from "../fakes/record-tail.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
