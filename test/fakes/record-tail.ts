@@ -19,10 +19,16 @@ export function endOf(traced: Traced): Event | undefined {
   return ends.find((event) => traced.at.has(event));
 }
 
+type Growing = { -readonly [Key in keyof Traced]: Traced[Key] } & { at: Map<Event, number> };
+
 /** Follows a simulator's record while it is written. Reading on costs what is new, not what is there. */
 export class RecordTail implements Disposable {
   readonly #file: number;
-  readonly #requests = new Map<string, { -readonly [Key in keyof Traced]: Traced[Key] } & { at: Map<Event, number> }>();
+  readonly #requests = new Map<string, Growing>();
+  readonly #open = new Map<string, Growing>();
+  /** Requests that finished by themselves so far. */
+  finished = 0;
+  readonly #buffer = Buffer.alloc(65_536);
   #offset = 0;
   #rest = "";
 
@@ -32,7 +38,13 @@ export class RecordTail implements Disposable {
 
   /** All requests so far, oldest first. */
   read(): readonly Traced[] {
-    const buffer = Buffer.alloc(65_536);
+    this.follow();
+    return [...this.#requests.values()];
+  }
+
+  /** Takes in what is new. */
+  follow(): void {
+    const buffer = this.#buffer;
     for (;;) {
       const bytes = readSync(this.#file, buffer, 0, buffer.length, this.#offset);
       if (bytes === 0) break;
@@ -41,12 +53,12 @@ export class RecordTail implements Disposable {
       this.#rest = lines.pop() ?? "";
       for (const line of lines) this.#take(JSON.parse(line));
     }
-    return [...this.#requests.values()];
   }
 
   /** Requests that were received and have not ended: the engine works for them, or means to. */
   open(): readonly Traced[] {
-    return this.read().filter((traced) => endOf(traced) === undefined);
+    this.follow();
+    return [...this.#open.values()];
   }
 
   #take({ id, event, atMs, promptTokens, model, tokens }: Entry): void {
@@ -56,6 +68,9 @@ export class RecordTail implements Disposable {
     known.promptTokens = promptTokens ?? known.promptTokens;
     known.model = model ?? known.model;
     known.tokens = tokens ?? known.tokens;
+    if (event === "finished") this.finished += 1;
+    if (endOf(known) === undefined) this.#open.set(id, known);
+    else this.#open.delete(id);
   }
 
   [Symbol.dispose](): void {

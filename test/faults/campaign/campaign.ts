@@ -1,0 +1,58 @@
+import { problemsOf } from "./checkers.ts";
+import { type Phase, phases } from "./phases.ts";
+import { type Round, runRound, truthSince } from "./round.ts";
+import type { Fault } from "./strikes.ts";
+import type { Sight } from "./truth.ts";
+import type { World } from "./world.ts";
+
+/** A fault many times over. */
+export interface CampaignOptions {
+  readonly fault: Fault;
+  readonly times: number;
+  readonly seed: number;
+  /** How long the fault lasts, if it is one that does, in milliseconds. */
+  readonly lastsMs?: number;
+  /** No more begins once this is true. */
+  readonly over: () => boolean;
+  /** Told after each. */
+  readonly told?: (round: Round, at: number) => void;
+}
+
+/** What a fault came to. */
+export interface CampaignResult {
+  readonly fault: Fault;
+  readonly rounds: readonly Round[];
+  /** Of the whole time at once, after the last one: what came late or twice shows here. */
+  readonly problems: readonly string[];
+}
+
+/** A fault after another, aimed at each phase in turn. */
+export async function runCampaign(world: World, options: CampaignOptions): Promise<CampaignResult> {
+  const { fault, times, seed, over, told, lastsMs = 0 } = options;
+  const sinceMs = Date.now();
+  const rounds: Round[] = [];
+  for (let at = 0; at < times && !over(); at++) {
+    const round = await runRound(world, { fault, aim: aimOf(rounds, at), seed: seed * 100_003 + at, lastsMs });
+    rounds.push(round);
+    told?.(round, at);
+  }
+  return { fault, rounds, problems: await atTheEnd(world, sinceMs, rounds) };
+}
+
+/** Each phase in turn; every other fault is for the one that was hit least so far. */
+function aimOf(rounds: readonly Round[], at: number): Phase {
+  const inTurn = phases[(at >> 1) % phases.length] ?? "streaming";
+  if (at % 2 === 0) return inTurn;
+  return phases.toSorted((a, b) => hitsIn(rounds, a) - hitsIn(rounds, b))[0] ?? inTurn;
+}
+
+/** How often at least one request in a phase was hit. */
+export function hitsIn(rounds: readonly Round[], phase: Phase): number {
+  return rounds.filter(({ hit }) => hit[phase] > 0).length;
+}
+
+async function atTheEnd(world: World, sinceMs: number, rounds: readonly Round[]): Promise<readonly string[]> {
+  const sights: Sight[] = rounds.flatMap((round) => round.sights);
+  const deathsMs = rounds.flatMap((round) => round.deathsMs);
+  return problemsOf(await truthSince(world, sinceMs, sights, deathsMs)).map((problem) => `at the end: ${problem}`);
+}
