@@ -7,6 +7,7 @@ import { systemClock } from "./runtime/clock.ts";
 import { type Flags, parseFlags, usage } from "./runtime/config/flags.ts";
 import { type Loaded, loadSettings } from "./runtime/config/load.ts";
 import { ConfigError, formatProblem } from "./runtime/config/problem.ts";
+import { bearAllYoung } from "./runtime/heap.ts";
 import { createLog } from "./runtime/telemetry/log.ts";
 import { openLogOutput } from "./log-output.ts";
 import { probeEngine } from "./probe-engine.ts";
@@ -20,6 +21,7 @@ const exitConfig = 78;
 const drainMs = 30_000;
 
 const startedMs = systemClock.monotonicMs();
+bearAllYoung();
 
 function quit(code: number, text: string): never {
   process.stderr.write(`${text}\n`);

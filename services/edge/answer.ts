@@ -40,7 +40,7 @@ export class Answer implements Sink<GenerateResponse> {
   resume: (() => void) | undefined;
   readonly #delivery: Delivery;
   readonly #model: string;
-  readonly #finished: boolean[];
+  readonly #finished: boolean[] = [];
   #unfinished: number;
   #usage: Usage | undefined;
   #over = false;
@@ -49,7 +49,7 @@ export class Answer implements Sink<GenerateResponse> {
 
   constructor(model: string, choices: number, deliver: (control: AnswerControl) => Delivery) {
     this.#model = model;
-    this.#finished = Array.from({ length: choices }, () => false);
+    while (this.#finished.length < choices) this.#finished.push(false);
     this.#unfinished = choices;
     this.#delivery = deliver({ resume: () => this.resume?.(), stop: (error) => this.#stop(error) });
   }

@@ -53,13 +53,13 @@ interface Piece {
 export class ChunkReader {
   readonly #outlet: Outlet;
   readonly #options: ReaderOptions;
-  readonly #calls: ToolCalls[];
+  /** Of the choices that called any. */
+  readonly #calls: ToolCalls[] = [];
   #completionTokens = 0;
 
   constructor(outlet: Outlet, options: ReaderOptions) {
     this.#outlet = outlet;
     this.#options = options;
-    this.#calls = Array.from({ length: outlet.choices }, () => new ToolCalls());
   }
 
   /** Reads a chunk; returns why the generation failed, if it did. */
@@ -111,7 +111,8 @@ export class ChunkReader {
     if (refusal !== "") tell({ case: "refusal", value: refusal });
     const calls = body["tool_calls"];
     if (Array.isArray(calls)) {
-      for (const fragment of this.#calls[index]?.read(calls) ?? []) tell({ case: "toolCall", value: fragment });
+      const known = (this.#calls[index] ??= new ToolCalls());
+      for (const fragment of known.read(calls)) tell({ case: "toolCall", value: fragment });
     }
     if (rest.tokens > 0) tell({ case: "text", value: "" });
   }

@@ -27,11 +27,11 @@ export function createChatBody(head: AnswerHead): BodyFormat {
 
 class ChatBody implements BodyFormat {
   readonly #head: AnswerHead;
-  readonly #choices: readonly Choice[];
+  readonly #choices: Choice[] = [];
 
   constructor(head: AnswerHead) {
     this.#head = head;
-    this.#choices = Array.from({ length: head.choices }, emptyChoice);
+    while (this.#choices.length < head.choices) this.#choices.push(emptyChoice());
   }
 
   delta(delta: Delta): void {

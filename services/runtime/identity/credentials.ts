@@ -30,18 +30,23 @@ const bearer = /^bearer(?: +(.*))?$/i;
  * treated the same. A refusal is a value. A key in the query string is never used, because URLs end up in logs.
  */
 export function credentialFrom(headers: HeaderReader, inQuery: boolean): string | WeirError {
-  const authorization = headers.get("authorization")?.trim() || undefined;
-  const found = [authorization, headers.get("x-api-key")?.trim(), headers.get("api-key")?.trim()].filter(
-    (value) => value !== undefined && value !== "",
-  );
-  const [credential] = found;
-  if (credential === undefined) return fail(ErrorReason.CREDENTIAL_MISSING);
+  const authorization = valueOf(headers, "authorization");
+  const xApiKey = valueOf(headers, "x-api-key");
+  const apiKey = valueOf(headers, "api-key");
+  const credential = authorization || xApiKey || apiKey;
+  if (credential === "") return fail(ErrorReason.CREDENTIAL_MISSING);
   if (inQuery) return fail(ErrorReason.CREDENTIAL_AMBIGUOUS, { where: "header and query string" });
   // Headers of one name are joined by a comma, which no key contains.
-  if (found.length > 1 || credential.includes(",")) {
+  const given = Number(authorization !== "") + Number(xApiKey !== "") + Number(apiKey !== "");
+  if (given > 1 || credential.includes(",")) {
     return fail(ErrorReason.CREDENTIAL_AMBIGUOUS, { where: "several headers" });
   }
-  return authorization === undefined ? credential : tokenFrom(authorization);
+  return authorization === "" ? credential : tokenFrom(authorization);
+}
+
+/** Empty if there is none. */
+function valueOf(headers: HeaderReader, name: string): string {
+  return headers.get(name)?.trim() ?? "";
 }
 
 function tokenFrom(authorization: string): string | WeirError {

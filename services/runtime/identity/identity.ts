@@ -107,7 +107,7 @@ export function createIdentity(options: IdentityOptions): Identity & AsyncDispos
     authenticate(credential, callerAddress) {
       // Nothing of another length is a key, however long it is: it is not worth hashing.
       if (credential.length !== keyLength) return refuseBad(callerAddress);
-      const digest = hash("sha256", credential, "base64");
+      const digest = hash("sha256", credential, "binary");
       const known = keyring.known(digest);
       if (known) {
         if (keyring.isCurrent(known)) return judged(known);
