@@ -82,7 +82,8 @@ export function denialMessage(blocked: readonly Blocked[], times: ReturnTimes): 
   };
   if (counter.limit.spec?.subject !== undefined) message.subject = counter.limit.spec.subject;
   if (Number.isFinite(waitMs)) message.retryAfter = durationMessage(waitMs);
-  if (counter.kind === "budget") message.resetTime = timestampMessage(counter.resetMs ?? 0);
+  const resetTime = resetTimeOf(counter);
+  if (resetTime !== undefined) message.resetTime = resetTime;
   return message;
 }
 

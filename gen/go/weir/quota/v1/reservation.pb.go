@@ -420,7 +420,7 @@ type Denial struct {
 	Needed int64 `protobuf:"varint,7,opt,name=needed,proto3" json:"needed,omitempty"`
 	// How long to wait until it could fit; unset for DENIAL_REASON_NEVER_FITS.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// When a budget begins anew.
+	// When a budget begins anew, or a rate is full again; unset for concurrent requests.
 	ResetTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=reset_time,json=resetTime,proto3" json:"reset_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -420,7 +420,7 @@ export type Denial = Message<"weir.quota.v1.Denial"> & {
   retryAfter?: Duration | undefined;
 
   /**
-   * When a budget begins anew.
+   * When a budget begins anew, or a rate is full again; unset for concurrent requests.
    *
    * @generated from field: google.protobuf.Timestamp reset_time = 9;
    */
@@ -490,7 +490,7 @@ export type DenialJson = {
   retryAfter?: DurationJson;
 
   /**
-   * When a budget begins anew.
+   * When a budget begins anew, or a rate is full again; unset for concurrent requests.
    *
    * @generated from field: google.protobuf.Timestamp reset_time = 9;
    */
