@@ -1,7 +1,6 @@
-import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { WatchLeasesResponse } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import { fail, WeirError } from "../../runtime/errors/fail.ts";
+import type { WeirError } from "../../runtime/errors/fail.ts";
 import type { IdSource } from "../../runtime/ids.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import { followWatch } from "../follow-watch.ts";
@@ -190,29 +189,4 @@ export class QuotaHolder implements Quota, AsyncDisposable {
       .then(() => this.#tellFormer())
       .catch(() => void this.#former.push(...reports));
   }
-}
-
-/** Waits for a grant with a promise. Throws what the caller is to be told; a cancel gives back what was granted. */
-export function takeGrant(quota: Quota, ask: Ask, signal: AbortSignal): Promise<Grant> {
-  return new Promise((resolve, reject) => {
-    const leave = (): void => {
-      if (taken instanceof PendingGrant) taken.cancel();
-      reject(fail(ErrorReason.CANCELLED));
-    };
-    const done = (): void => signal.removeEventListener("abort", leave);
-    const taken = quota.take(ask, {
-      given(grant) {
-        done();
-        resolve(grant);
-      },
-      denied(error) {
-        done();
-        reject(error);
-      },
-    });
-    if (taken instanceof WeirError) reject(taken);
-    else if (!(taken instanceof PendingGrant)) resolve(taken);
-    else if (signal.aborted) leave();
-    else signal.addEventListener("abort", leave, { once: true });
-  });
 }
