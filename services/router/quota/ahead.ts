@@ -118,7 +118,7 @@ export class AheadDraws implements Ahead {
       const { outcome } = await book.telling(account.lease ? [account.lease] : [], true, (reports) =>
         link.reserve({
           ...about,
-          nodeId: link.nodeId,
+          nodeId: link.holderId,
           estimate: amountsOf({ inputTokens: 0, outputTokens: sliceTokens }),
           least: {},
           reports,

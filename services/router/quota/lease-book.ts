@@ -86,7 +86,7 @@ export class LeaseBook {
     const response = await this.telling(leases, false, (reports) =>
       link.lease({
         requestId: ids.uuidv7(),
-        nodeId: link.nodeId,
+        nodeId: link.holderId,
         consumer,
         model,
         operation,
@@ -184,13 +184,13 @@ export class LeaseBook {
     const { link } = this.#options;
     for (const { account, lease } of given) if (account.lease === lease) account.retire();
     const leases = given.map(({ lease }) => lease);
-    await this.telling(leases, true, (reports) => link.returnLease({ nodeId: link.nodeId, reports }));
+    await this.telling(leases, true, (reports) => link.returnLease({ nodeId: link.holderId, reports }));
   }
 
   /** Tells what was spent of these, and keeps the rest. */
   async tell(leases: readonly HeldLease[]): Promise<void> {
     const { link } = this.#options;
-    await this.telling(leases, false, (reports) => link.returnLease({ nodeId: link.nodeId, reports }));
+    await this.telling(leases, false, (reports) => link.returnLease({ nodeId: link.holderId, reports }));
   }
 
   /** Every lease that something is to be told of. */

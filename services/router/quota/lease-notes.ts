@@ -19,17 +19,23 @@ const fixedBytes = 16;
 /**
  * Notes in the journal what is spent of leases, so that a node that died can tell it when it comes back: once a turn of
  * the event loop, with the write that is made anyway. A note is what is spent and reserved together (8 bytes, as a
- * double), what of that is reserved (the same), and the lease's id. The newest of a lease counts.
+ * double), what of that is reserved (the same), and the ids of the holder and the lease with a space between. The newest
+ * of a lease counts.
  */
 export class LeaseNotes implements Waiter {
   readonly #journal: NoteJournal;
+  readonly #holderId: string;
   readonly #leases: () => Iterable<HeldLease>;
   readonly #noted = new WeakMap<HeldLease, number>();
+  #former: Map<string, Buffer>;
   #waiting = false;
 
-  constructor(journal: NoteJournal, leases: () => Iterable<HeldLease>) {
+  /** @param former what the processes before this one had noted, the oldest first. */
+  constructor(journal: NoteJournal, holderId: string, leases: () => Iterable<HeldLease>, former: readonly Buffer[]) {
     this.#journal = journal;
+    this.#holderId = holderId;
     this.#leases = leases;
+    this.#former = new Map(former.map((note) => [note.toString("latin1", fixedBytes), note]));
   }
 
   /** Something was drawn or settled. */
@@ -42,7 +48,7 @@ export class LeaseNotes implements Waiter {
   append(): void {
     for (const lease of this.#leases()) {
       const gone = lease.spent + lease.reserved;
-      if (this.#noted.get(lease) !== gone && this.#journal.note(noteOf(lease))) this.#noted.set(lease, gone);
+      if (this.#noted.get(lease) !== gone && this.#journal.note(this.#noteOf(lease))) this.#noted.set(lease, gone);
     }
   }
 
@@ -52,40 +58,61 @@ export class LeaseNotes implements Waiter {
 
   /** The notes' segment goes: those that still matter are noted again. */
   repeat(): void {
-    for (const lease of this.#leases()) this.#journal.note(noteOf(lease));
+    for (const note of this.#former.values()) this.#journal.note(note);
+    for (const lease of this.#leases()) this.#journal.note(this.#noteOf(lease));
+  }
+
+  /**
+   * What processes that are dead had spent of their leases, for the store: what was reserved when they died counts as
+   * spent, and the rest is given back. At most 1,000 reports of one holder; undefined: all is told.
+   */
+  former(): FormerReports | undefined {
+    let holderId: string | undefined;
+    const reports: LeaseReport[] = [];
+    for (const [ids, note] of this.#former) {
+      const [holder, leaseId] = ids.split(" ");
+      const gone = note.length > fixedBytes ? Math.round(note.readDoubleLE(0)) : Number.NaN;
+      if (!holder || !leaseId || !(gone >= 0 && gone <= 1e15)) {
+        this.#former.delete(ids);
+        continue;
+      }
+      holderId ??= holder;
+      if (holder === holderId && reports.length < reportsMax) reports.push(lastReport(leaseId, BigInt(gone)));
+    }
+    return holderId === undefined ? undefined : { holderId, reports };
+  }
+
+  /** The store has heard these. */
+  told({ holderId, reports }: FormerReports): void {
+    for (const { leaseId } of reports) this.#former.delete(`${holderId} ${leaseId}`);
+  }
+
+  #noteOf(lease: HeldLease): Uint8Array {
+    const ids = `${this.#holderId} ${lease.id}`;
+    const note = Buffer.alloc(fixedBytes + ids.length);
+    note.writeDoubleLE(lease.spent + lease.reserved, 0);
+    note.writeDoubleLE(lease.reserved, 8);
+    note.write(ids, fixedBytes, "latin1");
+    return note;
   }
 }
 
-function noteOf(lease: HeldLease): Uint8Array {
-  const note = Buffer.alloc(fixedBytes + lease.id.length);
-  note.writeDoubleLE(lease.spent + lease.reserved, 0);
-  note.writeDoubleLE(lease.reserved, 8);
-  note.write(lease.id, fixedBytes, "latin1");
-  return note;
+/** What a process that died had spent. */
+export interface FormerReports {
+  readonly holderId: string;
+  readonly reports: readonly LeaseReport[];
 }
 
-/**
- * What a dead process had spent of its leases, for the store: what was reserved when it died counts as spent, and the
- * rest is given back.
- *
- * @param slots leases of concurrent requests, of which nothing runs any more.
- */
-export function reportsFrom(notes: readonly Buffer[]): LeaseReport[] {
-  const newest = new Map<string, Buffer>();
-  for (const note of notes) {
-    if (note.length > fixedBytes) newest.set(note.toString("latin1", fixedBytes), note);
-  }
-  return [...newest].flatMap(([leaseId, note]) => {
-    const gone = Math.round(note.readDoubleLE(0));
-    if (!(gone >= 0 && gone <= 1e15)) return [];
-    const spent = BigInt(gone);
-    return {
-      $typeName: "weir.quota.v1.LeaseReport",
-      leaseId,
-      spent,
-      reserved: 0n,
-      amount: spent,
-      sequence: lastSequence,
-    };
-  });
+/** The contract takes as many in a call. */
+const reportsMax = 1_000;
+
+function lastReport(leaseId: string, spent: bigint): LeaseReport {
+  return {
+    $typeName: "weir.quota.v1.LeaseReport",
+    leaseId,
+    spent,
+    reserved: 0n,
+    amount: spent,
+    sequence: lastSequence,
+  };
 }

@@ -24,6 +24,8 @@ export function openQuota(
   const { clock, mesh, nodeId, services, settings } = runtime;
   const here = services.services().some(({ service }) => service.typeName === QuotaService.typeName);
   if (!here && settings.mesh.peers["quota"] === undefined) return noQuota;
+  // A process that takes over from one that died knows nothing of its leases, and must not be lent them as its own.
+  const holderId = `${nodeId}.${systemIds.short(10)}`;
   const { watchLeases } = QuotaService.method;
   let repeat = (): void => undefined;
   const note = journal.notes(leaseNoteKind, () => repeat());
@@ -33,13 +35,13 @@ export function openQuota(
       client: mesh.client(QuotaService),
       watch: (sink) =>
         mesh.push(watchLeases)(
-          create(WatchLeasesRequestSchema, { nodeId }),
+          create(WatchLeasesRequestSchema, { nodeId: holderId }),
           callContext(watchLeases, { trusted: true }),
           sink,
         ),
       clock,
       ids: systemIds,
-      nodeId,
+      holderId,
       journal: here ? undefined : own,
       notes: notes.get(leaseNoteKind) ?? [],
       news: {

@@ -78,7 +78,7 @@ export class PendingGrant {
       const { outcome } = await book.telling(leases, true, (reports) =>
         link.reserve({
           requestId,
-          nodeId: link.nodeId,
+          nodeId: link.holderId,
           consumer,
           model,
           operation,

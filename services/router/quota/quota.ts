@@ -8,7 +8,7 @@ import { type Ask, Desk } from "./desk.ts";
 import { type Grant, unlimited } from "./grant.ts";
 import { Keeper } from "./keeper.ts";
 import { LeaseBook } from "./lease-book.ts";
-import { LeaseNotes, type NoteJournal, reportsFrom } from "./lease-notes.ts";
+import { LeaseNotes, type NoteJournal } from "./lease-notes.ts";
 import { PendingGrant, type Taker } from "./pending-grant.ts";
 import { uncheckable } from "./refusal.ts";
 import { Settlements } from "./settlements.ts";
@@ -32,10 +32,11 @@ export interface QuotaOptions {
   readonly watch: (sink: Sink<WatchLeasesResponse>) => Cancel;
   readonly clock: Clock;
   readonly ids: Pick<IdSource, "uuidv7">;
-  readonly nodeId: string;
+  /** Names this process: the one before it, on the same node, was another, and its leases are not known here. */
+  readonly holderId: string;
   /** Where what is spent is noted, for a service that outlives this process; undefined: it does not. */
   readonly journal: NoteJournal | undefined;
-  /** What the process before this one had noted. */
+  /** What the processes before this one had noted, the oldest first. */
   readonly notes: readonly Buffer[];
   readonly news: QuotaNews;
 }
@@ -63,15 +64,15 @@ export class QuotaHolder implements Quota, AsyncDisposable {
   #named: Set<string> | undefined;
   #askedMs = 0;
   #revision = 0n;
-  /** What a dead process had spent, until the store has heard it. */
-  #former: ReturnType<typeof reportsFrom>;
+  /** What dead processes had spent is being told. */
+  #telling = false;
 
-  constructor({ client, watch, clock, ids, nodeId, journal, notes, news }: QuotaOptions) {
+  constructor({ client, watch, clock, ids, holderId, journal, notes, news }: QuotaOptions) {
     this.#clock = clock;
-    const link = new StoreLink({ client, clock, nodeId, away: news.away, back: news.back });
+    const link = new StoreLink({ client, clock, holderId, away: news.away, back: news.back });
     this.#book = new LeaseBook({ link, clock, ids });
     this.#settlements = new Settlements({ link, clock, lost: news.lost });
-    this.#notes = journal && new LeaseNotes(journal, () => this.#leases());
+    this.#notes = journal && new LeaseNotes(journal, holderId, () => this.#leases(), notes);
     this.#desk = new Desk({
       link,
       book: this.#book,
@@ -82,7 +83,6 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     });
     this.#keeper = new Keeper(this.#desk);
     this.#desk.onFreed = () => this.#keeper.soon();
-    this.#former = reportsFrom(notes);
     this.#unfollow = followWatch<WatchLeasesResponse>({
       clock,
       service: "quota",
@@ -158,6 +158,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
 
   #heard({ event, revision }: WatchLeasesResponse): void {
     this.#desk.link.heard();
+    void this.#tellFormer();
     switch (event.case) {
       case "lease":
         this.#named?.add(event.value.id);
@@ -167,7 +168,6 @@ export class QuotaHolder implements Quota, AsyncDisposable {
         this.#named = undefined;
         // What changed while the watch was closed was told to nobody.
         if (revision !== this.#revision) this.#book.dropLists();
-        this.#tellFormer();
         break;
       case "recall":
         this.#book.recalled(event.value.leaseId).catch(() => undefined);
@@ -181,12 +181,21 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     if (this.#named === undefined) this.#revision = revision;
   }
 
-  #tellFormer(): void {
-    const reports = this.#former.splice(0, 1_000);
-    if (reports.length === 0) return;
-    this.#desk.link
-      .returnLease({ nodeId: this.#desk.link.nodeId, reports })
-      .then(() => this.#tellFormer())
-      .catch(() => void this.#former.push(...reports));
+  /** Until the store has heard all of it. */
+  async #tellFormer(): Promise<void> {
+    const notes = this.#notes;
+    if (notes === undefined || this.#telling) return;
+    this.#telling = true;
+    try {
+      for (let former = notes.former(); former; former = notes.former()) {
+        const { holderId, reports } = former;
+        await this.#desk.link.returnLease({ nodeId: holderId, reports: [...reports] });
+        notes.told(former);
+      }
+    } catch {
+      // Again with the next event of the watch, which says something twice a second.
+    } finally {
+      this.#telling = false;
+    }
   }
 }

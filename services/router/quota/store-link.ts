@@ -25,7 +25,7 @@ export type QuotaClient = Pick<
 export interface StoreLinkOptions {
   readonly client: QuotaClient;
   readonly clock: Clock;
-  readonly nodeId: string;
+  readonly holderId: string;
   /** Calls fail from now on. */
   readonly away: (error: WeirError) => void;
   /** They succeed again. */
@@ -46,7 +46,7 @@ const silenceMs = 2_000;
  * that nobody waits for what is not there, until one succeeds or the watch is heard.
  */
 export class StoreLink {
-  readonly nodeId: string;
+  readonly holderId: string;
   readonly #options: StoreLinkOptions;
   #away = false;
   #probeAtMs = 0;
@@ -54,7 +54,7 @@ export class StoreLink {
 
   constructor(options: StoreLinkOptions) {
     this.#options = options;
-    this.nodeId = options.nodeId;
+    this.holderId = options.holderId;
     this.#heardMs = options.clock.monotonicMs();
   }
 

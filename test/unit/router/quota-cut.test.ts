@@ -1,17 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import {
-  ExtendRequestSchema,
-  LeaseRequestSchema,
-  ReleaseRequestSchema,
-  ReleaseResponseSchema,
-  ReserveRequestSchema,
-  ReturnLeaseRequestSchema,
-  ReturnLeaseResponseSchema,
-  SettleRequestSchema,
-} from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import { EndReason } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
-import type { QuotaClient } from "../../../services/router/quota/store-link.ts";
 import { Dimension, type Limit, LimitSchema } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { textDelta } from "../../../services/drivers/events.ts";
@@ -19,6 +8,7 @@ import { QuotaHolder } from "../../../services/router/quota/quota.ts";
 import { createMemoryQuotaStore } from "../../../services/quota/store-memory.ts";
 import { systemClock } from "../../../services/runtime/clock.ts";
 import { systemIds } from "../../../services/runtime/ids.ts";
+import { storeClient } from "../../fakes/quota-client.ts";
 import { RouterWorld } from "../../fakes/router-world.ts";
 
 const failed = (error: unknown): never => {
@@ -36,27 +26,12 @@ test("an answer beyond its budget ends as if its length was reached", async () =
     },
   });
   const store = createMemoryQuotaStore({ clock: systemClock, ids: systemIds });
-  const all = [limit];
-  const client: QuotaClient = {
-    reserve: (request) => store.reserve(all, create(ReserveRequestSchema, request)),
-    lease: (request) => store.lease(all, create(LeaseRequestSchema, request)),
-    extend: (request) => store.extend(create(ExtendRequestSchema, request)),
-    settle: (request) => store.settle(all, create(SettleRequestSchema, request)),
-    async release(request) {
-      await store.release(create(ReleaseRequestSchema, request));
-      return create(ReleaseResponseSchema);
-    },
-    async returnLease(request) {
-      await store.returnLease(create(ReturnLeaseRequestSchema, request));
-      return create(ReturnLeaseResponseSchema);
-    },
-  };
   await using holder = new QuotaHolder({
-    client,
+    client: storeClient(store, [limit]),
     watch: () => () => undefined,
     clock: systemClock,
     ids: systemIds,
-    nodeId: "n",
+    holderId: "n",
     journal: undefined,
     notes: [],
     news: { away: failed, back: () => undefined, lost: failed },
@@ -81,7 +56,7 @@ test("an answer beyond its budget ends as if its length was reached", async () =
   expect(sink.events.filter(({ event }) => event.case === "delta")).toHaveLength(512);
   expect(sink.ended).toBe(true);
   await turns();
-  const [status] = await store.status(all);
+  const [status] = await store.status([limit]);
   expect(status).toMatchObject({ used: 512n, reserved: 0n, leased: 0n });
   expect(world.journal.finals).toMatchObject([{ endReason: EndReason.LIMIT, tokens: { completionTokens: 512n } }]);
 });

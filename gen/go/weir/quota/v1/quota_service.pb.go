@@ -29,7 +29,7 @@ type ReserveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's id, a UUIDv7.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The node that runs it.
+	// The node that runs it, as LeaseRequest.node_id.
 	NodeId string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// Whose it is.
 	Consumer *Consumer `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
@@ -635,7 +635,8 @@ type LeaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Made by the node, so that a retry takes no second lease.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The node.
+	// The node, with a part of its own for each start: one that died is not lent again what it had, for it does not know
+	// how much of that it spent.
 	NodeId string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// Whose requests.
 	Consumer *Consumer `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
@@ -816,7 +817,7 @@ func (x *LeaseResponse) GetHolders() int32 {
 // What a node gives back.
 type ReturnLeaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The node.
+	// The node, as LeaseRequest.node_id.
 	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	// The leases with what was spent. What is reserved stays with the node until a later report says otherwise; a lease
 	// of which nothing is kept beyond what is spent has ended.
@@ -909,7 +910,7 @@ func (*ReturnLeaseResponse) Descriptor() ([]byte, []int) {
 // Whose leases.
 type WatchLeasesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The node.
+	// The node, as LeaseRequest.node_id.
 	NodeId        string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -36,7 +36,7 @@ export type ReserveRequest = Message<"weir.quota.v1.ReserveRequest"> & {
   requestId: string;
 
   /**
-   * The node that runs it.
+   * The node that runs it, as LeaseRequest.node_id.
    *
    * @generated from field: string node_id = 2;
    */
@@ -116,7 +116,7 @@ export type ReserveRequestJson = {
   requestId?: string;
 
   /**
-   * The node that runs it.
+   * The node that runs it, as LeaseRequest.node_id.
    *
    * @generated from field: string node_id = 2;
    */
@@ -608,7 +608,8 @@ export type LeaseRequest = Message<"weir.quota.v1.LeaseRequest"> & {
   requestId: string;
 
   /**
-   * The node.
+   * The node, with a part of its own for each start: one that died is not lent again what it had, for it does not know
+   * how much of that it spent.
    *
    * @generated from field: string node_id = 2;
    */
@@ -671,7 +672,8 @@ export type LeaseRequestJson = {
   requestId?: string;
 
   /**
-   * The node.
+   * The node, with a part of its own for each start: one that died is not lent again what it had, for it does not know
+   * how much of that it spent.
    *
    * @generated from field: string node_id = 2;
    */
@@ -813,7 +815,7 @@ export const LeaseResponseSchema: GenMessage<LeaseResponse, {jsonType: LeaseResp
  */
 export type ReturnLeaseRequest = Message<"weir.quota.v1.ReturnLeaseRequest"> & {
   /**
-   * The node.
+   * The node, as LeaseRequest.node_id.
    *
    * @generated from field: string node_id = 1;
    */
@@ -835,7 +837,7 @@ export type ReturnLeaseRequest = Message<"weir.quota.v1.ReturnLeaseRequest"> & {
  */
 export type ReturnLeaseRequestJson = {
   /**
-   * The node.
+   * The node, as LeaseRequest.node_id.
    *
    * @generated from field: string node_id = 1;
    */
@@ -887,7 +889,7 @@ export const ReturnLeaseResponseSchema: GenMessage<ReturnLeaseResponse, {jsonTyp
  */
 export type WatchLeasesRequest = Message<"weir.quota.v1.WatchLeasesRequest"> & {
   /**
-   * The node.
+   * The node, as LeaseRequest.node_id.
    *
    * @generated from field: string node_id = 1;
    */
@@ -901,7 +903,7 @@ export type WatchLeasesRequest = Message<"weir.quota.v1.WatchLeasesRequest"> & {
  */
 export type WatchLeasesRequestJson = {
   /**
-   * The node.
+   * The node, as LeaseRequest.node_id.
    *
    * @generated from field: string node_id = 1;
    */
