@@ -98,7 +98,7 @@ function countOf(info: JsonObject, name: string): number | undefined {
 }
 
 function featuresOf(conversation: boolean, pipeline: string): Feature[] {
-  const features = [
+  const features: Feature[] = [
     Feature.PROMPT,
     Feature.STREAM,
     Feature.JSON_SCHEMA,
