@@ -31,7 +31,7 @@ export async function detectDialect(target: Target, signal: AbortSignal): Promis
   const found = driverKinds[at];
   if (found) return found.dialect;
   if (answers.every(isSilence)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
-  throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither an engine's gRPC nor OpenAI's HTTP" });
+  throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither an engine's gRPC nor an engine's HTTP" });
 }
 
 function isSilence(answer: PromiseSettledResult<boolean>): boolean {

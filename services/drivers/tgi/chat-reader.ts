@@ -1,8 +1,6 @@
-import { CountSource, type FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
-import { FinishReason as Reason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { delta, deltaEvent } from "../events.ts";
-import type { Counts } from "../events.ts";
+import { type Counts, delta, deltaEvent } from "../events.ts";
 import type { Failure } from "../failure.ts";
 import type { ChoiceCall } from "../http/choice-calls.ts";
 import { ChunkReader, type Outlet } from "../openai/chunk.ts";
@@ -10,8 +8,8 @@ import { StopFilter } from "../stop-filter.ts";
 import { failureFromTgi, tgiErrorIn } from "./errors.ts";
 
 /**
- * Reads a chat: OpenAI's chunks with errors of TGI's own, in which the stop text is left in, and every function call has
- * the same id.
+ * Reads a chat: OpenAI's chunks with errors of TGI's own, in which the stop text is left in, every function call has the
+ * same id, and a call ends as text does.
  */
 export class ChatReader {
   readonly #outlet: ChatOutlet;
@@ -40,6 +38,7 @@ class ChatOutlet implements Outlet {
   readonly #id: string;
   readonly #filter: StopFilter;
   #engineFinished = false;
+  #calls = false;
 
   constructor(call: ChoiceCall, stops: readonly string[], id: string) {
     this.#call = call;
@@ -64,13 +63,14 @@ class ChatOutlet implements Outlet {
     const told = message.event.value;
     told.choice = this.#call.choice;
     const { fragment } = told;
+    this.#calls ||= fragment.case === "toolCall";
     if (fragment.case === "toolCall" && fragment.value.id !== "")
       fragment.value.id = `call_${this.#id}_${told.choice}_${fragment.value.index}`;
     if (fragment.case !== "text") return this.#call.event(message);
     const { text, stop } = this.#filter.push(fragment.value);
     fragment.value = text;
     if (text !== "" || told.tokens > 0) this.#call.event(message);
-    if (stop !== undefined) this.#call.finish(0, Reason.STOP, stop);
+    if (stop !== undefined) this.#call.finish(0, FinishReason.STOP, stop);
   }
 
   finish(_choice: number, reason: FinishReason, stop: string): void {
@@ -78,7 +78,7 @@ class ChatOutlet implements Outlet {
     if (this.#call.complete) return;
     const rest = this.#filter.flush();
     if (rest !== "") this.#call.event(deltaEvent(delta(this.#call.choice, { case: "text", value: rest }, 0)));
-    this.#call.finish(0, reason, stop);
+    this.#call.finish(0, this.#calls && reason === FinishReason.STOP ? FinishReason.TOOL_CALLS : reason, stop);
   }
 
   count({ promptTokens, promptSource, completionTokens, completionSource }: Counts): void {

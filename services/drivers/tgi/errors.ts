@@ -50,7 +50,7 @@ export function failureFromTgi({ message, type, status }: TgiError): Failure {
   }
   if (type === "overloaded" || status === 429 || isFull(message)) return overloaded;
   if (type === "healthcheck" || status === 503 || shardsAreGone.test(message)) return unavailable;
-  if (/^incomplete_generation/.test(type)) return { reason: ErrorReason.ENGINE_TRUNCATED, metadata: {} };
+  if (type.startsWith("incomplete_generation")) return { reason: ErrorReason.ENGINE_TRUNCATED, metadata: {} };
   const said = message.replace(prefixes, "").replace(prefixes, "");
   if (ofTheRequest.has(type) || status === 422) return refusal(said);
   if (type !== "" || status === 0 || status === 424) return failed(said);

@@ -19,8 +19,8 @@ interface Way {
   readonly streams: boolean;
   readonly built: BuiltBody;
   /** The body for a choice. */
-  bodyOf(body: Readonly<Record<string, unknown>>, seed: { readonly seed?: number }): unknown;
-  readerOf(call: ChoiceCall): Pick<Reading, "read">;
+  readonly bodyOf: (body: Readonly<Record<string, unknown>>, seed: { readonly seed?: number }) => unknown;
+  readonly readerOf: (call: ChoiceCall) => Pick<Reading, "read">;
 }
 
 /** Runs one attempt: a call for each choice. Throws a WeirError for one that is not sent. */

@@ -11,8 +11,8 @@ import type { ErrorShape, Finish, Piece, Shape } from "./shapes.ts";
 /** An engine does not wait for a slow reader. One that leaves this much behind has gone, or never reads. */
 const pendingBytesMax = 16 * 1_048_576;
 
-/** The id and the text of the model's end-of-text token. */
-const eos = { id: 2, text: "</s>" };
+/** The model's end-of-text token. */
+const eos: Token = { id: 2, bytes: Buffer.from("</s>") };
 
 /**
  * Answers as TGI does: the status of a stream goes out at once, so that all errors are events; an event a token, empty
@@ -49,19 +49,23 @@ export class TgiAnswer implements JobSink {
 
   token(_choice: number, token: Token, last: "stop" | "length" | undefined): void {
     if (this.#finish) return;
-    const { others, logprob } = scoredFrom(token, this.#asked.top, 0);
     const text = this.#decoder.write(token.bytes);
-    const tops = others.map((other) => ({ id: token.id, text: other.text, logprob: other.logprob, special: false }));
     this.#text += text;
-    this.#pieces.push({ token: { id: token.id, text, logprob, special: false }, tops });
+    this.#pieces.push(this.#pieceOf(token, text, false));
     if (this.#asked.stops.some((stop) => this.#text.endsWith(stop))) {
       this.#finish = "stop_sequence";
       if (last === undefined) this.running?.finishChoice(0);
     } else if (last === "length") this.#finish = "length";
     else if (last === "stop") {
       this.#finish = "eos_token";
-      this.#pieces.push({ token: { ...eos, logprob: -0.1, special: true }, tops: [] });
+      this.#pieces.push(this.#pieceOf(eos, eos.bytes.toString("utf8"), true));
     }
+  }
+
+  #pieceOf(token: Token, text: string, special: boolean): Piece {
+    const { others, logprob } = scoredFrom(token, this.#asked.top, 0);
+    const tops = others.map((other) => ({ id: token.id, text: other.text, logprob: other.logprob, special }));
+    return { token: { id: token.id, text, logprob, special }, tops };
   }
 
   step(): void {
