@@ -41,6 +41,9 @@ export async function startInstallation(shape: Shape, options: InstallationOptio
   const folder = await openFolder("weir-installation-");
   started.defer(() => rm(folder, { recursive: true, force: true }));
   const mesh = started.use(await startCutProxy());
+  const database = shape === "one process" ? undefined : started.use(await createTestDatabase());
+  // Gateways may be added to it when all of this is in the caller's hands.
+  const processes = started.use(new AsyncDisposableStack());
 
   /** One process, over its lives in the same folder. */
   const life = async (name: string, yaml: string, up?: (weir: WeirProcess) => void): Promise<Life> => {
@@ -57,17 +60,16 @@ export async function startInstallation(shape: Shape, options: InstallationOptio
         one.now = await begin();
       },
     };
-    started.defer(() => one.now[Symbol.asyncDispose]());
+    processes.defer(() => one.now[Symbol.asyncDispose]());
     return one;
   };
 
   let control: Life;
   let data: Life;
   let addGateway = (): Promise<WeirProcess> => Promise.reject(new Error("it is an installation of one process"));
-  if (shape === "one process") {
+  if (database === undefined) {
     control = data = await life("all", options.yaml);
   } else {
-    const database = started.use(await createTestDatabase());
     const token = "token_file: mesh.token";
     const stored = `postgres: { url: "${database.url}" }`;
     const lead = ({ meshUrl }: WeirProcess) => {
