@@ -120,7 +120,7 @@ export class Desk {
     const nowMs = this.clock.monotonicMs();
     for (const account of missing) {
       const amount = neededIn(account.terms.dimension, grant.tokens);
-      const share = account.unchecked(amount, nowMs);
+      const share = account.unchecked(amount, this.link.nodes, nowMs);
       if (share === undefined) return false;
       const source = share === "open" ? undefined : share;
       grant.parts.push({ account, source, apart: false, amount, next: undefined });

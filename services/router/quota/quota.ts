@@ -69,7 +69,11 @@ export class QuotaHolder implements Quota, AsyncDisposable {
 
   constructor({ client, watch, clock, ids, holderId, journal, notes, news }: QuotaOptions) {
     this.#clock = clock;
-    const link = new StoreLink({ client, clock, holderId, away: news.away, back: news.back });
+    const back = (): void => {
+      news.back();
+      this.#settlements.again();
+    };
+    const link = new StoreLink({ client, clock, holderId, away: news.away, back });
     this.#book = new LeaseBook({ link, clock, ids });
     this.#settlements = new Settlements({ link, clock, lost: news.lost });
     this.#notes = journal && new LeaseNotes(journal, holderId, () => this.#leases(), notes);
@@ -159,8 +163,8 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     for (const { lease } of this.#book.all()) yield lease;
   }
 
-  #heard({ event, revision }: WatchLeasesResponse): void {
-    this.#desk.link.heard();
+  #heard({ event, revision, nodes }: WatchLeasesResponse): void {
+    this.#desk.link.heard(nodes);
     void this.#tellFormer();
     switch (event.case) {
       case "lease":

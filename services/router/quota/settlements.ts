@@ -36,6 +36,7 @@ export class Settlements implements AsyncDisposable {
   #inFlight = 0;
   #retryMs = retryFirstMs;
   #timer: Timer | undefined;
+  #sendingAgain = false;
   #idle: (() => void) | undefined;
   readonly #stop = new AbortController();
 
@@ -56,6 +57,13 @@ export class Settlements implements AsyncDisposable {
   /** A request used nothing. */
   release(requestId: string): void {
     this.#tell({ requestId, tell: () => this.#options.link.release(requestId) });
+  }
+
+  /** The store is back: what waits is told at once, or it would admit as if that had not been used. */
+  again(): void {
+    if (this.#timer === undefined || this.#sendingAgain) return;
+    this.#timer.cancel();
+    void this.#sendAgain();
   }
 
   #tell(told: Told): void {
@@ -85,6 +93,7 @@ export class Settlements implements AsyncDisposable {
   }
 
   async #sendAgain(): Promise<void> {
+    this.#sendingAgain = true;
     this.#retryMs = Math.min(retryMostMs, this.#retryMs * 2);
     const before = this.#waiting;
     this.#waiting = [];
@@ -97,6 +106,7 @@ export class Settlements implements AsyncDisposable {
       await Promise.all(batch.map((told) => this.#send(told)));
     }
     this.#timer = undefined;
+    this.#sendingAgain = false;
     if (this.#waiting.length > 0 && !this.#stop.signal.aborted)
       this.#timer = this.#options.clock.setTimer(this.#retryMs, () => void this.#sendAgain());
   }

@@ -749,8 +749,8 @@ type LeaseResponse struct {
 	Central []*Limit `protobuf:"bytes,2,rep,name=central,proto3" json:"central,omitempty"`
 	// How long this list of limits holds unless WatchLeases tells of a change.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// How many nodes hold or asked for parts of these limits lately, this one among them: what a limit with
-	// ON_FAILURE_LOCAL is divided by while it cannot be checked. 0 stands for 1.
+	// How many nodes hold or asked for parts of these limits lately, this one among them: a limit with
+	// ON_FAILURE_LOCAL is divided by no fewer while it cannot be checked. 0 stands for 1.
 	Holders       int32 `protobuf:"varint,4,opt,name=holders,proto3" json:"holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -967,7 +967,10 @@ type WatchLeasesResponse struct {
 	//	*WatchLeasesResponse_Recall
 	//	*WatchLeasesResponse_LimitChange
 	//	*WatchLeasesResponse_Heartbeat_
-	Event         isWatchLeasesResponse_Event `protobuf_oneof:"event"`
+	Event isWatchLeasesResponse_Event `protobuf_oneof:"event"`
+	// How many nodes watch now, this one among them: a limit with ON_FAILURE_LOCAL is divided by no fewer while it cannot
+	// be checked, for each of them may come to serve its requests.
+	Nodes         int32 `protobuf:"varint,7,opt,name=nodes,proto3" json:"nodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1059,6 +1062,13 @@ func (x *WatchLeasesResponse) GetHeartbeat() *WatchLeasesResponse_Heartbeat {
 		}
 	}
 	return nil
+}
+
+func (x *WatchLeasesResponse) GetNodes() int32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
 }
 
 type isWatchLeasesResponse_Event interface {
@@ -1247,14 +1257,15 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\areports\x18\x02 \x03(\v2\x1a.weir.quota.v1.LeaseReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\areports\"\x15\n" +
 	"\x13ReturnLeaseResponse\"L\n" +
 	"\x12WatchLeasesRequest\x126\n" +
-	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\"\x9e\x03\n" +
+	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\"\xb4\x03\n" +
 	"\x13WatchLeasesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12,\n" +
 	"\x05lease\x18\x02 \x01(\v2\x14.weir.quota.v1.LeaseH\x00R\x05lease\x12S\n" +
 	"\fsnapshot_end\x18\x03 \x01(\v2..weir.quota.v1.WatchLeasesResponse.SnapshotEndH\x00R\vsnapshotEnd\x124\n" +
 	"\x06recall\x18\x04 \x01(\v2\x1a.weir.quota.v1.LeaseRecallH\x00R\x06recall\x12?\n" +
 	"\flimit_change\x18\x05 \x01(\v2\x1a.weir.quota.v1.LimitChangeH\x00R\vlimitChange\x12L\n" +
-	"\theartbeat\x18\x06 \x01(\v2,.weir.quota.v1.WatchLeasesResponse.HeartbeatH\x00R\theartbeat\x1a\r\n" +
+	"\theartbeat\x18\x06 \x01(\v2,.weir.quota.v1.WatchLeasesResponse.HeartbeatH\x00R\theartbeat\x12\x14\n" +
+	"\x05nodes\x18\a \x01(\x05R\x05nodes\x1a\r\n" +
 	"\vSnapshotEnd\x1a\v\n" +
 	"\tHeartbeatB\a\n" +
 	"\x05event2\xa4\x05\n" +
