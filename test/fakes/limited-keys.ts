@@ -28,7 +28,7 @@ export interface Told {
 type Controlled = Pick<Installation, "control" | "key">;
 
 /** Calls a method of the control plane as its first admin, in JSON. */
-export async function callControl({ control, key }: Controlled, method: string, body: JsonValue): Promise<JsonValue> {
+async function callControl({ control, key }: Controlled, method: string, body: JsonValue): Promise<JsonValue> {
   const response = await fetch(`${control.url}/${method}`, {
     method: "POST",
     headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
