@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { type Limit, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type WatchLeasesResponse, WatchLeasesResponseSchema } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { UsageRecord } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
 import type { Grant } from "../../services/router/quota/grant.ts";
 import { PendingGrant } from "../../services/router/quota/pending-grant.ts";
@@ -36,8 +37,12 @@ export class LeaseHolders {
     this.#limits = limits;
   }
 
-  /** Starts a process. The one before it is dead: it says nothing more. */
-  start(holderId: string): QuotaHolder {
+  /**
+   * Starts a process. The one before it is dead: it says nothing more.
+   *
+   * @param lost what it had left running.
+   */
+  start(holderId: string, lost: readonly UsageRecord[] = []): QuotaHolder {
     return new QuotaHolder({
       client: this.#client(),
       watch: (sink) => {
@@ -55,6 +60,7 @@ export class LeaseHolders {
         note: (note) => this.notes.push(Buffer.from(note)) > 0,
       },
       notes: [...this.notes],
+      lost,
       news: { away: () => undefined, back: () => undefined, lost: () => undefined },
     });
   }

@@ -1,4 +1,5 @@
 import type { WatchLeasesResponse } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { UsageRecord } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { WeirError } from "../../runtime/errors/fail.ts";
 import type { IdSource } from "../../runtime/ids.ts";
@@ -38,6 +39,8 @@ export interface QuotaOptions {
   readonly journal: NoteJournal | undefined;
   /** What the processes before this one had noted, the oldest first. */
   readonly notes: readonly Buffer[];
+  /** What it left running: the store may hold reservations for it. */
+  readonly lost: readonly UsageRecord[];
   readonly news: QuotaNews;
 }
 
@@ -67,7 +70,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
   /** What dead processes had spent is being told. */
   #telling = false;
 
-  constructor({ client, watch, clock, ids, holderId, journal, notes, news }: QuotaOptions) {
+  constructor({ client, watch, clock, ids, holderId, journal, notes, lost, news }: QuotaOptions) {
     this.#clock = clock;
     const back = (): void => {
       news.back();
@@ -87,6 +90,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     });
     this.#keeper = new Keeper(this.#desk);
     this.#desk.onFreed = () => this.#keeper.soon();
+    for (const record of lost) this.#settlements.settleLost(record);
     this.#unfollow = followWatch<WatchLeasesResponse>({
       clock,
       service: "quota",

@@ -34,6 +34,7 @@ test("an answer beyond its budget ends as if its length was reached", async () =
     holderId: "n",
     journal: undefined,
     notes: [],
+    lost: [],
     news: { away: failed, back: () => undefined, lost: failed },
   });
   const world = new RouterWorld({ quota: holder });

@@ -418,8 +418,11 @@ type SettleRequest struct {
 	Operation Operation `protobuf:"varint,6,opt,name=operation,proto3,enum=weir.quota.v1.Operation" json:"operation,omitempty"`
 	// Limits that the node covers by its own leases; they are left out. Needed where the reservation is not known any more.
 	LeasedLimitIds []string `protobuf:"bytes,7,rep,name=leased_limit_ids,json=leasedLimitIds,proto3" json:"leased_limit_ids,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Count it on what its reservation holds only, and nowhere if the reservation is not known: for a node that tells what
+	// a process before it had left running, and does not know which limits that covered by its leases.
+	ReservedOnly  bool `protobuf:"varint,8,opt,name=reserved_only,json=reservedOnly,proto3" json:"reserved_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SettleRequest) Reset() {
@@ -499,6 +502,13 @@ func (x *SettleRequest) GetLeasedLimitIds() []string {
 		return x.LeasedLimitIds
 	}
 	return nil
+}
+
+func (x *SettleRequest) GetReservedOnly() bool {
+	if x != nil {
+		return x.ReservedOnly
+	}
+	return false
 }
 
 // It is counted.
@@ -1227,7 +1237,7 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\x0eExtendResponse\x126\n" +
 	"\agranted\x18\x01 \x01(\v2\x1a.weir.quota.v1.ReservationH\x00R\agranted\x12/\n" +
 	"\x06denied\x18\x02 \x01(\v2\x15.weir.quota.v1.DenialH\x00R\x06deniedB\t\n" +
-	"\aoutcome\"\x85\x03\n" +
+	"\aoutcome\"\xaa\x03\n" +
 	"\rSettleRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x122\n" +
@@ -1238,7 +1248,8 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\x12B\n" +
 	"\toperation\x18\x06 \x01(\x0e2\x18.weir.quota.v1.OperationB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x12O\n" +
-	"\x10leased_limit_ids\x18\a \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x80\x02\x18\x01\"\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\x0eleasedLimitIds\"F\n" +
+	"\x10leased_limit_ids\x18\a \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x80\x02\x18\x01\"\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\x0eleasedLimitIds\x12#\n" +
+	"\rreserved_only\x18\b \x01(\bR\freservedOnly\"F\n" +
 	"\x0eSettleResponse\x124\n" +
 	"\x06shares\x18\x01 \x03(\v2\x1c.weir.quota.v1.ReservedShareR\x06shares\"9\n" +
 	"\x0eReleaseRequest\x12'\n" +
