@@ -1,3 +1,4 @@
+import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Dimension } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type Installation, shapes, startInstallation } from "../fakes/installation.ts";
@@ -12,6 +13,7 @@ import {
   together,
 } from "../fakes/limited-keys.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
+import { clientOf } from "./openai-scenarios.ts";
 
 const hourSeconds = 3_600n;
 /** Long enough that nothing that begins together ends before all have begun. */
@@ -158,6 +160,29 @@ describe.each(shapes)("limits, in %s", (shape) => {
     expect(second.headers.get("x-should-retry")).toBe("false");
     expect(second.headers.get("retry-after")).toBeNull();
   }, 60_000);
+
+  test("the official client sees a rate limit, with headers, and waits as long as it is told", async () => {
+    const mine = await limited({
+      dimension: Dimension.REQUESTS,
+      ceiling: { case: "count", value: 2n },
+      window: { case: "rate", value: { per: { seconds: 4n } } },
+    });
+    const client = clientOf({ url: weir.gateway.url, apiKey: mine.secret, model: "quick" });
+    const create = (of: OpenAI) =>
+      of.chat.completions.create({ model: "quick", messages: [{ role: "user", content: "Hello." }], max_tokens: 4 });
+    for (let i = 0; i < 2; i++) await create(client);
+    const error: unknown = await create(client).catch((thrown: unknown) => thrown);
+    if (!(error instanceof OpenAI.RateLimitError)) throw new Error("it was no rate limit", { cause: error });
+    expect(error).toMatchObject({ status: 429, code: "rate_limit_exceeded", type: "requests" });
+    expect(error.headers.get("x-ratelimit-limit-requests")).toBe("2");
+    expect(error.headers.get("x-ratelimit-remaining-requests")).toBe("0");
+    const afterMs = Number(error.headers.get("retry-after-ms"));
+    expect(afterMs).toBeGreaterThan(0);
+    expect(afterMs).toBeLessThanOrEqual(2_000);
+    expect(Number(error.headers.get("retry-after"))).toBe(Math.ceil(afterMs / 1_000));
+    // A second try is enough, for it comes when the limit has room.
+    expect((await create(client.withOptions({ maxRetries: 1 }))).object).toBe("chat.completion");
+  }, 30_000);
 
   test("answers tell what the limits have left", async () => {
     const mine = await limited({
