@@ -66,6 +66,7 @@ describe.each(shapes)("one request after the other at a concurrency of 1, in %s"
 
   async function endOf(request: RawRequest): Promise<End> {
     const reply = await request.done(20_000);
+    request.leave();
     if (reply?.status !== 200) return reply?.status ?? "reset";
     return eventsOf(reply.body).errors[0]?.code ?? 200;
   }
