@@ -29,7 +29,7 @@ export class LeaseHolders {
   readonly calls = { reserve: 0, lease: 0, extend: 0, settle: 0, release: 0, returnLease: 0 };
   /** The store can't be reached. */
   cut = false;
-  readonly #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+  #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
   readonly #limits: readonly Limit[];
   #sink: Sink<WatchLeasesResponse> | undefined;
 
@@ -65,6 +65,13 @@ export class LeaseHolders {
     });
   }
 
+  /** The store's process starts anew: it knows nothing. Its watch is opened again. */
+  async restartStore(): Promise<void> {
+    this.#store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+    this.#sink?.end();
+    await this.pass(100);
+  }
+
   /** The store's watch says something. */
   async beat(): Promise<void> {
     this.#sink?.event(create(WatchLeasesResponseSchema, { event: { case: "snapshotEnd", value: {} } }));
@@ -80,16 +87,16 @@ export class LeaseHolders {
   }
 
   #client(): QuotaClient {
-    const { lease, reserve, extend, settle, release, returnLease } = storeClient(this.#store, this.#limits);
+    const client = () => storeClient(this.#store, this.#limits);
     return {
-      lease: this.#over("lease", lease),
-      reserve: this.#over("reserve", reserve),
-      extend: this.#over("extend", extend),
-      settle: this.#over("settle", settle),
-      release: this.#over("release", release),
+      lease: this.#over("lease", (request) => client().lease(request)),
+      reserve: this.#over("reserve", (request) => client().reserve(request)),
+      extend: this.#over("extend", (request) => client().extend(request)),
+      settle: this.#over("settle", (request) => client().settle(request)),
+      release: this.#over("release", (request) => client().release(request)),
       returnLease: this.#over("returnLease", (request) => {
         this.returned.push(...(request.reports ?? []).map(({ leaseId }) => `${request.nodeId} ${leaseId}`));
-        return returnLease(request);
+        return client().returnLease(request);
       }),
     };
   }

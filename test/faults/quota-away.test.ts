@@ -4,6 +4,7 @@ import { EndReason } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { type Installation, startInstallation } from "../fakes/installation.ts";
 import { settledLedger } from "../fakes/ledger.ts";
 import { askGateway, become, type LimitedKey, limitedKey, limitStatus, together } from "../fakes/limited-keys.ts";
+import { eventsOf, RawRequest } from "../fakes/raw-request.ts";
 import { RecordTail } from "../fakes/record-tail.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
 import { eventually } from "../rpc/eventually.ts";
@@ -240,3 +241,28 @@ test.each(faults)(
   },
   120_000,
 );
+
+test("the process that counts is killed while requests run: they keep their places", async () => {
+  const key = await limitedKey(weir, {
+    dimension: Dimension.CONCURRENT_REQUESTS,
+    ceiling: { case: "count", value: 2n },
+  });
+  const streams = [0, 1].map(
+    (at) =>
+      new RawRequest({
+        port: Number(new URL(urls[at] ?? "").port),
+        key: key.secret,
+        path: "/v1/completions",
+        body: { model: "sim", prompt: "[[sim drip after=1 ms=60000]]", max_tokens: 8, stream: true },
+      }),
+  );
+  await eventually("both run", () => streams.every((one) => eventsOf(one.text).chunks.length > 0), 10_000);
+  weir.control.kill("SIGKILL");
+  await weir.control.exited;
+  await weir.restartControl();
+  await become("the new process knows of both", async () => (await limitStatus(weir, key)).reserved === 2n);
+  expect((await askGateway(urls[0] ?? "", key.secret, { model: "sim" })).status).toBe(429);
+  for (const stream of streams) stream.leave();
+  await become("their places are free", async () => (await limitStatus(weir, key)).remaining === 2n);
+  expect((await askGateway(urls[1] ?? "", key.secret, { model: "sim" })).status).toBe(200);
+}, 60_000);

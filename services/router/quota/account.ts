@@ -100,6 +100,7 @@ export class Account {
 
   /** The store knows the lease no more. */
   lost(lease: HeldLease): void {
+    lease.gone = true;
     this.former.delete(lease);
     if (this.lease === lease) this.lease = undefined;
     if (lease.reserved <= 0) return;

@@ -149,7 +149,9 @@ export class QuotaHolder implements Quota, AsyncDisposable {
 
   /** Requests with a reservation at the store. */
   get reserved(): number {
-    return this.#desk.central.size;
+    let count = 0;
+    for (const grant of this.#desk.running) if (grant.reserved) count += 1;
+    return count;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
