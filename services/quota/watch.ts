@@ -84,7 +84,8 @@ class Watcher {
     this.#options = options;
     this.#sink = sink;
     this.#nodes = nodes;
-    sink.resume = () => this.#tell();
+    const resume = (): void => this.#tell();
+    sink.resume = resume;
     this.#beat = this.#startBeat();
     void this.#begin(nodeId);
   }

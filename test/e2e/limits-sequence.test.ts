@@ -151,12 +151,14 @@ describe.each(shapes)("one request after the other at a concurrency of 1, in %s"
 
   test(`of ${requests} none is refused, however those before it ended`, async () => {
     const names = Object.keys(ways);
+    let former = "none";
     for (let at = 0; at < requests; at++) {
       // Each once, then by chance.
       const name = names[at < names.length ? at : random.below(names.length)] ?? "";
       const [run, ...ends] = ways[name] ?? [];
       const end = await run?.();
-      expect(ends, `${name}, request ${at}`).toContain(end);
+      expect(ends, `request ${at}: ${name}, after ${former}`).toContain(end);
+      former = name;
     }
     await become("the place is free", async () => (await limitStatus(weir, mine)).remaining === 1n);
     occupant?.leave();
