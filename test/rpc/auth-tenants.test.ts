@@ -90,10 +90,10 @@ test("processes of the installation are told whose an organisation, project or k
   await harness.keys.revokeKey({ projectId: "umbrella-two", keyId: key?.id ?? "" }, by(admin));
   expect(await harness.auth.resolveKey({ keyId: key?.id ?? "" })).toMatchObject(owner);
   for (const unknown of [
-    harness.auth.resolveOrg({ orgId: "nowhere" }),
-    harness.auth.resolveProject({ projectId: "nowhere" }),
-    harness.auth.resolveKey({ keyId: "nobody" }),
+    () => harness.auth.resolveOrg({ orgId: "nowhere" }),
+    () => harness.auth.resolveProject({ projectId: "nowhere" }),
+    () => harness.auth.resolveKey({ keyId: "nobody" }),
   ]) {
-    expect((await told(unknown)).reason).toBe("NOT_FOUND");
+    expect((await told(unknown())).reason).toBe("NOT_FOUND");
   }
 });

@@ -56,8 +56,23 @@ export class LeaseBook {
 
   /** Waits for the calls on their way that may bring something of a limit, however they end. */
   async callsFor(account: Account): Promise<void> {
-    const calls = [...this.#calls].filter(([{ accounts }]) => accounts?.includes(account));
-    await Promise.allSettled(calls.map(([, call]) => call));
+    await Promise.allSettled(this.#callsFor(account));
+  }
+
+  /** The leases of these limits for which no more is on its way: that would be taken back by what is told of them. */
+  settledLeases(accounts: readonly Account[]): HeldLease[] {
+    return accounts.flatMap((account) =>
+      account.lease === undefined || this.#callsFor(account).length > 0 ? [] : [account.lease],
+    );
+  }
+
+  /** Whether a call on its way may bring what a consumer is missing. */
+  brings(consumption: Consumption, missing: readonly Account[]): boolean {
+    return this.#calls.has(consumption) && missing.some(({ central }) => !central);
+  }
+
+  #callsFor(account: Account): Promise<void>[] {
+    return [...this.#calls].flatMap(([{ accounts }, call]) => (accounts?.includes(account) ? [call] : []));
   }
 
   /** Asks for leases, or for more of them, and for the list of limits. One call is on its way at a time. */
@@ -99,18 +114,28 @@ export class LeaseBook {
     if (consumption.epoch !== epoch) consumption.untilMs = 0;
   }
 
-  /** Tells the store how leases stand, with some call. If it fails they count as not told. */
+  /**
+   * Tells the store how leases stand, with some call. If it fails they count as not told. Of a lease one report is on
+   * its way at a time, and others are left out: a newer one knows nothing of what the call with the older one brings,
+   * and would take it back.
+   */
   async telling<T>(
     leases: readonly HeldLease[],
     givesUp: boolean,
     call: (reports: LeaseReport[]) => Promise<T>,
   ): Promise<T> {
     const nowMs = this.#options.clock.monotonicMs();
+    const told = leases.filter(({ reporting }) => reporting === undefined);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    for (const lease of told) lease.reporting = promise;
     try {
-      return await call(leases.map((lease) => lease.report(givesUp, nowMs)));
+      return await call(told.map((lease) => lease.report(givesUp, nowMs)));
     } catch (error) {
-      for (const lease of leases) lease.toldSpent = Number.NaN;
+      for (const lease of told) lease.toldSpent = Number.NaN;
       throw error;
+    } finally {
+      for (const lease of told) lease.reporting = undefined;
+      resolve();
     }
   }
 
@@ -184,6 +209,7 @@ export class LeaseBook {
     const { link } = this.#options;
     for (const { account, lease } of given) if (account.lease === lease) account.retire();
     const leases = given.map(({ lease }) => lease);
+    await Promise.all(leases.map(({ reporting }) => reporting));
     await this.telling(leases, true, (reports) => link.returnLease({ nodeId: link.holderId, reports }));
   }
 

@@ -23,8 +23,9 @@ const roundsMax = 8;
 /**
  * A grant that takes a call.
  *
- * - **listing**: which limits count the request is not known; the call for that is on its way. Then
- * - **drawing**, at once: what leases have is drawn. They have all: *over*. Else
+ * - **listing**: which limits count the request is not known, or more of them is on its way. Then
+ * - **drawing**, at once: what leases have is drawn. They have all: *over*. They have not, and more could be lent: *listing*
+ *   again, once, for the call may have been sent before anybody knew of this request. Else
  * - **reserving**: the store is asked for the rest. It grants: *over*. It refuses, but the node has credit of that limit by
  *   now, or a call for some is on its way: what was drawn is given back, and after that call it is *drawing* again. It
  *   refuses: *over*. It can't be asked: each limit's on_failure decides, and it is *over*.
@@ -40,6 +41,7 @@ export class PendingGrant {
   #grant: HeldGrant | undefined;
   #over = false;
   #rounds = 0;
+  #listed = 0;
 
   constructor(desk: Desk, consumption: Consumption, ask: Ask, taker: Taker) {
     this.#desk = desk;
@@ -63,6 +65,7 @@ export class PendingGrant {
       // Who was seen before goes by what was known then.
       if (this.#consumption.accounts === undefined) return this.#deny(uncheckable(error));
     }
+    this.#listed += 1;
     await this.#draw();
   }
 
@@ -73,7 +76,7 @@ export class PendingGrant {
     const { consumer, model, operation } = this.#consumption;
     const { requestId, least } = this.#ask;
     const sentMs = clock.monotonicMs();
-    const leases = missing.flatMap(({ lease }) => (lease ? [lease] : []));
+    const leases = book.settledLeases(missing);
     try {
       const { outcome } = await book.telling(leases, true, (reports) =>
         link.reserve({
@@ -112,8 +115,12 @@ export class PendingGrant {
     const missing = this.#desk.draw(grant, accounts, nowMs);
     this.#desk.keepWarm(this.#consumption, accounts, nowMs);
     if (missing === undefined) return this.#give(this.#desk.finish(grant, this.#ask));
-    if (this.#desk.link.mayCall(nowMs)) await this.reserve(grant, missing);
-    else this.unchecked(grant, missing, undefined);
+    if (!this.#desk.link.mayCall(nowMs)) return void this.unchecked(grant, missing, undefined);
+    if (this.#listed === 1 && this.#desk.book.brings(this.#consumption, missing)) {
+      grant.giveBack();
+      return this.list();
+    }
+    await this.reserve(grant, missing);
   }
 
   async #denied(grant: HeldGrant, missing: readonly Account[], denial: Denial): Promise<void> {

@@ -117,7 +117,10 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     if (missing === undefined) return desk.finish(grant, ask);
     if (desk.link.mayCall(nowMs)) {
       const pending = new PendingGrant(desk, consumption, ask, taker);
-      void pending.reserve(grant, missing);
+      if (this.#book.brings(consumption, missing)) {
+        grant.giveBack();
+        void pending.list();
+      } else void pending.reserve(grant, missing);
       return pending;
     }
     if (desk.unchecked(grant, missing)) return desk.finish(grant, ask);

@@ -107,12 +107,12 @@ export async function startWorld({ shape, keys, yaml = "" }: WorldOptions): Prom
     control = data;
   } else {
     const token = "mesh: { token_file: mesh.token";
-    const config = [listen, "roles: [catalog, auth, usage]", `${token} }`, stored, served].join("\n");
+    const config = [listen, "roles: [catalog, auth, quota, usage]", `${token} }`, stored, served].join("\n");
     control = await life("control", config, ({ meshUrl }) => {
       mesh.target = { host: "127.0.0.1", port: Number(new URL(meshUrl).port) };
     });
     const url = `"http://127.0.0.1:${mesh.port}"`;
-    const peers = `peers: { auth: ${url}, catalog: ${url}, usage: ${url} }`;
+    const peers = `peers: { auth: ${url}, catalog: ${url}, quota: ${url}, usage: ${url} }`;
     data = await life(
       "data",
       [listen, "roles: [edge, router]", `${token}, ${peers} }`, yaml].join("\n"),
