@@ -93,6 +93,9 @@ function modelFrom(model: ModelSettings, nowMs: number): Model {
     fallbackModelIds: [...model.fallbacks],
     createTime: timestampFromMs(nowMs),
     disabled: model.disabled,
+    toolParser: model.toolParser,
+    reasoningParser: model.reasoningParser,
+    controlText: model.controlText,
     ...(chatTemplate ? { chatTemplate } : {}),
   });
 }
@@ -104,6 +107,7 @@ function templateFrom(template: ChatTemplateSettings | undefined): ChatTemplate 
     source: template.source,
     sha256: createHash("sha256").update(template.source).digest("hex"),
     specialTokens: { ...template.specialTokens },
+    controlTokens: [...template.controlTokens],
   });
 }
 

@@ -92,11 +92,11 @@ export class GrowingText {
     }
   }
 
-  /** Reads the characters that the pattern, of one character, knows: those that are there, at least one unless another comes next. */
-  *run(pattern: RegExp): Reading<string> {
+  /** Reads the allowed characters that are there; waits for one, unless another comes next. */
+  *run(allowed: (character: string) => boolean): Reading<string> {
     if ((yield* this.peek()) === "") return "";
     let to = this.#at;
-    while (to < this.#text.length && pattern.test(this.#text.charAt(to))) to += 1;
+    while (to < this.#text.length && allowed(this.#text.charAt(to))) to += 1;
     const text = this.#text.slice(this.#at, to);
     this.#at = to;
     return text;
@@ -142,6 +142,11 @@ export class GrowingText {
     }
     return 0;
   }
+}
+
+/** Whether the character may belong to a number or a word of JSON or Python. */
+export function isWordPart(character: string): boolean {
+  return /[-+.\w]/.test(character);
 }
 
 /** Whether the character separates words in the texts that models write. */

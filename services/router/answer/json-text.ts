@@ -1,4 +1,4 @@
-import type { GrowingText, Reading } from "./growing-text.ts";
+import { type GrowingText, isSpace, isWordPart, type Reading } from "./growing-text.ts";
 
 /** Deeper JSON is no function's arguments. */
 const depthMax = 128;
@@ -43,7 +43,7 @@ function* members(text: GrowingText, tell: (json: string) => void, depth: number
 
 function* gap(text: GrowingText, tell: (json: string) => void): Reading<void> {
   for (;;) {
-    const space = yield* text.run(/[ \t\r\n]/);
+    const space = yield* text.run(isSpace);
     if (space === "") return;
     tell(space);
   }
@@ -72,8 +72,13 @@ function* quoted(text: GrowingText, tell: (json: string) => void): Reading<boole
     } else if (next < " ") {
       text.skip();
       tell(JSON.stringify(next).slice(1, -1));
-    } else tell(yield* text.run(/[^"\\\u0000-\u001f]/));
+    } else tell(yield* text.run(isPlain));
   }
+}
+
+/** Whether a string of JSON may hold the character as it is. */
+function isPlain(character: string): boolean {
+  return character !== '"' && character !== "\\" && character >= " ";
 }
 
 /** Escapes of one letter, as they are written. */
@@ -100,7 +105,7 @@ function* escape(text: GrowingText, tell: (json: string) => void): Reading<boole
 function* word(text: GrowingText, tell: (json: string) => void): Reading<boolean> {
   let found = "";
   for (;;) {
-    const next = yield* text.run(/[-+.\w]/);
+    const next = yield* text.run(isWordPart);
     if (next === "" || found.length > wordMax) break;
     found += next;
   }

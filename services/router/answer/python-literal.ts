@@ -1,4 +1,4 @@
-import { GrowingText, type Reading } from "./growing-text.ts";
+import { GrowingText, isWordPart, type Reading } from "./growing-text.ts";
 
 /** Deeper literals are no function's arguments. */
 const depthMax = 128;
@@ -66,7 +66,7 @@ function* quoted(text: GrowingText, tell: (json: string) => void): Reading<boole
   const quote = yield* text.peek();
   text.skip();
   tell('"');
-  const plain = quote === '"' ? /[^"\\]/ : /[^'\\]/;
+  const plain = (character: string) => character !== quote && character !== "\\";
   for (;;) {
     const next = yield* text.peek();
     if (next === "") return false;
@@ -127,7 +127,7 @@ function* escape(text: GrowingText): Reading<string | undefined> {
 function* word(text: GrowingText, tell: (json: string) => void): Reading<boolean> {
   let found = "";
   for (;;) {
-    const next = yield* text.run(/[-+.\w]/);
+    const next = yield* text.run(isWordPart);
     if (next === "" || found.length > wordMax) break;
     found += next;
   }

@@ -1,3 +1,4 @@
+import type { ControlText, ReasoningParser, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import type { GatedMember } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import type { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 
@@ -86,6 +87,9 @@ export interface ModelSettings {
   readonly chatTemplate: ChatTemplateSettings | undefined;
   readonly fallbacks: readonly string[];
   readonly disabled: boolean;
+  readonly toolParser: ToolParser;
+  readonly reasoningParser: ReasoningParser;
+  readonly controlText: ControlText;
 }
 
 /** A chat template as it was read. */
@@ -94,6 +98,8 @@ export interface ChatTemplateSettings {
   readonly source: string;
   /** bos_token, eos_token and the like. */
   readonly specialTokens: Readonly<Record<string, string>>;
+  /** Texts that an engine would take for control tokens. */
+  readonly controlTokens: readonly string[];
 }
 
 /** Engines that serve the same models in the same way. */

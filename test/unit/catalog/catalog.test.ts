@@ -90,7 +90,11 @@ describe("what the configuration says", () => {
     const { resources } = desiredFrom(
       {
         pools: [poolSettings("p", ["a"], { engineKey: "secret", allowedMembers: [2] })],
-        models: [modelSettings("m", "p", { chatTemplate: { source: "x", specialTokens: { bos_token: "<s>" } } })],
+        models: [
+          modelSettings("m", "p", {
+            chatTemplate: { source: "x", specialTokens: { bos_token: "<s>" }, controlTokens: ["<s>"] },
+          }),
+        ],
         aliases: [
           { id: "one", model: "two" },
           { id: "two", model: "m" },
@@ -170,7 +174,7 @@ describe("what a probe finds", () => {
 
 describe("discovery", () => {
   const discovering = (id: string, replicas: readonly string[]) =>
-    poolSettings(id, replicas, { discover: { chatTemplate: { source: "t", specialTokens: {} } } });
+    poolSettings(id, replicas, { discover: { chatTemplate: { source: "t", specialTokens: {}, controlTokens: [] } } });
   const settings = {
     pools: [discovering("p", ["a", "b"]), discovering("q", ["c"]), poolSettings("own", ["d"])],
     models: [modelSettings("named", "own")],

@@ -4,7 +4,8 @@ import { choiceParser } from "../../../../services/router/answer/choice-parser.t
 import { callFormat, thoughtFormat } from "../../../../services/router/answer/formats.ts";
 import { offeredTools } from "../../../../services/router/answer/offered-tools.ts";
 import { seededRandom } from "../../../fakes/seeded-random.ts";
-import { offered, type Transcript, transcripts } from "./transcripts.ts";
+import { transcripts } from "./transcripts/all.ts";
+import { offered, type Transcript } from "./transcripts/transcript.ts";
 
 interface Said {
   text: string;
@@ -13,8 +14,13 @@ interface Said {
 }
 
 const tools = offeredTools(offered);
-const name = ({ tools: calls = 0, thinks = 0, name: what }: Transcript) =>
-  `${ToolParser[calls]} ${ReasoningParser[thinks]}: ${what}`;
+const name = ({
+  tools: calls = ToolParser.UNSPECIFIED,
+  thinks = ReasoningParser.UNSPECIFIED,
+  name: what,
+}: Transcript) => `${keyOf(ToolParser, calls)} ${keyOf(ReasoningParser, thinks)}: ${what}`;
+const keyOf = (names: Readonly<Record<string, number>>, value: number) =>
+  Object.keys(names).find((key) => names[key] === value) ?? "";
 
 /** What the pieces say. */
 function parse(transcript: Transcript, pieces: readonly string[]): Said {
