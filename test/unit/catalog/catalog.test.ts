@@ -92,6 +92,9 @@ describe("what the configuration says", () => {
         pools: [poolSettings("p", ["a"], { engineKey: "secret", allowedMembers: [2] })],
         models: [
           modelSettings("m", "p", {
+            toolParser: ToolParser.LLAMA3,
+            reasoningParser: ReasoningParser.GLM,
+            controlText: ControlText.REJECT,
             chatTemplate: { source: "x", specialTokens: { bos_token: "<s>" }, controlTokens: ["<s>"] },
           }),
         ],
@@ -113,8 +116,14 @@ describe("what the configuration says", () => {
     expect(resources[1]?.value).toMatchObject({
       poolId: "p",
       maxOutputTokens: 4_096n,
+      toolParser: ToolParser.LLAMA3,
+      reasoningParser: ReasoningParser.GLM,
+      controlText: ControlText.REJECT,
       // SHA-256 of "x".
-      chatTemplate: { sha256: "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" },
+      chatTemplate: {
+        sha256: "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+        controlTokens: ["<s>"],
+      },
     });
     expect(resources[0]?.value).toMatchObject({ engineKey: "secret", firstEventTimeout: { seconds: 600n } });
   });

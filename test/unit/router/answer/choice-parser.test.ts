@@ -121,7 +121,8 @@ describe("a choice's text", () => {
     [ToolParser.KIMI, "<|tool_call_begin|>ping:0<|tool_call_argument_begin|>"],
     [ToolParser.GLM, "<tool_call>gauge<arg_key>days</arg_key><arg_value>"],
   ])("holds little of what goes on for ever: %s %s", (calls, head) => {
-    for (const endless of ["a", " ", "\n", "水", "[", "<", '\\"']) {
+    // White space between the tokens of a call is dropped, not held.
+    for (const endless of ["a", "水", "[", "<", '\\"']) {
       let told = 0;
       const tell = (text: string) => void (told += text.length);
       const form = { calls: callFormat(calls), thought: undefined, tools, prompt: "" };
@@ -129,8 +130,7 @@ describe("a choice's text", () => {
       const piece = endless.repeat(500 / endless.length);
       parser.push(head);
       for (let pushed = 0; pushed < 100_000; pushed += 500) parser.push(piece);
-      // White space between tokens of a call is dropped, not held.
-      if (endless.trim() !== "") expect(told, JSON.stringify(endless)).toBeGreaterThan(100_000 - 70_000);
+      expect(told, JSON.stringify(endless)).toBeGreaterThan(100_000 - 70_000);
     }
   });
 });

@@ -1,5 +1,5 @@
 import { ReasoningParser } from "../../../../../gen/ts/weir/catalog/v1/model_pb.ts";
-import { type Transcript } from "./transcript.ts";
+import type { Transcript } from "./transcript.ts";
 
 /** Answers with thought. */
 export const thoughts: readonly Transcript[] = [
