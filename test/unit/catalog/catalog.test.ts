@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
+import { ControlText, ReasoningParser, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { PoolSchema } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import {
   Dialect,
