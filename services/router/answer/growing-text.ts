@@ -3,6 +3,8 @@ export type Reading<T> = Generator<void, T, void>;
 
 /** A reader that could still take it back holds at most this many characters of what it has read. */
 const takenBackMax = 16_384;
+/** What begins like a call costs time, the same text over and over: an answer that takes back more than this is a text. */
+const takenBackSumMax = 262_144;
 
 /**
  * A text that comes in pieces, with a place up to which it was read. Every question is answered when the answer can't
@@ -14,6 +16,7 @@ export class GrowingText {
   #at = 0;
   /** Where `rewind` goes back to; -1: nowhere. */
   #mark = -1;
+  #takenBack = 0;
   #ended = false;
   /** The end came by a limit on length: what is open was not meant to end here. */
   cut = false;
@@ -37,7 +40,9 @@ export class GrowingText {
 
   /** Goes back to the mark. */
   rewind(): void {
-    if (this.#mark >= 0) this.#at = this.#mark;
+    if (this.#mark < 0) return;
+    this.#takenBack += this.#at - this.#mark;
+    this.#at = this.#mark;
     this.#mark = -1;
   }
 
@@ -48,7 +53,7 @@ export class GrowingText {
 
   /** The next character without reading it; "" at the end, or where more was read than can be taken back. */
   *peek(): Reading<string> {
-    if (this.#mark >= 0 && this.#at - this.#mark >= takenBackMax) return "";
+    if (this.#mark >= 0 && (this.#at - this.#mark >= takenBackMax || this.#takenBack > takenBackSumMax)) return "";
     while (this.#at >= this.#text.length) {
       if (this.#ended) return "";
       yield;
