@@ -76,7 +76,7 @@ export interface HttpSettings {
 }
 
 /** A model that callers name. */
-export interface ModelSettings {
+export interface ModelSettings extends PlainTextSettings {
   readonly id: string;
   readonly pool: string;
   readonly engineModel: string;
@@ -84,12 +84,16 @@ export interface ModelSettings {
   /** 0: as the engine says. */
   readonly contextLength: number;
   readonly maxOutputTokens: number;
-  readonly chatTemplate: ChatTemplateSettings | undefined;
   readonly fallbacks: readonly string[];
   readonly disabled: boolean;
+  readonly controlText: ControlText;
+}
+
+/** What is done for engines that only continue a text. */
+export interface PlainTextSettings {
+  readonly chatTemplate: ChatTemplateSettings | undefined;
   readonly toolParser: ToolParser;
   readonly reasoningParser: ReasoningParser;
-  readonly controlText: ControlText;
 }
 
 /** A chat template as it was read. */
@@ -118,9 +122,9 @@ export interface PoolSettings {
   readonly receiveBytesMax: number;
   /**
    * The pool was named by `--engine`: every model that its replicas report is served under the engine's own name, with
-   * this template.
+   * this template and these parsers.
    */
-  readonly discover: { readonly chatTemplate: ChatTemplateSettings | undefined } | undefined;
+  readonly discover: PlainTextSettings | undefined;
 }
 
 /** A running engine. */

@@ -184,7 +184,13 @@ describe("what a probe finds", () => {
 
 describe("discovery", () => {
   const discovering = (id: string, replicas: readonly string[]) =>
-    poolSettings(id, replicas, { discover: { chatTemplate: { source: "t", specialTokens: {}, controlTokens: [] } } });
+    poolSettings(id, replicas, {
+      discover: {
+        toolParser: ToolParser.KIMI,
+        reasoningParser: ReasoningParser.KIMI,
+        chatTemplate: { source: "t", specialTokens: {}, controlTokens: [] },
+      },
+    });
   const settings = {
     pools: [discovering("p", ["a", "b"]), discovering("q", ["c"]), poolSettings("own", ["d"])],
     models: [modelSettings("named", "own")],
@@ -197,7 +203,12 @@ describe("discovery", () => {
     answered("c", "q", "x", "y", "nick");
     answered("c", "q", "x", "y", "nick");
     expect(models()).toEqual(["named", "x", "y"]);
-    expect(store.get("model/x")?.value).toMatchObject({ poolId: "p", chatTemplate: { source: "t" } });
+    expect(store.get("model/x")?.value).toMatchObject({
+      poolId: "p",
+      toolParser: ToolParser.KIMI,
+      reasoningParser: ReasoningParser.KIMI,
+      chatTemplate: { source: "t" },
+    });
     expect(state("c")?.models.map(({ modelId }) => modelId)).toEqual(["y"]);
     expect(warnings).toEqual([
       "p/named: the configuration has a model or alias of that name",
@@ -233,7 +244,7 @@ describe("discovery", () => {
     const engineModels = Array.from({ length: 1_500 }, (_, index) => `m${index}`);
     const { found, refused } = discover(new Map(), {
       poolId: "p",
-      rule: { chatTemplate: undefined },
+      rule: { ...defaults.model, chatTemplate: undefined },
       engineModels,
       taken: new Set(),
       nowMs: 0,
@@ -302,7 +313,7 @@ describe("the watch", () => {
   });
 
   test("a slow watcher gets each resource once, as it is when it reads", () => {
-    const discovering = poolSettings("p", ["a"], { discover: { chatTemplate: undefined } });
+    const discovering = poolSettings("p", ["a"], { discover: { ...defaults.model, chatTemplate: undefined } });
     const { open, store, answered, clock } = watching({ pools: [discovering], models: [], aliases: [] });
     store.settle();
     const { sink, cancel } = open();
