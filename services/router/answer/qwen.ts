@@ -56,10 +56,10 @@ function* parameters(text: GrowingText, out: CallWriter, tools: Tools, name: str
     if (!(yield* text.accept(parameter))) {
       // Its end was forgotten, unless the answer was cut here.
       if ((yield* text.accept(close)) || ((yield* text.over()) && !text.cut)) break;
-      return void (yield* text.until([end], out.args));
+      return yield* broken(text, out);
     }
     const key = (yield* text.upTo([">"], nameMax))?.text.trim();
-    if (key === undefined) return void (yield* text.until([end], out.args));
+    if (key === undefined) return yield* broken(text, out);
     out.args(`${count > 0 ? ", " : ""}${JSON.stringify(key)}: `);
     yield* text.accept("\n");
     const kinds = tools.kinds(name, key) ?? onlyText;
@@ -68,6 +68,11 @@ function* parameters(text: GrowingText, out: CallWriter, tools: Tools, name: str
     yield* text.accept(parameterEnd);
   }
   out.args("}");
+}
+
+function* broken(text: GrowingText, out: CallWriter): Reading<void> {
+  yield* text.until([end, close], out.args);
+  yield* text.accept(end);
 }
 
 /** What the schema says nothing of is told as it stands. */

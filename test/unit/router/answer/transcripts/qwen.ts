@@ -69,6 +69,12 @@ export const qwen: readonly Transcript[] = written(ToolParser.QWEN, [
     calls: [["gauge", '{"river": "El']],
   },
   {
+    name: "what is no argument stays as it was written",
+    written: "<tool_call>\n<function=gauge>\nriver: Elbe\n</function>\n</tool_call>\nOk.",
+    text: "Ok.",
+    calls: [["gauge", "{river: Elbe\n"]],
+  },
+  {
     name: "JSON is text here",
     written: '<tool_call>\n{"name": "ping"}\n</tool_call>',
     text: '<tool_call>\n{"name": "ping"}\n</tool_call>',
