@@ -12,15 +12,21 @@ export type FeatureSet = number;
  * chat template.
  */
 const converses: FeatureSet = 1 << 30;
+/** And another: a conversation that is text can be counted, by the engine itself or through the chat template. */
+export const countsConversations: FeatureSet = 1 << 29;
 
-const bit = (feature: Feature): FeatureSet => 1 << feature;
+/** The set of one feature. */
+export const bit = (feature: Feature): FeatureSet => 1 << feature;
 
 /** What a model at a replica can do. */
 export function featureSet(features: readonly Feature[], hasChatTemplate: boolean): FeatureSet {
   let set = 0;
   for (const feature of features) set |= bit(feature);
-  const rendered = hasChatTemplate && (set & bit(Feature.PROMPT)) !== 0;
-  return rendered || (set & bit(Feature.CONVERSATION)) !== 0 ? set | converses : set;
+  const has = (feature: Feature) => (set & bit(feature)) !== 0;
+  let more = 0;
+  if (has(Feature.CONVERSATION) || (hasChatTemplate && has(Feature.PROMPT))) more |= converses;
+  if (has(Feature.COUNT_CONVERSATION) || (hasChatTemplate && has(Feature.COUNT_TOKENS))) more |= countsConversations;
+  return set | more;
 }
 
 /** Whether the set covers what is needed. */

@@ -13,6 +13,8 @@ export interface Connection extends AsyncDisposable {
   get(path: string): string;
   /** The head of a request to generate, on a path below `apiPath`, up to the fields of its own. */
   post(path: string, accept: string): string;
+  /** The same for a question with a JSON answer, on a path of the server's own. */
+  postRoot(path: string): string;
 }
 
 /** Opens the way to a target. Connections are made when they are needed. */
@@ -25,21 +27,26 @@ export function connectionTo(target: Target): Connection {
   if (target.engineKey !== undefined) fields["authorization"] = `Bearer ${target.engineKey}`;
   const http = new Http1Client(url, target.clock);
   const posts = new Map<string, string>();
+  const rootPath = versioned ? path.replace(/\/v\d+$/, "") : path;
+  const postHead = (whole: string, accept: string) => {
+    const all = { ...fields, "content-type": "application/json", accept };
+    return headText({ method: "POST", path: whole, host: url.host, fields: all });
+  };
   return {
     http,
     apiPath,
-    rootPath: versioned ? path.replace(/\/v\d+$/, "") : path,
+    rootPath,
     get: (asked) => headText({ method: "GET", path: asked, host: url.host, fields }),
     post(asked, accept) {
-      // Two paths, each for a stream and for a whole answer.
+      // A few paths, each for a stream and for a whole answer.
       const key = `${asked} ${accept}`;
       const known = posts.get(key);
       if (known !== undefined) return known;
-      const all = { ...fields, "content-type": "application/json", accept };
-      const head = headText({ method: "POST", path: apiPath + asked, host: url.host, fields: all });
+      const head = postHead(apiPath + asked, accept);
       posts.set(key, head);
       return head;
     },
+    postRoot: (asked) => postHead(rootPath + asked, "application/json"),
     [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
   };
 }

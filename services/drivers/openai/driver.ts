@@ -13,6 +13,7 @@ import { Exchange } from "./exchange.ts";
 import { flavourNamed } from "./flavours.ts";
 import { isOpenAi, probeOpenAi } from "./probe.ts";
 import { buildRequest } from "./request.ts";
+import { openaiUnary } from "./unary.ts";
 
 /** vLLM, SGLang, llama.cpp, Ollama, and what else serves OpenAI's HTTP paths. */
 export const openaiDriver: DriverKind = {
@@ -28,6 +29,7 @@ export const openaiDriver: DriverKind = {
 function openOpenAi(target: Target): Driver {
   const connection = connectionTo(target);
   return {
+    ...openaiUnary(connection, target),
     dialect: Dialect.OPENAI,
     generate(attempt, sink) {
       try {

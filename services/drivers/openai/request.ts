@@ -138,7 +138,8 @@ function allowedTools(tools: readonly Tool[], choice: ToolChoice | undefined): r
   return tools.filter((tool) => choice.names.includes(tool.name));
 }
 
-function openaiTool(tool: Tool): unknown {
+/** A function that the model may call, as the API has it. */
+export function openaiTool(tool: Tool): unknown {
   const written: Record<string, unknown> = { name: tool.name };
   if (tool.description !== "") written["description"] = tool.description;
   if (tool.parametersJson !== "") written["parameters"] = jsonObjectMember(tool.parametersJson, "tools");

@@ -1,11 +1,13 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Clock } from "../../runtime/clock.ts";
-import type { Engine } from "../engine.ts";
+import type { Engine, Running } from "../engine.ts";
 import { faultsFrom } from "../fault.ts";
 import { listen, type OpenServer, trackSockets } from "../listener.ts";
 import type { Recorder } from "../record.ts";
 import { answer } from "./answer.ts";
 import { askedFrom } from "./request.ts";
+import { answerOnce } from "./unary-answer.ts";
+import { unaryFrom, unaryPaths } from "./unary-request.ts";
 
 /** The HTTP side of the simulator. */
 export interface OpenAiServerOptions {
@@ -27,8 +29,8 @@ const version = "0.11.0+weir.simulator";
 type Send = (status: number, body: unknown) => void;
 
 /**
- * Serves /v1/models, /v1/chat/completions, /v1/completions, /health, /version and /metrics as vLLM does, and /sim/faults
- * and /sim/log for tests.
+ * Serves /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, /tokenize, /health, /version and
+ * /metrics as vLLM does, and /sim/faults and /sim/log for tests.
  */
 export async function openOpenAiServer(options: OpenAiServerOptions): Promise<OpenServer> {
   let ordinal = 0;
@@ -37,9 +39,11 @@ export async function openOpenAiServer(options: OpenAiServerOptions): Promise<Op
     const send: Send = (status, body) =>
       sendText(response, status, "application/json", body === undefined ? "" : JSON.stringify(body));
     if (request.method === "GET") get(options, path, response, send);
-    else if (path === "/v1/chat/completions" || path === "/v1/completions") {
-      const given = request.headers["x-request-id"];
-      const id = typeof given === "string" ? given : `sim-${ordinal++}`;
+    else if (path !== undefined && path in unaryPaths) {
+      const id = idOf(request, `sim-${ordinal++}`);
+      readJson(request, (body) => answerUnary(options, path, id, body, response, send));
+    } else if (path === "/v1/chat/completions" || path === "/v1/completions") {
+      const id = idOf(request, `sim-${ordinal++}`);
       const kind = path === "/v1/completions" ? "completion" : "chat";
       // An engine that never heard of the request has nothing to cancel: the body must be there first.
       readJson(request, (body) => generate(options, kind, id, body, response, send));
@@ -62,6 +66,35 @@ export async function openOpenAiServer(options: OpenAiServerOptions): Promise<Op
   };
 }
 
+function idOf(request: IncomingMessage, otherwise: string): string {
+  const given = request.headers["x-request-id"];
+  return typeof given === "string" ? given : otherwise;
+}
+
+function answerUnary(
+  { engine, models, crash }: OpenAiServerOptions,
+  path: string,
+  id: string,
+  body: unknown,
+  response: ServerResponse,
+  send: Send,
+): void {
+  const asked = unaryFrom(path, body, models, engine.speed.contextLength);
+  if ("status" in asked) {
+    const { status, message, type } = asked;
+    send(status, { error: { message, type, param: null, code: status } });
+    return;
+  }
+  endWith(response, answerOnce(engine, asked, id, response, crash));
+}
+
+/** Who leaves is not answered any more. */
+function endWith(response: ServerResponse, running: Running): void {
+  // It closes after its end too, when there is nothing left to cancel.
+  response.once("close", () => running.cancel());
+  if (response.closed) running.cancel();
+}
+
 function generate(
   { engine, models, clock, crash }: OpenAiServerOptions,
   kind: "chat" | "completion",
@@ -76,10 +109,7 @@ function generate(
     send(status, { error: { message, type, param: null, code: status } });
     return;
   }
-  const running = answer(engine, asked, Math.floor(clock.nowMs() / 1_000), response, crash);
-  // It closes after its end too, when there is nothing left to cancel.
-  response.once("close", () => running.cancel());
-  if (response.closed) running.cancel();
+  endWith(response, answer(engine, asked, Math.floor(clock.nowMs() / 1_000), response, crash));
 }
 
 function get(
