@@ -1,4 +1,4 @@
-import { LimitMode, type Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { LimitMode, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { QuotaService } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { Denial, Reservation } from "../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import { pushed } from "../runtime/mesh/push.ts";
@@ -53,7 +53,14 @@ export function quotaService(options: QuotaServiceOptions): ServiceImplementatio
       await store.release(request);
       return {};
     },
-    lease: (request) => store.lease(limitsOf(request), request),
+    async lease(request) {
+      const limits = limitsOf(request);
+      const all = book.applying({ consumer: request.consumer, model: "", operation: Operation.UNSPECIFIED });
+      const response = await store.lease(limits, request);
+      return all.length === limits.length
+        ? response
+        : { ...response, elsewhere: all.filter((limit) => !limits.includes(limit)) };
+    },
     async returnLease(request) {
       await store.returnLease(request);
       return {};

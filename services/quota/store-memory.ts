@@ -194,6 +194,7 @@ class MemoryQuotaStore implements QuotaStore {
         central,
         holders,
         ttl: durationMessage(listMs),
+        elsewhere: [],
       });
     });
   }

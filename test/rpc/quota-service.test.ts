@@ -172,7 +172,9 @@ test("a node leases parts of a large limit, which status tells, and asks each ti
   const small = await limitOn(projectId, { count: "2", rate: { per: "86400s" } });
   const lease = (nodeId: string) =>
     harness.quota.lease({ requestId: randomUUID(), nodeId, ...asked(projectId), wanted: {}, requestsWanted: 100n });
-  const { leases, central } = await lease("n1");
+  const elsewhere = await limitOn(projectId, { models: ["other"], operations: ["OPERATION_EMBED"] });
+  const { leases, central, elsewhere: others } = await lease("n1");
+  expect(others.map(({ id }) => id)).toEqual([elsewhere.id]);
   expect(leases).toMatchObject([{ nodeId: "n1", limit: { id: large.id }, limitRevision: large.revision }]);
   expect(central.map(({ id }) => id)).toEqual([small.id]);
   const amount = leases[0]?.amount ?? 0n;

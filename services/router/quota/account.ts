@@ -104,7 +104,10 @@ export class Account {
 
   /** The lease is over: it is reported until the store knows all of it. */
   retire(): void {
-    if (this.lease) this.former.add(this.lease);
+    if (this.lease) {
+      this.lease.retired = true;
+      this.former.add(this.lease);
+    }
     this.lease = undefined;
   }
 

@@ -115,7 +115,7 @@ export class AheadDraws implements Ahead {
     const leasedLimitIds = (consumption.accounts ?? []).flatMap(({ id }) => (id === account.id ? [] : [id]));
     const about = { requestId, consumer, model, operation, leasedLimitIds };
     try {
-      const { outcome } = await book.telling(account.lease ? [account.lease] : [], true, (reports) =>
+      const { outcome } = await book.telling(book.settledLeases([account]), true, (reports) =>
         link.reserve({
           ...about,
           nodeId: link.holderId,

@@ -25,8 +25,10 @@ export class HeldLease {
   /** `spent` and `reserved` as the store was told them last. */
   toldSpent = 0;
   toldReserved = 0;
-  /** A report of it is on its way until this resolves. */
-  reporting: Promise<void> | undefined;
+  /** A report of it is on its way. */
+  reporting = false;
+  /** It is not drawn from any more. */
+  retired = false;
   /** Where what runs on it counts, once the store knows it no more. */
   heir: HeldLease | undefined;
   #sequence = 0;

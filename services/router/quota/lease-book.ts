@@ -7,6 +7,7 @@ import type { LeaseResponse } from "../../../gen/ts/weir/quota/v1/quota_service_
 import type { Consumer } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { fail } from "../../runtime/errors/fail.ts";
+import { allows } from "../../runtime/identity/allow.ts";
 import type { IdSource } from "../../runtime/ids.ts";
 import { Account } from "./account.ts";
 import { Consumption } from "./consumption.ts";
@@ -28,6 +29,8 @@ export interface GivenBack {
 
 /** Keys times models that are remembered: beyond it those that were not seen for the longest are asked for anew. */
 const consumptionsMax = 20_000;
+/** Keys whose limits are remembered for a time without the store. */
+const keysMax = 20_000;
 /** Who found nothing more to have does not ask again at once. */
 const renewalPauseMs = 50;
 
@@ -36,6 +39,8 @@ export class LeaseBook {
   readonly accounts = new Map<string, Account>();
   readonly #options: LeaseBookOptions;
   readonly #consumptions = new LRUCache<string, Consumption>({ max: consumptionsMax });
+  /** Every limit of a key that any call of it has told of. */
+  readonly #ofKeys = new LRUCache<string, readonly Limit[]>({ max: keysMax });
   /** Calls on their way: one for each. */
   readonly #calls = new Map<Consumption, Promise<void>>();
   readonly #pausedUntil = new WeakMap<Consumption, number>();
@@ -54,25 +59,39 @@ export class LeaseBook {
     return made;
   }
 
+  /**
+   * Nothing can be asked: who has not been asked about is counted by what was told of the same key with other models.
+   * The list holds until the store can be asked. False: the key is not known either.
+   */
+  goByKey(consumption: Consumption): boolean {
+    const limits = this.#ofKeys.get(consumption.consumer.keyId);
+    if (limits === undefined) return false;
+    const nowMs = this.#options.clock.monotonicMs();
+    const counting = limits.filter((limit) => counts(limit, consumption));
+    consumption.listed(
+      counting.map((limit) => this.#account(limit, 0, nowMs)),
+      nowMs,
+      nowMs,
+    );
+    return true;
+  }
+
   /** Waits for the calls on their way that may bring something of a limit, however they end. */
   async callsFor(account: Account): Promise<void> {
-    await Promise.allSettled(this.#callsFor(account));
+    // What a first call will bring is not known.
+    const calls = [...this.#calls].filter(([{ accounts }]) => accounts === undefined || accounts.includes(account));
+    await Promise.allSettled(calls.map(([, call]) => call));
   }
 
   /** The leases of these limits for which no more is on its way: that would be taken back by what is told of them. */
   settledLeases(accounts: readonly Account[]): HeldLease[] {
-    return accounts.flatMap((account) =>
-      account.lease === undefined || this.#callsFor(account).length > 0 ? [] : [account.lease],
-    );
+    const renewed = new Set([...this.#calls.keys()].flatMap((consumption) => consumption.accounts ?? []));
+    return accounts.flatMap((account) => (account.lease === undefined || renewed.has(account) ? [] : [account.lease]));
   }
 
   /** Whether a call on its way may bring what a consumer is missing. */
   brings(consumption: Consumption, missing: readonly Account[]): boolean {
     return this.#calls.has(consumption) && missing.some(({ central }) => !central);
-  }
-
-  #callsFor(account: Account): Promise<void>[] {
-    return [...this.#calls].flatMap(([{ accounts }, call]) => (accounts?.includes(account) ? [call] : []));
   }
 
   /** Asks for leases, or for more of them, and for the list of limits. One call is on its way at a time. */
@@ -117,7 +136,7 @@ export class LeaseBook {
   /**
    * Tells the store how leases stand, with some call. If it fails they count as not told. Of a lease one report is on
    * its way at a time, and others are left out: a newer one knows nothing of what the call with the older one brings,
-   * and would take it back.
+   * and would take it back. Of one that is given back nothing is to be brought.
    */
   async telling<T>(
     leases: readonly HeldLease[],
@@ -125,17 +144,15 @@ export class LeaseBook {
     call: (reports: LeaseReport[]) => Promise<T>,
   ): Promise<T> {
     const nowMs = this.#options.clock.monotonicMs();
-    const told = leases.filter(({ reporting }) => reporting === undefined);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    for (const lease of told) lease.reporting = promise;
+    const told = leases.filter(({ reporting, retired }) => !reporting || retired);
+    for (const lease of told) lease.reporting = true;
     try {
       return await call(told.map((lease) => lease.report(givesUp, nowMs)));
     } catch (error) {
       for (const lease of told) lease.toldSpent = Number.NaN;
       throw error;
     } finally {
-      for (const lease of told) lease.reporting = undefined;
-      resolve();
+      for (const lease of told) lease.reporting = false;
     }
   }
 
@@ -157,15 +174,18 @@ export class LeaseBook {
       accounts.push(account);
     }
     const ttlMs = msOf(response.ttl);
+    const counting = accounts.map(({ terms }) => terms.limit);
+    this.#ofKeys.set(consumption.consumer.keyId, [...counting, ...response.elsewhere]);
     consumption.listed(accounts, sentMs + ttlMs, sentMs + (ttlMs * 2) / 3);
   }
 
+  /** @param holders 0: not known anew. */
   #account(limit: Limit, holders: number, nowMs: number): Account {
     const known = this.accounts.get(limit.id);
     const account = known ?? new Account(limit, nowMs);
     if (known) known.learn(limit);
     else this.accounts.set(limit.id, account);
-    account.holders = holders;
+    if (holders > 0) account.holders = holders;
     return account;
   }
 
@@ -176,6 +196,15 @@ export class LeaseBook {
     if (deleted && account) {
       for (const lease of account.leases()) account.lost(lease);
       this.accounts.delete(limitId);
+    }
+    if (deleted) {
+      for (const [keyId, limits] of this.#ofKeys.entries()) {
+        if (limits.some(({ id }) => id === limitId))
+          this.#ofKeys.set(
+            keyId,
+            limits.filter(({ id }) => id !== limitId),
+          );
+      }
     }
     for (const consumption of this.#consumptions.values()) {
       const counted = account !== undefined && consumption.accounts?.includes(account);
@@ -209,7 +238,6 @@ export class LeaseBook {
     const { link } = this.#options;
     for (const { account, lease } of given) if (account.lease === lease) account.retire();
     const leases = given.map(({ lease }) => lease);
-    await Promise.all(leases.map(({ reporting }) => reporting));
     await this.telling(leases, true, (reports) => link.returnLease({ nodeId: link.holderId, reports }));
   }
 
@@ -233,6 +261,13 @@ export class LeaseBook {
     }
     for (const [id, account] of this.accounts) if (account.empty && !used.has(account)) this.accounts.delete(id);
   }
+}
+
+function counts({ spec }: Limit, { model, operation }: Consumption): boolean {
+  const [names, operations] = [spec?.models ?? [], spec?.operations ?? []];
+  return (
+    allows({ all: names.length === 0, names }, model) && (operations.length === 0 || operations.includes(operation))
+  );
 }
 
 function concerns({ kind, id }: Subject, consumer: Consumer): boolean {

@@ -62,8 +62,9 @@ export class PendingGrant {
     try {
       await this.#desk.book.ask(this.#consumption);
     } catch (error) {
-      // Who was seen before goes by what was known then.
-      if (this.#consumption.accounts === undefined) return this.#deny(uncheckable(error));
+      // Who was seen before goes by what was known then, a known key with another model by what is known of the key.
+      if (this.#consumption.accounts === undefined && !this.#desk.book.goByKey(this.#consumption))
+        return this.#deny(uncheckable(error));
     }
     this.#listed += 1;
     await this.#draw();

@@ -101,13 +101,14 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     const desk = this.#desk;
     const consumption = this.#book.consumption(ask.principal, ask.model, ask.operation, nowMs);
     consumption.count(ask.expected, nowMs);
-    const { accounts } = consumption;
+    let { accounts } = consumption;
     if (nowMs >= consumption.untilMs || accounts === undefined) {
       if (desk.link.mayCall(nowMs)) {
         const pending = new PendingGrant(desk, consumption, ask, taker);
         void pending.list();
         return pending;
       }
+      if (accounts === undefined && this.#book.goByKey(consumption)) accounts = consumption.accounts;
       if (accounts === undefined) return uncheckable();
     }
     desk.keepWarm(consumption, accounts, nowMs);

@@ -751,7 +751,10 @@ type LeaseResponse struct {
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// How many nodes hold or asked for parts of these limits lately, this one among them: what a limit with
 	// ON_FAILURE_LOCAL is divided by while it cannot be checked. 0 stands for 1.
-	Holders       int32 `protobuf:"varint,4,opt,name=holders,proto3" json:"holders,omitempty"`
+	Holders int32 `protobuf:"varint,4,opt,name=holders,proto3" json:"holders,omitempty"`
+	// Limits of the consumer that count other models or operations. Nothing is lent of them: a holder that cannot ask goes
+	// by each one's on_failure for what it has not asked about so far.
+	Elsewhere     []*Limit `protobuf:"bytes,5,rep,name=elsewhere,proto3" json:"elsewhere,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -812,6 +815,13 @@ func (x *LeaseResponse) GetHolders() int32 {
 		return x.Holders
 	}
 	return 0
+}
+
+func (x *LeaseResponse) GetElsewhere() []*Limit {
+	if x != nil {
+		return x.Elsewhere
+	}
+	return nil
 }
 
 // What a node gives back.
@@ -1236,12 +1246,13 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x126\n" +
 	"\x06wanted\x18\x06 \x01(\v2\x16.weir.quota.v1.AmountsB\x06\xbaH\x03\xc8\x01\x01R\x06wanted\x124\n" +
 	"\x0frequests_wanted\x18\a \x01(\x03B\v\xbaH\b\"\x06\x18\xc0\x84=(\x01R\x0erequestsWanted\x12?\n" +
-	"\areports\x18\b \x03(\v2\x1a.weir.quota.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areports\"\xb4\x01\n" +
+	"\areports\x18\b \x03(\v2\x1a.weir.quota.v1.LeaseReportB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\areports\"\xe8\x01\n" +
 	"\rLeaseResponse\x12,\n" +
 	"\x06leases\x18\x01 \x03(\v2\x14.weir.quota.v1.LeaseR\x06leases\x12.\n" +
 	"\acentral\x18\x02 \x03(\v2\x14.weir.quota.v1.LimitR\acentral\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x18\n" +
-	"\aholders\x18\x04 \x01(\x05R\aholders\"\x8f\x01\n" +
+	"\aholders\x18\x04 \x01(\x05R\aholders\x122\n" +
+	"\telsewhere\x18\x05 \x03(\v2\x14.weir.quota.v1.LimitR\telsewhere\"\x8f\x01\n" +
 	"\x12ReturnLeaseRequest\x126\n" +
 	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\x12A\n" +
 	"\areports\x18\x02 \x03(\v2\x1a.weir.quota.v1.LeaseReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\areports\"\x15\n" +
@@ -1335,31 +1346,32 @@ var file_weir_quota_v1_quota_service_proto_depIdxs = []int32{
 	24, // 20: weir.quota.v1.LeaseResponse.leases:type_name -> weir.quota.v1.Lease
 	25, // 21: weir.quota.v1.LeaseResponse.central:type_name -> weir.quota.v1.Limit
 	19, // 22: weir.quota.v1.LeaseResponse.ttl:type_name -> google.protobuf.Duration
-	20, // 23: weir.quota.v1.ReturnLeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
-	24, // 24: weir.quota.v1.WatchLeasesResponse.lease:type_name -> weir.quota.v1.Lease
-	14, // 25: weir.quota.v1.WatchLeasesResponse.snapshot_end:type_name -> weir.quota.v1.WatchLeasesResponse.SnapshotEnd
-	26, // 26: weir.quota.v1.WatchLeasesResponse.recall:type_name -> weir.quota.v1.LeaseRecall
-	27, // 27: weir.quota.v1.WatchLeasesResponse.limit_change:type_name -> weir.quota.v1.LimitChange
-	15, // 28: weir.quota.v1.WatchLeasesResponse.heartbeat:type_name -> weir.quota.v1.WatchLeasesResponse.Heartbeat
-	0,  // 29: weir.quota.v1.QuotaService.Reserve:input_type -> weir.quota.v1.ReserveRequest
-	2,  // 30: weir.quota.v1.QuotaService.Extend:input_type -> weir.quota.v1.ExtendRequest
-	4,  // 31: weir.quota.v1.QuotaService.Settle:input_type -> weir.quota.v1.SettleRequest
-	6,  // 32: weir.quota.v1.QuotaService.Release:input_type -> weir.quota.v1.ReleaseRequest
-	8,  // 33: weir.quota.v1.QuotaService.Lease:input_type -> weir.quota.v1.LeaseRequest
-	10, // 34: weir.quota.v1.QuotaService.ReturnLease:input_type -> weir.quota.v1.ReturnLeaseRequest
-	12, // 35: weir.quota.v1.QuotaService.WatchLeases:input_type -> weir.quota.v1.WatchLeasesRequest
-	1,  // 36: weir.quota.v1.QuotaService.Reserve:output_type -> weir.quota.v1.ReserveResponse
-	3,  // 37: weir.quota.v1.QuotaService.Extend:output_type -> weir.quota.v1.ExtendResponse
-	5,  // 38: weir.quota.v1.QuotaService.Settle:output_type -> weir.quota.v1.SettleResponse
-	7,  // 39: weir.quota.v1.QuotaService.Release:output_type -> weir.quota.v1.ReleaseResponse
-	9,  // 40: weir.quota.v1.QuotaService.Lease:output_type -> weir.quota.v1.LeaseResponse
-	11, // 41: weir.quota.v1.QuotaService.ReturnLease:output_type -> weir.quota.v1.ReturnLeaseResponse
-	13, // 42: weir.quota.v1.QuotaService.WatchLeases:output_type -> weir.quota.v1.WatchLeasesResponse
-	36, // [36:43] is the sub-list for method output_type
-	29, // [29:36] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	25, // 23: weir.quota.v1.LeaseResponse.elsewhere:type_name -> weir.quota.v1.Limit
+	20, // 24: weir.quota.v1.ReturnLeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
+	24, // 25: weir.quota.v1.WatchLeasesResponse.lease:type_name -> weir.quota.v1.Lease
+	14, // 26: weir.quota.v1.WatchLeasesResponse.snapshot_end:type_name -> weir.quota.v1.WatchLeasesResponse.SnapshotEnd
+	26, // 27: weir.quota.v1.WatchLeasesResponse.recall:type_name -> weir.quota.v1.LeaseRecall
+	27, // 28: weir.quota.v1.WatchLeasesResponse.limit_change:type_name -> weir.quota.v1.LimitChange
+	15, // 29: weir.quota.v1.WatchLeasesResponse.heartbeat:type_name -> weir.quota.v1.WatchLeasesResponse.Heartbeat
+	0,  // 30: weir.quota.v1.QuotaService.Reserve:input_type -> weir.quota.v1.ReserveRequest
+	2,  // 31: weir.quota.v1.QuotaService.Extend:input_type -> weir.quota.v1.ExtendRequest
+	4,  // 32: weir.quota.v1.QuotaService.Settle:input_type -> weir.quota.v1.SettleRequest
+	6,  // 33: weir.quota.v1.QuotaService.Release:input_type -> weir.quota.v1.ReleaseRequest
+	8,  // 34: weir.quota.v1.QuotaService.Lease:input_type -> weir.quota.v1.LeaseRequest
+	10, // 35: weir.quota.v1.QuotaService.ReturnLease:input_type -> weir.quota.v1.ReturnLeaseRequest
+	12, // 36: weir.quota.v1.QuotaService.WatchLeases:input_type -> weir.quota.v1.WatchLeasesRequest
+	1,  // 37: weir.quota.v1.QuotaService.Reserve:output_type -> weir.quota.v1.ReserveResponse
+	3,  // 38: weir.quota.v1.QuotaService.Extend:output_type -> weir.quota.v1.ExtendResponse
+	5,  // 39: weir.quota.v1.QuotaService.Settle:output_type -> weir.quota.v1.SettleResponse
+	7,  // 40: weir.quota.v1.QuotaService.Release:output_type -> weir.quota.v1.ReleaseResponse
+	9,  // 41: weir.quota.v1.QuotaService.Lease:output_type -> weir.quota.v1.LeaseResponse
+	11, // 42: weir.quota.v1.QuotaService.ReturnLease:output_type -> weir.quota.v1.ReturnLeaseResponse
+	13, // 43: weir.quota.v1.QuotaService.WatchLeases:output_type -> weir.quota.v1.WatchLeasesResponse
+	37, // [37:44] is the sub-list for method output_type
+	30, // [30:37] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_weir_quota_v1_quota_service_proto_init() }

@@ -1,0 +1,140 @@
+import { create } from "@bufbuild/protobuf";
+import { PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { type Limit, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { type WatchLeasesResponse, WatchLeasesResponseSchema } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
+import type { Grant } from "../../services/router/quota/grant.ts";
+import { PendingGrant } from "../../services/router/quota/pending-grant.ts";
+import { QuotaHolder } from "../../services/router/quota/quota.ts";
+import type { QuotaClient } from "../../services/router/quota/store-link.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail, WeirError } from "../../services/runtime/errors/fail.ts";
+import { systemIds } from "../../services/runtime/ids.ts";
+import type { Sink } from "../../services/runtime/mesh/push.ts";
+import { storeClient } from "./quota-client.ts";
+import { SimulatedClock } from "./simulated-clock.ts";
+
+const principal = create(PrincipalSchema, { orgId: "o", projectId: "p", keyId: "k" });
+const tokens = { inputTokens: 1, outputTokens: 1 };
+
+/** Holders of leases of one store, as processes that are started, killed and started again. The store outlives them. */
+export class LeaseHolders {
+  readonly clock = new SimulatedClock();
+  /** What was noted in the node's journal. */
+  readonly notes: Buffer[] = [];
+  /** Of what is reported to be given back: holder and lease. */
+  readonly returned: string[] = [];
+  /** Calls so far, by method. */
+  readonly calls = { reserve: 0, lease: 0, extend: 0, settle: 0, release: 0, returnLease: 0 };
+  /** The store can't be reached. */
+  cut = false;
+  readonly #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+  readonly #limits: readonly Limit[];
+  #sink: Sink<WatchLeasesResponse> | undefined;
+
+  constructor(limits: readonly Limit[]) {
+    this.#limits = limits;
+  }
+
+  /** Starts a process. The one before it is dead: it says nothing more. */
+  start(holderId: string): QuotaHolder {
+    return new QuotaHolder({
+      client: this.#client(),
+      watch: (sink) => {
+        this.#sink = sink;
+        return () => undefined;
+      },
+      clock: this.clock,
+      ids: systemIds,
+      holderId,
+      journal: {
+        wait: (waiter) => {
+          waiter.append();
+          waiter.flushed();
+        },
+        note: (note) => this.notes.push(Buffer.from(note)) > 0,
+      },
+      notes: [...this.notes],
+      news: { away: () => undefined, back: () => undefined, lost: () => undefined },
+    });
+  }
+
+  /** The store's watch says something. */
+  async beat(): Promise<void> {
+    this.#sink?.event(create(WatchLeasesResponseSchema, { event: { case: "snapshotEnd", value: {} } }));
+    await this.pass(100);
+  }
+
+  /** So many milliseconds pass, one after the other. */
+  async pass(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed++) {
+      this.clock.advance(1);
+      await turns(1);
+    }
+  }
+
+  #client(): QuotaClient {
+    const { lease, reserve, extend, settle, release, returnLease } = storeClient(this.#store, this.#limits);
+    return {
+      lease: this.#over("lease", lease),
+      reserve: this.#over("reserve", reserve),
+      extend: this.#over("extend", extend),
+      settle: this.#over("settle", settle),
+      release: this.#over("release", release),
+      returnLease: this.#over("returnLease", (request) => {
+        this.returned.push(...(request.reports ?? []).map(({ leaseId }) => `${request.nodeId} ${leaseId}`));
+        return returnLease(request);
+      }),
+    };
+  }
+
+  /** A call over a wire: its way there and back takes turns of the event loop. */
+  #over<I, O>(method: keyof LeaseHolders["calls"], run: (request: I) => Promise<O>): (request: I) => Promise<O> {
+    return async (request) => {
+      this.calls[method] += 1;
+      await turns(2);
+      if (this.cut) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
+      const answer = await run(request);
+      await turns(2);
+      return answer;
+    };
+  }
+}
+
+/** Lets what is on its way move on. */
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Asks for one request of a token and another; undefined: refused. */
+export function take(holder: QuotaHolder, model = "m"): Promise<Grant | undefined> {
+  const { promise, resolve } = Promise.withResolvers<Grant | undefined>();
+  const request = { requestId: systemIds.uuidv7(), principal, model, operation: Operation.GENERATE };
+  const taken = holder.take(
+    { ...request, expected: tokens, least: tokens },
+    { given: resolve, denied: () => resolve(undefined) },
+  );
+  if (taken instanceof WeirError) resolve(undefined);
+  else if (!(taken instanceof PendingGrant)) resolve(taken);
+  return promise;
+}
+
+/** How many of so many requests are let through, one after the other, each of which ends at once. */
+export async function admitted(
+  holders: LeaseHolders,
+  holder: QuotaHolder,
+  asked: number,
+  model?: string,
+): Promise<number> {
+  let count = 0;
+  for (let at = 0; at < asked; at++) {
+    const taking = take(holder, model).then((grant) => {
+      grant?.settle(tokens);
+      count += grant ? 1 : 0;
+    });
+    // The store lets a request that it has nothing for wait for 250 ms.
+    await holders.pass(300);
+    await taking;
+  }
+  return count;
+}
