@@ -171,9 +171,10 @@ describe("embeddings through the whole gateway", () => {
       Array.from({ length: 40 }, () =>
         own.embeddings.create({ model: "vectors", input: "x" }).then(
           () => 200,
-          (error: { status: number; headers: Headers }) => {
-            expect(error.headers.get("x-ratelimit-limit-requests")).toBe("25");
-            return error.status;
+          (error: unknown) => {
+            if (!(error instanceof OpenAI.APIError)) throw error;
+            expect(error.headers?.get("x-ratelimit-limit-requests")).toBe("25");
+            return Number(error.status);
           },
         ),
       ),

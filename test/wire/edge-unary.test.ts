@@ -46,11 +46,17 @@ beforeEach(() => {
   };
 });
 
+/** What came, as far as tests look into it. */
+interface Body {
+  readonly error?: { readonly type: string; readonly param: string | null; readonly code: string };
+  readonly data?: readonly { readonly embedding: unknown }[];
+  readonly results?: readonly object[];
+}
+
 interface Told {
   readonly status: number;
   readonly headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: what came is what is tested
-  readonly body: any;
+  readonly body: Body;
 }
 
 async function post(path: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Told> {
@@ -59,7 +65,7 @@ async function post(path: string, body: unknown, headers: Readonly<Record<string
     headers: { authorization: `Bearer ${keys.good}`, "content-type": "application/json", ...headers },
     body: typeof body === "string" ? body : JSON.stringify(body),
   });
-  return { status: response.status, headers: response.headers, body: await response.json() };
+  return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) };
 }
 
 const embed = (more: object, headers = {}) => post("/v1/embeddings", { model: "weir-sim", ...more }, headers);
@@ -87,7 +93,7 @@ describe("POST /v1/embeddings", () => {
 
   test("answers in base64, which is the bytes as they are", async () => {
     const { body } = await embed({ input: "a", encoding_format: "base64" });
-    expect(body.data[0].embedding).toBe(Buffer.from(values(0, 0.1)).toString("base64"));
+    expect(body.data?.[0]?.embedding).toBe(Buffer.from(values(0, 0.1)).toString("base64"));
   });
 
   test("takes all four forms of input, dimensions and members that engines know", async () => {
@@ -152,7 +158,7 @@ describe("POST /v1/embeddings", () => {
   test("tells what the router says, with when to come back", async () => {
     edge.unary = { embed: () => Promise.reject(fail(ErrorReason.QUEUE_FULL, { model: "m" }, { retryAfterMs: 1_500 })) };
     const { status, body, headers } = await embed({ input: "a" });
-    expect({ status, code: body.error.code, after: headers.get("retry-after-ms") }).toEqual({
+    expect({ status, code: body.error?.code, after: headers.get("retry-after-ms") }).toEqual({
       status: 503,
       code: "server_overloaded",
       after: "1500",
@@ -195,7 +201,7 @@ describe("POST /v1/embeddings", () => {
     };
     const { body } = await embed({ input: Array.from({ length: 64 }, (_, i) => `text ${i}`) });
     expect(body.data).toHaveLength(64);
-    expect(body.data[63].embedding).toEqual([...new Float32Array(vector.buffer)]);
+    expect(body.data?.[63]?.embedding).toEqual([...new Float32Array(vector.buffer)]);
   });
 });
 
@@ -214,8 +220,8 @@ describe("POST /v1/rerank", () => {
     });
     expect(reranks[0]).toMatchObject({ query: "q", documents: ["a", "b"], topN: 2 });
     const bare = await rerank({ query: "q", documents: ["a", "b"], return_documents: false });
-    expect(bare.body.results[0]).toEqual({ index: 1, relevance_score: 0.75 });
-    expect((await rerank({ query: "q", documents: ["a", "b"] }, "/v2/rerank")).body.results[0]).not.toHaveProperty(
+    expect(bare.body.results?.[0]).toEqual({ index: 1, relevance_score: 0.75 });
+    expect((await rerank({ query: "q", documents: ["a", "b"] }, "/v2/rerank")).body.results?.[0]).not.toHaveProperty(
       "document",
     );
     expect((await rerank({ query: "q", documents: ["a", "b"] }, "/rerank")).status).toBe(200);

@@ -47,7 +47,7 @@ export function rerankAttempt(query: string, documents: readonly string[], model
 export function countAttempt(
   input: NonNullable<MessageInitShape<typeof CountTokensRequestSchema>["input"]>,
   model = nobody,
-  prompt: string | undefined = undefined,
+  prompt?: string,
 ): CountAttempt {
   return { ...about(model), request: create(CountTokensRequestSchema, { model: "caller-model", input }), prompt };
 }

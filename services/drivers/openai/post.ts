@@ -32,14 +32,15 @@ export function postJson(options: PostOptions, signal: AbortSignal): Promise<unk
   return new Promise((resolve, reject) => {
     const { target, http, request } = options;
     if (signal.aborted) return reject(weirErrorFrom(signal.reason));
-    let connection: Connection | undefined;
+    // It may break before it is known.
+    const sent: { on?: Connection | undefined } = {};
     let over = false;
     const end = (settle: () => void, stop: boolean) => {
       if (over) return;
       over = true;
       timer.cancel();
       signal.removeEventListener("abort", onAbort);
-      if (stop) connection?.abort(exchange);
+      if (stop) sent.on?.abort(exchange);
       settle();
     };
     const failed = (failure: Failure, stop = true, cause?: unknown) =>
@@ -53,7 +54,7 @@ export function postJson(options: PostOptions, signal: AbortSignal): Promise<unk
       }),
     );
     signal.addEventListener("abort", onAbort, { once: true });
-    connection = http.send(request, exchange);
+    sent.on = http.send(request, exchange);
   });
 }
 
