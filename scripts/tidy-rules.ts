@@ -71,6 +71,15 @@ export const tidyRules: readonly TidyRule[] = [
     broken: bareStreams,
   },
   {
+    name: "a function is made before it is stored",
+    advice:
+      "const f = () => ...; one.field = f; V8 makes what is stored at once among the old objects (test/unit/old-functions.test.ts)",
+    appliesTo: inServices,
+    broken: matching(
+      /(?:\.#?\w+|\])\s*(?:\?\?|\|\|)?=\s*(?:async\s+)?(?:function\b|(?:\([^()]*\)(?:\s*:\s*[^=()]+)?|\w+)\s*=>)/,
+    ),
+  },
+  {
     name: "services log, and do not print",
     advice:
       "use the logger that the role is given; only a main and the files beside services/main.ts write to the terminal",

@@ -91,6 +91,20 @@ const samples: Readonly<Record<string, { bad: [string, string][]; good: [string,
       ["services/edge/body.ts", "for await (const chunk of request) size += chunk.length;"],
     ],
   },
+  "a function is made before it is stored": {
+    bad: [
+      ["services/edge/role.ts", "exchange.onGone = () => answer.leave();"],
+      ["services/edge/role.ts", "this.#onAbort = (error: Error): void => stop(error);"],
+      ["services/edge/role.ts", "this.#look ??= async (at) => look(at);"],
+      ["services/edge/role.ts", "sink.resume = function () { pull(); };"],
+    ],
+    good: [
+      ["services/edge/role.ts", "const leave = (): void => answer.leave();\nexchange.onGone = leave;"],
+      ["services/edge/role.ts", "readonly #look = (): void => this.look();"],
+      ["services/edge/role.ts", "this.#stop = watch(() => answer.leave());"],
+      ["services/edge/role.ts", "call({ resume: () => this.resume() });"],
+    ],
+  },
   "services log, and do not print": {
     bad: [
       ["services/edge/role.ts", "console.log(port);"],

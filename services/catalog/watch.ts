@@ -49,7 +49,8 @@ class Watcher {
       for (const key of keys) this.#untold.add(key);
       this.#tell();
     });
-    sink.resume = () => this.#tell();
+    const resume = (): void => this.#tell();
+    sink.resume = resume;
     this.#beat = this.#startBeat();
     this.#tell();
   }

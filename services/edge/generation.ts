@@ -63,7 +63,8 @@ function run(
       : (control) => new BodyDelivery(exchange, endpoint.body(head), model, control),
   );
   // Also before the first byte, and where the answer comes in one piece: nobody would read it.
-  exchange.onGone = () => answer.leave();
+  const leave = (): void => answer.leave();
+  exchange.onGone = leave;
   answer.run((sink) =>
     generateAll(
       decoded.requests,

@@ -27,9 +27,10 @@ export function generateAll(
   let stoppedBy: WeirError | undefined;
   let total: Usage | undefined;
 
-  sink.resume = () => {
+  const resume = (): void => {
     for (const one of running.values()) one.resume?.();
   };
+  sink.resume = resume;
 
   function stop(reason: WeirError): void {
     if (stoppedBy !== undefined) return;

@@ -82,7 +82,8 @@ class Watcher {
   constructor(options: LeaseWatchOptions, nodeId: string, sink: Sink<WatchLeasesResponse>) {
     this.#options = options;
     this.#sink = sink;
-    sink.resume = () => this.#tell();
+    const resume = (): void => this.#tell();
+    sink.resume = resume;
     this.#beat = this.#startBeat();
     void this.#begin(nodeId);
   }

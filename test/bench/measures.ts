@@ -13,6 +13,8 @@ export interface Extent {
 }
 
 const concurrency = 32;
+/** A request to Weir costs twice as much in the first 10,000 as it does after 25,000. */
+const warmingRequests = 30_000;
 /** Enough that a stream's memory stands out, and few enough that every way keeps up. */
 const streamsForMemory = 256;
 
@@ -38,6 +40,12 @@ export const busy: Measure = async (way, { windowMs }, count) => {
     busyP50Ms: quantile(result.latencies, 0.5),
     busyP99Ms: quantile(result.latencies, 0.99),
   };
+};
+
+/** The compiler is done with the code. */
+export const warm: Measure = async (way) => {
+  await checked(way, 0, load(way.plain.target, concurrency, { requests: warmingRequests }));
+  return {};
 };
 
 /** One request after the other. */

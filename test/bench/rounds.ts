@@ -1,7 +1,7 @@
 import { cpus } from "node:os";
 import { cpuOfOthersUs } from "./cpu.ts";
 import { instructionCounter } from "./instructions.ts";
-import { alone, busy, type Extent, type Measure, memory, paced } from "./measures.ts";
+import { alone, busy, type Extent, type Measure, memory, paced, warm } from "./measures.ts";
 import type { Sample } from "./metrics.ts";
 import type { Way, WayName } from "./ways.ts";
 
@@ -12,16 +12,13 @@ export interface Round {
   readonly othersPercent: number;
 }
 
-/** A compiler takes some 10,000 requests to be done with a gateway. */
-const warmingMs = 4_000;
-
 /** Before heaps have grown: what a stream takes of memory. Afterwards code and connections are warm. */
 export async function warmUp(ways: readonly Way[], extent: Extent): Promise<ReadonlyMap<WayName, Sample>> {
   const samples = new Map<WayName, Sample>();
   for (const way of ways) {
     await paced(way, extent, undefined);
     if (way.name !== "mock alone") samples.set(way.name, await memory(way, extent, undefined));
-    await busy(way, { ...extent, windowMs: warmingMs }, undefined);
+    await warm(way, extent, undefined);
   }
   return samples;
 }

@@ -75,7 +75,8 @@ export class GenerationCall {
     try {
       const call = channel.send(rpc, request, headers);
       this.#call = call;
-      this.#givenUp = () => listener.givenUp?.();
+      const givenUp = (): void => listener.givenUp?.();
+      this.#givenUp = givenUp;
       call.on("data", (response: O) => this.#message(listener, response));
       call.on("end", () => {
         this.#over();

@@ -82,7 +82,8 @@ export class QuotaHolder implements Quota, AsyncDisposable {
       notes: this.#notes,
     });
     this.#keeper = new Keeper(this.#desk);
-    this.#desk.onFreed = () => this.#keeper.soon();
+    const soon = (): void => this.#keeper.soon();
+    this.#desk.onFreed = soon;
     this.#unfollow = followWatch<WatchLeasesResponse>({
       clock,
       service: "quota",

@@ -34,10 +34,11 @@ export function pump<T>(source: AsyncIterator<T>, sink: Sink<T>): () => void {
       pull();
       return;
     }
-    sink.resume = () => {
+    const resume = (): void => {
       sink.resume = undefined;
       if (!over) pull();
     };
+    sink.resume = resume;
   };
 
   const took = (result: IteratorResult<T>): void => {

@@ -113,8 +113,9 @@ export class RunningCall implements CallContext {
     if (leftMs <= 0) return this.#expired();
     this.#timer = this.#clock.setTimer(leftMs, () => stop(this.#expired()));
     if (signal) {
-      this.#onAbort = () => stop(errorOfAbort(signal));
-      signal.addEventListener("abort", this.#onAbort, { once: true });
+      const aborted = (): void => stop(errorOfAbort(signal));
+      this.#onAbort = aborted;
+      signal.addEventListener("abort", aborted, { once: true });
     }
     const unwatch = watch?.(stop);
     // The watch may have told at once.
