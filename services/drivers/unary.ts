@@ -47,10 +47,10 @@ export interface Ranked {
  * after an abort, which reaches the engine at once; else as `generate` fails.
  */
 export interface UnaryDriver {
-  embed?(attempt: UnaryAttempt<EmbedRequest>, signal: AbortSignal): Promise<Embedded>;
-  rerank?(attempt: UnaryAttempt<RerankRequest>, signal: AbortSignal): Promise<Ranked>;
+  readonly embed?: (attempt: UnaryAttempt<EmbedRequest>, signal: AbortSignal) => Promise<Embedded>;
+  readonly rerank?: (attempt: UnaryAttempt<RerankRequest>, signal: AbortSignal) => Promise<Ranked>;
   /** The tokens of the prompt. */
-  countTokens?(attempt: CountAttempt, signal: AbortSignal): Promise<number>;
+  readonly countTokens?: (attempt: CountAttempt, signal: AbortSignal) => Promise<number>;
 }
 
 /** An answer that breaks the engine's protocol. */

@@ -32,7 +32,8 @@ export function answerOnce<R extends { readonly started?: Started | undefined }>
     exchange.asks(call.model);
     exchange.ignore(call.ignored);
     const leaving = new AbortController();
-    exchange.onGone = () => leaving.abort(fail(ErrorReason.CANCELLED));
+    const leave = () => leaving.abort(fail(ErrorReason.CANCELLED));
+    exchange.onGone = leave;
     const timeoutMs = deadlineOf(exchange.request, false);
     const options: CallOptions = {
       principal,

@@ -14,15 +14,20 @@ export interface GrpcProtocol<I> {
   /** Starts an attempt. Throws a WeirError for one that is not sent. */
   generate(channel: Channel, target: Target, model: I, attempt: Attempt, sink: Sink<GenerateResponse>): Cancel;
   /** Embeds, if the protocol has models that do. Throws a BadAnswer for an answer that breaks it. */
-  embed?(
+  readonly embed?: (
     channel: Channel,
     target: Target,
     model: I,
     attempt: UnaryAttempt<EmbedRequest>,
     signal: AbortSignal,
-  ): Promise<Embedded>;
+  ) => Promise<Embedded>;
   /** Counts tokens, if the protocol can. Throws a BadAnswer for an answer that breaks it. */
-  countTokens?(channel: Channel, target: Target, attempt: CountAttempt, signal: AbortSignal): Promise<number>;
+  readonly countTokens?: (
+    channel: Channel,
+    target: Target,
+    attempt: CountAttempt,
+    signal: AbortSignal,
+  ) => Promise<number>;
 }
 
 /** The driver of a protocol over gRPC: a connection to each replica. */
@@ -38,15 +43,21 @@ export function grpcDriver<I>(protocol: GrpcProtocol<I>): DriverKind {
       const channel = openChannel(target);
       const interfaceOf = createInterfaceReader<I>();
       const { embed, countTokens } = protocol;
-      const unary: UnaryDriver = {};
-      if (embed)
-        unary.embed = (attempt, signal) =>
-          judged(attempt, target, () => embed(channel, target, interfaceOf(attempt.model), attempt, signal));
-      if (countTokens)
-        unary.countTokens = (attempt, signal) =>
-          judged(attempt, target, () => countTokens(channel, target, attempt, signal));
+      const embeds: UnaryDriver = embed
+        ? {
+            embed: (attempt, signal) =>
+              judged(attempt, target, () => embed(channel, target, interfaceOf(attempt.model), attempt, signal)),
+          }
+        : {};
+      const counts: UnaryDriver = countTokens
+        ? {
+            countTokens: (attempt, signal) =>
+              judged(attempt, target, () => countTokens(channel, target, attempt, signal)),
+          }
+        : {};
       return {
-        ...unary,
+        ...embeds,
+        ...counts,
         dialect,
         generate(attempt, sink) {
           try {
