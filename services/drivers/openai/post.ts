@@ -112,7 +112,8 @@ class JsonExchange implements Exchange {
     if (head === undefined) return this.#failed(protocol("an answer without a head"), stop);
     const text = this.#text().slice(0, errorBytesMax);
     const { feature, target } = this.#options;
-    if (lacks(head.status, text)) this.#failed({ reason: ErrorReason.UNSUPPORTED, metadata: { feature } }, stop);
+    if (lacks(head.status, text))
+      this.#failed({ reason: ErrorReason.UNSUPPORTED, metadata: { param: "model", feature } }, stop);
     else this.#failed(failureFromResponse(head, text, target.clock.nowMs()), stop);
   }
 }

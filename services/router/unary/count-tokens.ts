@@ -41,6 +41,7 @@ export function countingTokens(
     },
     size: () => nothing,
     inputs: () => 1,
+    param: "messages",
     plan(request, entry) {
       return checkMessages(asGeneration(request), entry.pool) ?? { entry, extras: {}, ignored: [] };
     },

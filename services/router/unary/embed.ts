@@ -34,6 +34,7 @@ export const embedding: UnaryOperation<EmbedRequest, Embedded, EmbedResponse> = 
   },
   size: sizeOf,
   inputs: ({ inputs }) => inputs.length,
+  param: "input",
   plan(request, entry) {
     const [first] = request.inputs;
     const odd = request.inputs.findIndex(({ input }) => input.case !== first?.input.case);

@@ -34,6 +34,8 @@ export interface UnaryOperation<Q extends { readonly model: string }, A, R> {
   size(request: Q): PromptBytes;
   /** The most inputs that each may fill the model's context. */
   inputs(request: Q): number;
+  /** The member of the request that holds what may be too long. */
+  readonly param: string;
   /** Holds it against its own rules and those of the pool that would serve it. */
   plan(request: Q, entry: ModelEntry): UnaryPlan | WeirError;
   /** Why none of the replicas, as far as they are known, can ever serve it. */

@@ -21,6 +21,7 @@ export const ranking: UnaryOperation<RerankRequest, Ranked, RerankResponse> = {
     tokens: undefined,
   }),
   inputs: ({ documents }) => documents.length,
+  param: "documents",
   plan: (request, entry) => planWithExtras(request.extrasJson, entry, own),
   lacking: ({ model }) => unsupported("model", "reranking", model),
   ask: (driver, attempt, _place, signal) => driver.rerank?.(attempt, signal),

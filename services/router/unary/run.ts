@@ -135,7 +135,8 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     this.#sink.end();
   }
 
-  failed(from: UnaryTry<A>, error: WeirError): void {
+  failed(from: UnaryTry<A>, told: WeirError): void {
+    const error = this.#named(told);
     if (!this.#tries.failed(from, error, false)) return this.#giveUp(error);
     this.#leave();
     // Whoever got the place may have made this caller leave.
@@ -156,6 +157,12 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     if (this.#isOver) return;
     this.#stopAll(reason);
     this.#giveUp(reason);
+  }
+
+  /** Engines' words do not tell which member is too long; drivers say the one of a chat. */
+  #named(error: WeirError): WeirError {
+    if (error.reason !== ErrorReason.CONTEXT_LENGTH_EXCEEDED) return error;
+    return fail(error.reason, { ...error.facts, param: this.#operation.param }, { cause: error });
   }
 
   get #isOver(): boolean {

@@ -157,6 +157,16 @@ describe("an embedding", () => {
     expect(world.driver("a").asks.length + world.driver("b").asks.length).toBe(1);
   });
 
+  test("that is too long for the model's context is told with the member that it is", async () => {
+    const world = worldWith();
+    const answer = later(world.ask("embed", texts("x")));
+    world.driver("a").lastAsk.fail(fail(ErrorReason.CONTEXT_LENGTH_EXCEEDED, { param: "messages", limit: "512" }));
+    expect(await answer).toMatchObject({
+      reason: ErrorReason.CONTEXT_LENGTH_EXCEEDED,
+      facts: { param: "input", limit: "512" },
+    });
+  });
+
   test("that its caller leaves stops the engine, and is billed what was sent", async () => {
     const world = worldWith();
     const caller = new AbortController();
