@@ -7,6 +7,8 @@ import {
   ChatTemplateSchema,
   type Model,
   ModelSchema,
+  type ReasoningParser,
+  type ToolParser,
 } from "../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { type Pool, PoolSchema } from "../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import { type Replica, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
@@ -23,6 +25,8 @@ export interface ServedName {
 /** A pool whose models are those that its engines report. */
 export interface DiscoverRule {
   readonly chatTemplate: ChatTemplate | undefined;
+  readonly toolParser: ToolParser;
+  readonly reasoningParser: ReasoningParser;
 }
 
 /** What the operator asks for. */
@@ -65,7 +69,7 @@ export function desiredFrom(settings: Pick<Settings, "models" | "aliases" | "poo
     served: servedByPool(settings.models),
     discover: new Map(
       settings.pools.flatMap(({ id, discover }) =>
-        discover ? [[id, { chatTemplate: templateFrom(discover.chatTemplate) }] as const] : [],
+        discover ? [[id, { ...discover, chatTemplate: templateFrom(discover.chatTemplate) }] as const] : [],
       ),
     ),
     taken: new Set([...models, ...aliases].map(({ id }) => id)),
@@ -93,6 +97,9 @@ function modelFrom(model: ModelSettings, nowMs: number): Model {
     fallbackModelIds: [...model.fallbacks],
     createTime: timestampFromMs(nowMs),
     disabled: model.disabled,
+    toolParser: model.toolParser,
+    reasoningParser: model.reasoningParser,
+    controlText: model.controlText,
     ...(chatTemplate ? { chatTemplate } : {}),
   });
 }
@@ -104,6 +111,7 @@ function templateFrom(template: ChatTemplateSettings | undefined): ChatTemplate 
     source: template.source,
     sha256: createHash("sha256").update(template.source).digest("hex"),
     specialTokens: { ...template.specialTokens },
+    controlTokens: [...template.controlTokens],
   });
 }
 

@@ -76,12 +76,19 @@ function problemOf(id: string, owner: FoundModel | undefined, taken: ReadonlySet
   return undefined;
 }
 
-function modelOf(id: string, poolId: string, rule: DiscoverRule, nowMs: number): Model {
+function modelOf(
+  id: string,
+  poolId: string,
+  { chatTemplate, toolParser, reasoningParser }: DiscoverRule,
+  nowMs: number,
+): Model {
   return create(ModelSchema, {
     id,
     poolId,
     ownedBy: "weir",
     createTime: timestampFromMs(nowMs),
-    ...(rule.chatTemplate ? { chatTemplate: rule.chatTemplate } : {}),
+    toolParser,
+    reasoningParser,
+    ...(chatTemplate ? { chatTemplate } : {}),
   });
 }

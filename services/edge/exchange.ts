@@ -8,7 +8,7 @@ import type { Endpoint, Outcome } from "../runtime/telemetry/metrics.ts";
 import type { Edge } from "./edge.ts";
 import { drainThen } from "./linger.ts";
 import { type Refusal, refusalBody } from "./refusal.ts";
-import { limitHeaders, type RateLimits, refusingLimitHeaders } from "./limit-headers.ts";
+import { addLimitHeaders, type RateLimits, refusingLimitHeaders } from "./limit-headers.ts";
 import { clientRequestId } from "./request-headers.ts";
 
 export type Headers = Record<string, string | number>;
@@ -58,7 +58,7 @@ export class Exchange {
   /** Members of the request that have no effect; undefined: none. */
   #ignored: Set<string> | undefined;
   /** Undefined: no limit counts the request, or none has told of itself. */
-  #limits: Headers | undefined;
+  #limits: RateLimits | undefined;
 
   constructor(edge: Edge, endpoint: Endpoint, request: HttpRequest, response: HttpResponse) {
     this.#edge = edge;
@@ -119,9 +119,8 @@ export class Exchange {
   }
 
   /** What the caller's limits have left. */
-  limits({ requests, tokens }: RateLimits): void {
-    if (requests) this.#limits = { ...this.#limits, ...limitHeaders("requests", requests) };
-    if (tokens) this.#limits = { ...this.#limits, ...limitHeaders("tokens", tokens) };
+  limits(limits: RateLimits): void {
+    this.#limits = limits;
   }
 
   /** Headers of every answer. */
@@ -132,7 +131,8 @@ export class Exchange {
     };
     const theirs = clientRequestId(this.request);
     if (theirs !== undefined) headers["x-client-request-id"] = theirs;
-    if (this.#limits !== undefined) Object.assign(headers, this.#limits);
+    if (this.#limits?.requests) addLimitHeaders(headers, "requests", this.#limits.requests);
+    if (this.#limits?.tokens) addLimitHeaders(headers, "tokens", this.#limits.tokens);
     if (this.#ignored !== undefined) headers["x-weir-ignored"] = headerFromNames(this.#ignored);
     return headers;
   }

@@ -9,14 +9,31 @@ export interface RateLimits {
   readonly tokens?: RateLimit | undefined;
 }
 
-/** The headers that tell what a limit has left, as OpenAI's API does. */
-export function limitHeaders(kind: LimitKind, { limit, remaining, resetAfter }: RateLimit): Record<string, string> {
+const names = {
+  requests: {
+    limit: "x-ratelimit-limit-requests",
+    remaining: "x-ratelimit-remaining-requests",
+    reset: "x-ratelimit-reset-requests",
+  },
+  tokens: {
+    limit: "x-ratelimit-limit-tokens",
+    remaining: "x-ratelimit-remaining-tokens",
+    reset: "x-ratelimit-reset-tokens",
+  },
+} as const satisfies Record<LimitKind, object>;
+
+/** Adds the headers that tell what a limit has left, as OpenAI's API does. */
+export function addLimitHeaders(
+  headers: Record<string, string | number>,
+  kind: LimitKind,
+  { limit, remaining, resetAfter }: RateLimit,
+): void {
   const afterMs = resetAfter ? Number(resetAfter.seconds) * 1_000 + Math.ceil(resetAfter.nanos / 1e6) : 0;
-  return {
-    [`x-ratelimit-limit-${kind}`]: String(limit),
-    [`x-ratelimit-remaining-${kind}`]: String(remaining),
-    [`x-ratelimit-reset-${kind}`]: goDuration(afterMs),
-  };
+  const name = names[kind];
+  // They are below 2^53, and writing a BigInt costs ten times as much.
+  headers[name.limit] = Number(limit);
+  headers[name.remaining] = Number(remaining);
+  headers[name.reset] = goDuration(afterMs);
 }
 
 /** The same of a limit that refused, as far as it told. Of requests at once there are none: nothing fills up again. */

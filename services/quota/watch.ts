@@ -48,7 +48,7 @@ export function createLeaseWatches(options: LeaseWatchOptions): LeaseWatches {
   return {
     watch({ nodeId }, _context, sink) {
       watchers.get(nodeId)?.end();
-      const watcher = new Watcher(options, nodeId, sink);
+      const watcher = new Watcher(options, nodeId, sink, () => watchers.size);
       watchers.set(nodeId, watcher);
       return () => {
         watcher.close();
@@ -69,6 +69,7 @@ type Event = WatchLeasesResponse["event"];
 class Watcher {
   readonly #options: LeaseWatchOptions;
   readonly #sink: Sink<WatchLeasesResponse>;
+  readonly #nodes: () => number;
   /** What is left of the snapshot, the last one first; empty until the store has answered. */
   #snapshot: Event[] = [];
   #live = false;
@@ -79,9 +80,10 @@ class Watcher {
   #beat: Timer;
   #closed = false;
 
-  constructor(options: LeaseWatchOptions, nodeId: string, sink: Sink<WatchLeasesResponse>) {
+  constructor(options: LeaseWatchOptions, nodeId: string, sink: Sink<WatchLeasesResponse>, nodes: () => number) {
     this.#options = options;
     this.#sink = sink;
+    this.#nodes = nodes;
     const resume = (): void => this.#tell();
     sink.resume = resume;
     this.#beat = this.#startBeat();
@@ -174,7 +176,7 @@ class Watcher {
   }
 
   #send(event: Event, revision: bigint): void {
-    this.#sink.event(create(WatchLeasesResponseSchema, { revision, event }));
+    this.#sink.event(create(WatchLeasesResponseSchema, { revision, event, nodes: this.#nodes() }));
   }
 }
 

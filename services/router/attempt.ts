@@ -2,6 +2,8 @@ import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt } from "../drivers/driver.ts";
+import type { AnswerReader } from "./answer/answer-reader.ts";
+import { plainAnswer } from "./answer/plain-answer.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
 import type { Seat } from "./fleet/seat.ts";
 import { type PromptSize, resolveMaxTokens, sizeOfText } from "./max-tokens.ts";
@@ -31,6 +33,10 @@ type AnswerBounds = Pick<Grant, "outputTokensMax" | "mayCut">;
 export interface ReadyAttempt {
   readonly attempt: Attempt;
   readonly meter: Meter;
+  /** Finds calls and thought in an answer that is plain text; undefined: it is told as it comes. */
+  readonly reader: AnswerReader | undefined;
+  /** Members that this engine's model can't be held to. */
+  readonly ignored: readonly string[];
 }
 
 /** Builds the tries of one request. What is costly, the prompt's size and text, is found out once. */
@@ -69,8 +75,9 @@ export class AttemptBuilder {
     const prompt = this.#promptFor(plan, seat);
     if (prompt instanceof WeirError) return prompt;
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
+    const base = { id, model: seat.model, prompt, maxTokens, cacheSalt };
     return {
-      attempt: { id, request, model: seat.model, prompt, maxTokens, extras: plan.extras, cacheSalt },
+      ...readAs(plan, seat, request, prompt, base),
       meter: createMeter({
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
@@ -141,13 +148,35 @@ export class AttemptBuilder {
   #promptFor(plan: Plan, seat: Seat): string | undefined | WeirError {
     if (this.#request.input.case !== "conversation" || takesConversation(seat.features)) return undefined;
     if (this.#rendered?.plan === plan) return this.#rendered.text;
-    const { chatTemplate } = plan.entry.model;
+    const { chatTemplate, controlText } = plan.entry.model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: this.#request.model });
     const settings = plan.extras["chat_template_kwargs"];
-    const text = this.#deps.renderer.render(chatTemplate, this.#request, isSettings(settings) ? settings : {});
+    const given = isSettings(settings) ? settings : {};
+    const text = this.#deps.renderer.render(chatTemplate, this.#request, given, controlText);
     if (typeof text === "string") this.#rendered = { plan, text };
     return text;
   }
+}
+
+/** What the engine is asked for, and how its answer is read. */
+function readAs(
+  { entry, extras }: Plan,
+  seat: Seat,
+  request: GenerateRequest,
+  prompt: string | undefined,
+  base: Omit<Attempt, "request" | "extras">,
+): Pick<ReadyAttempt, "attempt" | "reader" | "ignored"> {
+  if (prompt === undefined) return { attempt: { ...base, request, extras }, reader: undefined, ignored: [] };
+  const plain = plainAnswer(entry.model, request, prompt);
+  const attempt = { ...base, request: plain.request, extras: extrasOfPrompt(extras, seat, plain.reader !== undefined) };
+  return { attempt, reader: plain.reader, ignored: plain.ignored };
+}
+
+/** The template has taken its settings. Markers that are special tokens are only seen if the engine writes them. */
+function extrasOfPrompt(extras: Plan["extras"], seat: Seat, isRead: boolean): Plan["extras"] {
+  const { chat_template_kwargs: _, ...rest } = extras;
+  const isVllm = seat.replica.dialect === Dialect.VLLM || seat.model.flavour === "vllm";
+  return isRead && isVllm ? { ...rest, skip_special_tokens: false } : rest;
 }
 
 /** Of a cap on all choices each gets its part, and at least one token. */

@@ -307,8 +307,9 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const reason = fail(ErrorReason.BUDGET_EXHAUSTED);
     this.#tries.stop(reason);
     const counts = this.#tries.counts();
+    const rest = this.#tries.rest();
     this.#end(reason, false);
-    for (const message of cutEvents(choices, counts)) this.#say(message);
+    for (const message of [...rest, ...cutEvents(choices, counts)]) this.#say(message);
     this.#sayEnd();
   }
 

@@ -12,21 +12,30 @@ export type FeatureSet = number;
  * chat template.
  */
 const converses: FeatureSet = 1 << 30;
-/** And another: a conversation that is text can be counted, by the engine itself or through the chat template. */
-export const countsConversations: FeatureSet = 1 << 29;
+/** Another: the model can be made to call a function. Who only reads calls from a text can't make it. */
+const forcesCalls: FeatureSet = 1 << 29;
+
+/** Another: a conversation that is text can be counted, by the engine itself or through the chat template. */
+export const countsConversations: FeatureSet = 1 << 28;
 
 /** The set of one feature. */
 export const bit = (feature: Feature): FeatureSet => 1 << feature;
 
-/** What a model at a replica can do. */
-export function featureSet(features: readonly Feature[], hasChatTemplate: boolean): FeatureSet {
+/**
+ * What a model at a replica can do.
+ *
+ * @param readsCalls its calls are read from the text, where the engine does not take the conversation itself.
+ */
+export function featureSet(features: readonly Feature[], hasChatTemplate: boolean, readsCalls = false): FeatureSet {
   let set = 0;
   for (const feature of features) set |= bit(feature);
-  const has = (feature: Feature) => (set & bit(feature)) !== 0;
-  let more = 0;
-  if (has(Feature.CONVERSATION) || (hasChatTemplate && has(Feature.PROMPT))) more |= converses;
-  if (has(Feature.COUNT_CONVERSATION) || (hasChatTemplate && has(Feature.COUNT_TOKENS))) more |= countsConversations;
-  return set | more;
+  if ((set & bit(Feature.TOOLS)) !== 0) set |= forcesCalls;
+  const counted = hasChatTemplate && (set & bit(Feature.COUNT_TOKENS)) !== 0;
+  if (counted || (set & bit(Feature.COUNT_CONVERSATION)) !== 0) set |= countsConversations;
+  if (takesConversation(set)) return set | converses;
+  const rendered = hasChatTemplate && (set & bit(Feature.PROMPT)) !== 0;
+  if (!rendered) return set;
+  return set | converses | (readsCalls ? bit(Feature.TOOLS) : 0);
 }
 
 /** Whether the set covers what is needed. */
@@ -49,7 +58,7 @@ export function neededBy(request: GenerateRequest): FeatureSet {
     needed |= converses;
     for (const message of input.value.messages) for (const part of message.parts) needed |= neededByPart(part);
   }
-  if (request.tools.length > 0 && toolChoice?.mode !== ToolChoiceMode.NONE) needed |= bit(Feature.TOOLS);
+  if (request.tools.length > 0) needed |= neededByCalls(toolChoice?.mode ?? ToolChoiceMode.AUTO);
   const form = request.responseFormat?.form.case;
   if (form === "jsonSchema") needed |= bit(Feature.JSON_SCHEMA);
   else if (form === "jsonObject") needed |= bit(Feature.JSON_OBJECT);
@@ -60,6 +69,18 @@ export function neededBy(request: GenerateRequest): FeatureSet {
   if (request.suffix) needed |= bit(Feature.SUFFIX);
   if (sampling && hasAny(sampling.logitBias)) needed |= bit(Feature.LOGIT_BIAS);
   return needed;
+}
+
+function neededByCalls(mode: ToolChoiceMode): FeatureSet {
+  switch (mode) {
+    case ToolChoiceMode.NONE:
+      return 0;
+    case ToolChoiceMode.REQUIRED:
+    case ToolChoiceMode.FUNCTION:
+      return bit(Feature.TOOLS) | forcesCalls;
+    default:
+      return bit(Feature.TOOLS);
+  }
 }
 
 /** What a template cannot render has to reach the engine as it is. */
@@ -120,6 +141,9 @@ export function unsupported(
     const takesPrompt = sets.some((set) => (set & bit(Feature.PROMPT)) !== 0);
     if (takesPrompt) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model });
     return fail(ErrorReason.UNSUPPORTED, { param: "messages", feature: "conversations", model });
+  }
+  if (lacking === forcesCalls) {
+    return fail(ErrorReason.UNSUPPORTED, { param: "tool_choice", feature: "function calls on demand", model });
   }
   // Each feature alone may be there, and no replica has all of them: name the first that the first replica lacks.
   const named = lacking || needed & ~(sets[0] ?? 0);

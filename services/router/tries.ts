@@ -1,4 +1,5 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Counts } from "../drivers/events.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { WeirError } from "../runtime/errors/fail.ts";
@@ -12,7 +13,7 @@ import type { Try } from "./try.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
 
 /** A try, as far as it is judged. */
-export type Tried = Pick<Try, "meter" | "accepted" | "dispatched" | "cancel" | "unfinished">;
+export type Tried = Pick<Try, "meter" | "accepted" | "dispatched" | "cancel" | "unfinished" | "rest">;
 
 /** What tries are judged with. */
 export interface TriesDeps {
@@ -107,6 +108,11 @@ export class Tries {
   /** The choices that the running one has not ended. */
   unfinished(): number[] {
     return this.#newest?.unfinished() ?? [];
+  }
+
+  /** What was received and not passed on, of an answer that is cut here. */
+  rest(): GenerateResponse[] {
+    return this.#newest?.rest() ?? [];
   }
 
   /** What was received in the try that counts; undefined: no engine has taken the request. */

@@ -1,9 +1,11 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import type { Delta } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import { type Delta, type Finished, FinishReason } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, Driver } from "../drivers/driver.ts";
+import { deltaEvent, finished } from "../drivers/events.ts";
 import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
+import type { AnswerReader } from "./answer/answer-reader.ts";
 import type { ReadyAttempt } from "./attempt.ts";
 import type { Meter } from "./metering/meter.ts";
 import { createStreamCheck, hasContent, type StreamCheck } from "./stream-check.ts";
@@ -38,6 +40,11 @@ export class Try implements Sink<GenerateResponse> {
   readonly #listener: TryListener;
   readonly #check: StreamCheck;
   readonly #facts: Readonly<Record<string, string>>;
+  /** Undefined: pieces are passed on as they come. */
+  readonly #reader: AnswerReader | undefined;
+  readonly #ignored: readonly string[];
+  /** What was read and is about to be passed on. */
+  #read: GenerateResponse[] = [];
   #open = true;
   #cancel: Cancel | undefined;
   #cancelledBy: WeirError | undefined;
@@ -45,7 +52,7 @@ export class Try implements Sink<GenerateResponse> {
   #ready: { readonly driver: Driver; readonly attempt: Attempt } | undefined;
 
   constructor(
-    { attempt, meter }: ReadyAttempt,
+    { attempt, meter, reader, ignored }: ReadyAttempt,
     driver: Driver,
     facts: Readonly<Record<string, string>>,
     listener: TryListener,
@@ -53,6 +60,8 @@ export class Try implements Sink<GenerateResponse> {
     this.meter = meter;
     this.#check = createStreamCheck(Math.max(1, attempt.request.choices));
     this.#facts = facts;
+    this.#reader = reader;
+    this.#ignored = ignored;
     this.#listener = listener;
     this.#ready = { driver, attempt };
   }
@@ -81,6 +90,14 @@ export class Try implements Sink<GenerateResponse> {
     return this.#check.unfinished();
   }
 
+  /** What was received and not passed on, of an answer that is cut here. */
+  rest(): GenerateResponse[] {
+    const reader = this.#reader;
+    if (!reader) return [];
+    const ends = this.unfinished().flatMap((choice) => reader.end(choice, FinishReason.LENGTH));
+    return [...this.#read, ...ends.map(deltaEvent)];
+  }
+
   event(message: GenerateResponse): void {
     if (!this.#open) return;
     const problem = this.#check.problemOf(message);
@@ -92,7 +109,7 @@ export class Try implements Sink<GenerateResponse> {
       case "delta":
         return this.#delta(message, event.value);
       case "finished":
-        return this.#pass(message);
+        return this.#finish(message, event.value);
       case "usage":
         return this.meter.engineSays(event.value);
       default:
@@ -132,12 +149,35 @@ export class Try implements Sink<GenerateResponse> {
   #accept(ignored: readonly string[]): void {
     if (this.accepted) return;
     this.accepted = true;
-    this.#listener.accepted(this, ignored);
+    this.#listener.accepted(this, this.#ignored.length > 0 ? [...this.#ignored, ...ignored] : ignored);
   }
 
   #delta(message: GenerateResponse, delta: Delta): void {
+    const reader = this.#reader;
+    if (reader && delta.fragment.case === "text") {
+      this.#read = reader.read(delta).map(deltaEvent);
+      this.meter.add(delta, reader.thinks(delta.choice));
+      return this.#passRead();
+    }
     this.meter.add(delta);
     if (this.spoke || hasContent(delta)) this.#pass(message);
+  }
+
+  #finish(message: GenerateResponse, end: Finished): void {
+    const reader = this.#reader;
+    if (!reader) return this.#pass(message);
+    const rest = reader.end(end.choice, end.reason).map(deltaEvent);
+    this.#read = [...rest, finished(end.choice, reader.reasonOf(end), end.stopSequence)];
+    this.#passRead();
+  }
+
+  /** Whoever hears of one piece may leave upon it, or cut the answer: then the others are its rest. */
+  #passRead(): void {
+    while (this.#open) {
+      const piece = this.#read.shift();
+      if (!piece) return;
+      if (this.spoke || piece.event.case !== "delta" || hasContent(piece.event.value)) this.#pass(piece);
+    }
   }
 
   #pass(message: GenerateResponse): void {

@@ -1,3 +1,5 @@
+import { LongTimers } from "./long-timers.ts";
+
 /** A timer that was set and may be cancelled; cancelling one that fired, or cancelling twice, does nothing. */
 export interface Timer {
   cancel(): void;
@@ -16,12 +18,23 @@ export interface Clock {
 // Node fires a longer setTimeout at once instead of late.
 const longestTimeoutMs = 2 ** 31 - 1;
 
+/** From here on timers are mostly deadlines, which are cancelled. */
+const longMs = 1_000;
+
+const monotonicMs = (): number => performance.now();
+const longTimers = new LongTimers({
+  monotonicMs,
+  setAlarm: (delayMs, ring) => setTimeout(ring, delayMs),
+  clearAlarm: (alarm) => clearTimeout(alarm),
+});
+
 /** The machine's own time. Delays above 24.8 days fire after 24.8 days. */
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
+  monotonicMs,
   setTimer(delayMs, fire) {
-    const timeout = setTimeout(fire, Math.min(delayMs, longestTimeoutMs));
+    if (delayMs >= longMs) return longTimers.set(Math.min(delayMs, longestTimeoutMs), fire);
+    const timeout = setTimeout(fire, delayMs);
     return { cancel: () => clearTimeout(timeout) };
   },
 };

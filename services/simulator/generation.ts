@@ -3,7 +3,8 @@ import type { Job, JobSink, Running, Speed } from "./engine.ts";
 import { type Fault, lengthFrom } from "./fault.ts";
 import type { PrefixCache } from "./prefix-cache.ts";
 import type { Entry, Recorder } from "./record.ts";
-import { type Token, textFrom, tokensOf } from "./text.ts";
+import { type Token, textFrom, tokensOf, wholeTokensOf } from "./text.ts";
+import { writtenFrom } from "./written.ts";
 
 /** What a generation works with. */
 export interface GenerationOptions {
@@ -159,6 +160,11 @@ export class Generation implements Running {
 
 function choiceOf({ job, seed }: GenerationOptions, index: number, limit: number): Choice {
   const { saying } = job;
+  const written = saying === undefined ? writtenFrom(job.prompt) : undefined;
+  if (written !== undefined) {
+    const tokens = wholeTokensOf(written);
+    return { tokens: tokens.values(), limit, natural: Math.max(1, tokens.length), produced: 0, ended: false };
+  }
   if (saying !== undefined) {
     const natural = Math.max(1, Math.ceil(Buffer.byteLength(saying) / 4));
     return { tokens: tokensOf(saying), limit, natural, produced: 0, ended: false };

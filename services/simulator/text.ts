@@ -69,6 +69,17 @@ export function* tokensOf(text: string): Generator<Token> {
   for (let at = 0; at < bytes.length; at += 4) yield { id: 0, bytes: bytes.subarray(at, at + 4) };
 }
 
+/** A given text as tokens of whole characters, of at most four bytes: no token of a marker is a part of a character. */
+export function wholeTokensOf(text: string): Token[] {
+  const pieces: string[] = [];
+  for (const character of text) {
+    const longer = (pieces.at(-1) ?? "") + character;
+    if (pieces.length > 0 && Buffer.byteLength(longer) <= 4) pieces[pieces.length - 1] = longer;
+    else pieces.push(character);
+  }
+  return pieces.map((piece) => ({ id: 0, bytes: Buffer.from(piece) }));
+}
+
 /** Tokens of a prompt: four bytes each, as good a guess as any. */
 export function countTokens(text: string): number {
   return Math.max(1, Math.ceil(Buffer.byteLength(text) / 4));

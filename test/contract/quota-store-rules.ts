@@ -240,6 +240,22 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect((await left())[1]).toBe(76n);
     });
 
+    test("what a dead process left running counts on what is reserved for it, also once that has expired, and nowhere else", async () => {
+      const { clock, ids, store, reserve } = await world();
+      const limit = limitOf("l", { ...requests, count: "10", rate: { per: "86400s" } });
+      const used = async () => (await store.status([limit]))[0]?.used;
+      const lost = (id: string) => store.settle([limit], { ...settleRequest(id, amounts(3, 0)), reservedOnly: true });
+      const [running, expired] = [ids.uuidv7(), ids.uuidv7()];
+      await reserve([limit], {}, expired);
+      await clock.advanceAsync(10_000);
+      await reserve([limit], {}, running);
+      await clock.advanceAsync(6_000);
+      expect(await used()).toBe(0n);
+      for (const id of [running, expired, running, ids.uuidv7()]) await lost(id);
+      expect(await used()).toBe(2n);
+      expect((await store.status([limit]))[0]?.reserved).toBe(0n);
+    });
+
     test("reports are those of their node, and later ones win", async () => {
       const { ids, store } = await world();
       const limit = limitOf("limit", { ...requests, count: "400" });

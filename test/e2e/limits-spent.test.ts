@@ -1,33 +1,23 @@
-import { create, fromJson, type JsonValue, type MessageInitShape, toJson } from "@bufbuild/protobuf";
+import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { CreateKeyResponseSchema } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
-import { Dimension, type LimitSpecSchema, type LimitStatus, SubjectKind } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
-import {
-  CreateLimitRequestSchema,
-  CreateLimitResponseSchema,
-  GetLimitStatusResponseSchema,
-} from "../../gen/ts/weir/quota/v1/limit_service_pb.ts";
+import { Dimension } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type Installation, shapes, startInstallation } from "../fakes/installation.ts";
+import {
+  askGateway,
+  become,
+  granted,
+  type KeyLimitSpec,
+  type LimitedKey,
+  limitedKey,
+  limitStatus,
+  together,
+} from "../fakes/limited-keys.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
-
-/** Waits until what is asked for is so. */
-async function become(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + 20_000;
-  while (!(await holds())) {
-    if (performance.now() > endMs) throw new Error(`not so in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
+import { clientOf } from "./openai-scenarios.ts";
 
 const hourSeconds = 3_600n;
 /** Long enough that nothing that begins together ends before all have begun. */
 const slowPrefillMs = 900;
-
-interface Told {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly body: { readonly error?: { readonly type: string; readonly code: string; readonly message: string } };
-}
 
 describe.each(shapes)("limits, in %s", (shape) => {
   let engine: SimulatorProcess;
@@ -60,55 +50,11 @@ describe.each(shapes)("limits, in %s", (shape) => {
     await Promise.all([engine?.[Symbol.asyncDispose](), slow?.[Symbol.asyncDispose](), paced?.[Symbol.asyncDispose]()]);
   });
 
-  const rpc = async (method: string, body: JsonValue): Promise<JsonValue> => {
-    const response = await fetch(`${weir.control.url}/${method}`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${weir.key}`, "content-type": "application/json" },
-      body: JSON.stringify(body),
-    });
-    const text = await response.text();
-    if (!response.ok) throw new Error(text);
-    return JSON.parse(text);
-  };
-
-  /** A key of its own for a test, with one limit on it. */
-  async function limited(spec: Omit<MessageInitShape<typeof LimitSpecSchema>, "name" | "subject" | "$typeName">) {
-    const made = await rpc("weir.auth.v1.KeyService/CreateKey", { requestId: crypto.randomUUID(), name: "limited" });
-    const { key, secret } = fromJson(CreateKeyResponseSchema, made);
-    const subject = { kind: SubjectKind.KEY, id: key?.id ?? "" };
-    const request = create(CreateLimitRequestSchema, {
-      requestId: crypto.randomUUID(),
-      spec: { name: "of the key", subject, ...spec } as MessageInitShape<typeof LimitSpecSchema>,
-    });
-    const { limit } = fromJson(
-      CreateLimitResponseSchema,
-      await rpc("weir.quota.v1.LimitService/CreateLimit", toJson(CreateLimitRequestSchema, request)),
-    );
-    const keyId = key?.id ?? "";
-    return { secret, keyId, limitId: limit?.id ?? "" };
-  }
-
-  async function statusOf({ keyId, limitId }: { keyId: string; limitId: string }): Promise<LimitStatus | undefined> {
-    const { limits } = fromJson(
-      GetLimitStatusResponseSchema,
-      await rpc("weir.quota.v1.LimitService/GetLimitStatus", { keyId }),
-    );
-    return limits.find(({ limit }) => limit?.id === limitId);
-  }
-
-  async function ask(secret: string, model: string, more: object = {}): Promise<Told> {
-    const response = await fetch(`${weir.gateway.url}/v1/chat/completions`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
-      body: JSON.stringify({ model, messages: [{ role: "user", content: "Hello." }], max_tokens: 4, ...more }),
-    });
-    return { status: response.status, headers: response.headers, body: JSON.parse(await response.text()) };
-  }
-
+  const limited = (spec: KeyLimitSpec) => limitedKey(weir, spec);
+  const statusOf = (mine: LimitedKey) => limitStatus(weir, mine);
+  const ask = (secret: string, model: string, more: object = {}) =>
+    askGateway(weir.gateway.url, secret, { model, ...more });
   const hourly = { case: "rate" as const, value: { per: { seconds: hourSeconds } } };
-  const together = (count: number, run: () => Promise<Told>) =>
-    Promise.all(Array.from({ length: count }, async () => await run()));
-  const granted = (all: readonly Told[]) => all.filter(({ status }) => status === 200).length;
 
   test("200 requests at once against a limit of 100 requests: exactly 100 are admitted", async () => {
     const mine = await limited({
@@ -129,7 +75,7 @@ describe.each(shapes)("limits, in %s", (shape) => {
       expect(headers.get("x-ratelimit-limit-requests")).toBe("100");
       expect(headers.get("x-ratelimit-remaining-requests")).toBe("0");
     }
-    await become("every request is counted once", async () => (await statusOf(mine))?.used === 100n);
+    await become("every request is counted once", async () => (await statusOf(mine)).used === 100n);
   }, 60_000);
 
   test("requests at once beyond a limit on those are refused, exactly", async () => {
@@ -139,7 +85,7 @@ describe.each(shapes)("limits, in %s", (shape) => {
     });
     const all = await together(60, () => ask(mine.secret, "slow"));
     expect(granted(all)).toBe(20);
-    await become("all places are free again", async () => (await statusOf(mine))?.remaining === 20n);
+    await become("all places are free again", async () => (await statusOf(mine)).remaining === 20n);
     expect(granted(await together(20, () => ask(mine.secret, "slow")))).toBe(20);
   }, 60_000);
 
@@ -167,7 +113,7 @@ describe.each(shapes)("limits, in %s", (shape) => {
       const watching = (async () => {
         while (running) {
           const status = await statusOf(mine);
-          const taken = status ? status.used + status.reserved + status.leased : 0n;
+          const taken = status.used + status.reserved + status.leased;
           if (taken > most) most = taken;
         }
       })();
@@ -208,12 +154,35 @@ describe.each(shapes)("limits, in %s", (shape) => {
     });
     expect(first).toMatchObject({ status: 200, body: { choices: [{ finish_reason: "length" }] } });
     // The next slice did not fit, nor does what needs more than what is left.
-    await become("it is settled", async () => (await statusOf(mine))?.used === 512n);
+    await become("it is settled", async () => (await statusOf(mine)).used === 512n);
     const second = await ask(mine.secret, "quick", { max_tokens: 200 });
     expect(second.body.error).toMatchObject({ type: "insufficient_quota", code: "insufficient_quota" });
     expect(second.headers.get("x-should-retry")).toBe("false");
     expect(second.headers.get("retry-after")).toBeNull();
   }, 60_000);
+
+  test("the official client sees a rate limit, with headers, and waits as long as it is told", async () => {
+    const mine = await limited({
+      dimension: Dimension.REQUESTS,
+      ceiling: { case: "count", value: 2n },
+      window: { case: "rate", value: { per: { seconds: 4n } } },
+    });
+    const client = clientOf({ url: weir.gateway.url, apiKey: mine.secret, model: "quick" });
+    const create = (of: OpenAI) =>
+      of.chat.completions.create({ model: "quick", messages: [{ role: "user", content: "Hello." }], max_tokens: 4 });
+    for (let i = 0; i < 2; i++) await create(client);
+    const error: unknown = await create(client).catch((thrown: unknown) => thrown);
+    if (!(error instanceof OpenAI.RateLimitError)) throw new Error("it was no rate limit", { cause: error });
+    expect(error).toMatchObject({ status: 429, code: "rate_limit_exceeded", type: "requests" });
+    expect(error.headers.get("x-ratelimit-limit-requests")).toBe("2");
+    expect(error.headers.get("x-ratelimit-remaining-requests")).toBe("0");
+    const afterMs = Number(error.headers.get("retry-after-ms"));
+    expect(afterMs).toBeGreaterThan(0);
+    expect(afterMs).toBeLessThanOrEqual(2_000);
+    expect(Number(error.headers.get("retry-after"))).toBe(Math.ceil(afterMs / 1_000));
+    // A second try is enough, for it comes when the limit has room.
+    expect((await create(client.withOptions({ maxRetries: 1 }))).object).toBe("chat.completion");
+  }, 30_000);
 
   test("answers tell what the limits have left", async () => {
     const mine = await limited({

@@ -4,6 +4,8 @@ import { fromJson } from "@bufbuild/protobuf";
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CreateKeyResponseSchema } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
+import { Dimension } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { become, limitKey, limitStatus } from "../fakes/limited-keys.ts";
 import { openFolder } from "../fakes/open-folder.ts";
 import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
@@ -67,8 +69,19 @@ const chat = (apiKey: string) =>
   });
 
 describe("a data plane and a control plane in two processes", () => {
-  it("cut a running stream within 2 s of its key's revocation: one error, no end mark", async () => {
+  it("cut a running stream within 2 s of its key's revocation: one error, no end mark, and what it held is settled", async () => {
     const { id, secret } = await createKey();
+    // Too small to share: both are reserved for this request.
+    const place = await limitKey({ control, key: control.key }, id, {
+      dimension: Dimension.CONCURRENT_REQUESTS,
+      ceiling: { case: "count", value: 1n },
+    });
+    const tokens = await limitKey({ control, key: control.key }, id, {
+      dimension: Dimension.OUTPUT_TOKENS,
+      ceiling: { case: "count", value: 5_000n },
+      window: { case: "rate", value: { per: { seconds: 86_400n } } },
+    });
+    const held = (limitId: string) => limitStatus({ control, key: control.key }, { keyId: id, limitId });
     const response = await fetch(`${data.url}/v1/chat/completions`, {
       method: "POST",
       headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
@@ -82,6 +95,8 @@ describe("a data plane and a control plane in two processes", () => {
     });
     const reader = response.body?.getReader();
     await reader?.read();
+    expect(await held(place)).toMatchObject({ reserved: 1n, remaining: 0n });
+    expect(await held(tokens)).toMatchObject({ reserved: 4_000n });
     const revokedMs = performance.now();
     await revokeKey(id);
     let text = "";
@@ -91,6 +106,13 @@ describe("a data plane and a control plane in two processes", () => {
     expect(text.match(/"error":\{/g)).toHaveLength(1);
     expect(text).toContain('"code":"key_revoked"');
     expect(text).not.toContain("[DONE]");
+    await become("its place is free", async () => (await held(place)).remaining === 1n);
+    // At least what was read is counted, and nothing is kept for it.
+    const pieces = text.match(/"content":"./g)?.length ?? 0;
+    await become("what it used is counted", async () => {
+      const { used, reserved, leased } = await held(tokens);
+      return used >= BigInt(pieces) && used < 4_000n && reserved === 0n && leased === 0n;
+    });
   });
 
   it("serve a key that was made at the other one, and refuse it within 2 s of its revocation", async () => {

@@ -1,5 +1,6 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type CutProxy, startCutProxy } from "./cut-proxy.ts";
 import { openFolder } from "./open-folder.ts";
 import { createTestDatabase } from "./postgres.ts";
 import { startWeirProcess, type WeirProcess } from "./weir-process.ts";
@@ -16,15 +17,19 @@ export interface Installation extends AsyncDisposable {
   readonly control: WeirProcess;
   /** The first admin key. */
   readonly key: string;
+  /** Between two processes; what goes through it in an installation of one is nothing. */
+  readonly mesh: CutProxy;
   /** Starts the gateway again, on the folder of the former one, which has ended. */
   restartGateway(): Promise<void>;
+  /** The same for the control plane. Its addresses are new, and the mesh leads there. */
+  restartControl(): Promise<void>;
+  /** One more gateway beside the first, of an installation of two processes. */
+  addGateway(): Promise<WeirProcess>;
 }
 
 export interface InstallationOptions {
   /** Models, pools and what else the catalogue's configuration says, in YAML. */
   readonly yaml: string;
-  /** Where calls from the data plane to the control plane go instead: a proxy, say. */
-  readonly via?: (meshUrl: string) => Promise<string>;
 }
 
 const ports = "listen: { port: 0, admin_port: 0, mesh_port: 0 }";
@@ -35,58 +40,69 @@ export async function startInstallation(shape: Shape, options: InstallationOptio
   await using started = new AsyncDisposableStack();
   const folder = await openFolder("weir-installation-");
   started.defer(() => rm(folder, { recursive: true, force: true }));
-  const start = async (name: string, yaml: string) => {
+  const mesh = started.use(await startCutProxy());
+  const database = shape === "one process" ? undefined : started.use(await createTestDatabase());
+  // Gateways may be added to it when all of this is in the caller's hands.
+  const processes = started.use(new AsyncDisposableStack());
+
+  /** One process, over its lives in the same folder. */
+  const life = async (name: string, yaml: string, up?: (weir: WeirProcess) => void): Promise<Life> => {
     const file = join(folder, `${name}.yaml`);
     await writeFile(file, `${ports}\n${yaml}\n`);
-    return () => startWeirProcess({ args: ["--config", file], dataDir: join(folder, name) });
+    const begin = async () => {
+      const weir = await startWeirProcess({ args: ["--config", file], dataDir: join(folder, name) });
+      up?.(weir);
+      return weir;
+    };
+    const one = {
+      now: await begin(),
+      async restart() {
+        one.now = await begin();
+      },
+    };
+    processes.defer(() => one.now[Symbol.asyncDispose]());
+    return one;
   };
-  if (shape === "one process") {
-    const begin = await start("all", options.yaml);
-    const only: Held = { process: await begin() };
-    started.defer(() => only.process[Symbol.asyncDispose]());
-    return installation(only, only, begin, started.move());
+
+  let control: Life;
+  let data: Life;
+  let addGateway = (): Promise<WeirProcess> => Promise.reject(new Error("it is an installation of one process"));
+  if (database === undefined) {
+    control = data = await life("all", options.yaml);
+  } else {
+    const token = "token_file: mesh.token";
+    const stored = `postgres: { url: "${database.url}" }`;
+    const lead = ({ meshUrl }: WeirProcess) => {
+      mesh.target = { host: "127.0.0.1", port: Number(new URL(meshUrl).port) };
+    };
+    const roles = `roles: [${controlRoles.join()}]\nmesh: { ${token} }`;
+    control = await life("control", `${roles}\n${stored}\n${options.yaml}`, lead);
+    const peers = controlRoles.map((role) => `${role}: "http://127.0.0.1:${mesh.port}"`);
+    const gateway = `roles: [edge, router]\nmesh: { ${token}, peers: { ${peers.join(", ")} } }`;
+    data = await life("data", gateway);
+    let added = 0;
+    addGateway = async () => (await life(`data-${++added}`, gateway)).now;
   }
-  const database = started.use(await createTestDatabase());
-  const token = "token_file: mesh.token";
-  const stored = `postgres: { url: "${database.url}" }`;
-  const control: Held = {
-    process: await (
-      await start("control", `roles: [${controlRoles.join()}]\nmesh: { ${token} }\n${stored}\n${options.yaml}`)
-    )(),
-  };
-  started.defer(() => control.process[Symbol.asyncDispose]());
-  const { meshUrl } = control.process;
-  const peerUrl = (await options.via?.(meshUrl)) ?? meshUrl;
-  const peers = controlRoles.map((role) => `${role}: "${peerUrl}"`);
-  const begin = await start("data", `roles: [edge, router]\nmesh: { ${token}, peers: { ${peers.join(", ")} } }`);
-  const data: Held = { process: await begin() };
-  started.defer(() => data.process[Symbol.asyncDispose]());
-  return installation(data, control, begin, started.move());
-}
-
-interface Held {
-  process: WeirProcess;
-}
-
-function installation(
-  data: Held,
-  control: Held,
-  begin: () => Promise<WeirProcess>,
-  started: AsyncDisposableStack,
-): Installation {
+  const running = started.move();
   return {
     get gateway() {
-      return data.process;
+      return data.now;
     },
     get control() {
-      return control.process;
+      return control.now;
     },
     get key() {
-      return control.process.key;
+      return control.now.key;
     },
-    async restartGateway() {
-      data.process = await begin();
-    },
-    [Symbol.asyncDispose]: () => started.disposeAsync(),
+    mesh,
+    restartGateway: () => data.restart(),
+    restartControl: () => control.restart(),
+    addGateway: () => addGateway(),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
+}
+
+interface Life {
+  readonly now: WeirProcess;
+  restart(): Promise<void>;
 }

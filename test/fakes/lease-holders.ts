@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { type Limit, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type WatchLeasesResponse, WatchLeasesResponseSchema } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { UsageRecord } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
 import type { Grant } from "../../services/router/quota/grant.ts";
 import { PendingGrant } from "../../services/router/quota/pending-grant.ts";
@@ -28,7 +29,7 @@ export class LeaseHolders {
   readonly calls = { reserve: 0, lease: 0, extend: 0, settle: 0, release: 0, returnLease: 0 };
   /** The store can't be reached. */
   cut = false;
-  readonly #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+  #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
   readonly #limits: readonly Limit[];
   #sink: Sink<WatchLeasesResponse> | undefined;
 
@@ -36,8 +37,12 @@ export class LeaseHolders {
     this.#limits = limits;
   }
 
-  /** Starts a process. The one before it is dead: it says nothing more. */
-  start(holderId: string): QuotaHolder {
+  /**
+   * Starts a process. The one before it is dead: it says nothing more.
+   *
+   * @param lost what it had left running.
+   */
+  start(holderId: string, lost: readonly UsageRecord[] = []): QuotaHolder {
     return new QuotaHolder({
       client: this.#client(),
       watch: (sink) => {
@@ -55,8 +60,16 @@ export class LeaseHolders {
         note: (note) => this.notes.push(Buffer.from(note)) > 0,
       },
       notes: [...this.notes],
+      lost,
       news: { away: () => undefined, back: () => undefined, lost: () => undefined },
     });
+  }
+
+  /** The store's process starts anew: it knows nothing. Its watch is opened again. */
+  async restartStore(): Promise<void> {
+    this.#store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+    this.#sink?.end();
+    await this.pass(100);
   }
 
   /** The store's watch says something. */
@@ -74,16 +87,16 @@ export class LeaseHolders {
   }
 
   #client(): QuotaClient {
-    const { lease, reserve, extend, settle, release, returnLease } = storeClient(this.#store, this.#limits);
+    const client = () => storeClient(this.#store, this.#limits);
     return {
-      lease: this.#over("lease", lease),
-      reserve: this.#over("reserve", reserve),
-      extend: this.#over("extend", extend),
-      settle: this.#over("settle", settle),
-      release: this.#over("release", release),
+      lease: this.#over("lease", (request) => client().lease(request)),
+      reserve: this.#over("reserve", (request) => client().reserve(request)),
+      extend: this.#over("extend", (request) => client().extend(request)),
+      settle: this.#over("settle", (request) => client().settle(request)),
+      release: this.#over("release", (request) => client().release(request)),
       returnLease: this.#over("returnLease", (request) => {
         this.returned.push(...(request.reports ?? []).map(({ leaseId }) => `${request.nodeId} ${leaseId}`));
-        return returnLease(request);
+        return client().returnLease(request);
       }),
     };
   }

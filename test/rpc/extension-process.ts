@@ -96,6 +96,8 @@ const noFlags = {
   dataDir: undefined,
   engines: [],
   chatTemplate: undefined,
+  toolParser: 0,
+  reasoningParser: 0,
   engineKeyFile: undefined,
 } as const;
 

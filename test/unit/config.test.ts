@@ -223,6 +223,20 @@ const refused: readonly (readonly [name: string, text: string, line: number, pat
     "models[0].chat_template",
     "does not exist",
   ],
+  [
+    "a parser of answers that the engine reads itself",
+    `${base}models: [{ id: a, pool: gpu, tool_parser: hermes }]\n`,
+    4,
+    "models[0].tool_parser",
+    "needs chat_template",
+  ],
+  [
+    "a parser that does not exist",
+    `${base}models: [{ id: a, pool: gpu, reasoning_parser: loud }]\n`,
+    4,
+    "models[0].reasoning_parser",
+    "deepseek_r1, qwen3, mistral",
+  ],
 ];
 
 describe("a configuration is refused for", () => {

@@ -138,7 +138,7 @@ export class Fleet implements AsyncDisposable {
     const seats = members.flatMap((member) =>
       member.models
         .filter(({ modelId }) => modelId === model.id)
-        .map((served) => new Seat(served, member, pool.id, model.chatTemplate !== undefined, this.#options.clock)),
+        .map((served) => new Seat(served, member, model, this.#options.clock)),
     );
     return { model, pool, members, seats };
   }

@@ -1,4 +1,5 @@
 import type { ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { type Model, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import { type FeatureSet, featureSet } from "../requirement.ts";
 import { isEjected } from "./ejection.ts";
@@ -13,9 +14,9 @@ export class Seat implements Candidate {
   readonly poolId: string;
   readonly #clock: Clock;
 
-  constructor(model: ReplicaModel, replica: Member, poolId: string, hasChatTemplate: boolean, clock: Clock) {
+  constructor(model: ReplicaModel, replica: Member, { poolId, chatTemplate, toolParser }: Model, clock: Clock) {
     this.poolId = poolId;
-    this.features = featureSet(model.features, hasChatTemplate);
+    this.features = featureSet(model.features, chatTemplate !== undefined, toolParser !== ToolParser.UNSPECIFIED);
     this.model = model;
     this.replica = replica;
     this.#clock = clock;

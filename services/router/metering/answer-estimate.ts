@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { Learned } from "./learned.ts";
 
 /** How long answers are, by model, learned from those that were given. */
 export interface AnswerEstimate {
@@ -12,16 +12,12 @@ export interface AnswerEstimate {
 const likelyMin = 256;
 /** The weight of the newest: about the last 20 answers decide. */
 const newestWeight = 0.05;
-const modelsMax = 10_000;
 
 /** Builds an estimate that knows nothing. */
 export function createAnswerEstimate(): AnswerEstimate {
-  const learned = new LRUCache<string, number>({ max: modelsMax });
+  const learned = new Learned(newestWeight);
   return {
     likely: (modelId) => Math.max(likelyMin, Math.ceil(learned.get(modelId) ?? 0)),
-    learn(modelId, tokens) {
-      const before = learned.get(modelId) ?? tokens;
-      learned.set(modelId, before + newestWeight * (tokens - before));
-    },
+    learn: (modelId, tokens) => learned.learn(modelId, tokens, tokens),
   };
 }

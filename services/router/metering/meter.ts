@@ -10,8 +10,8 @@ export interface PromptBytes {
 
 /** Counts one attempt: what was received, and what the engine says of it. */
 export interface Meter {
-  /** A piece was received. */
-  add(delta: Delta): void;
+  /** A piece was received; `thought` if it turned out to be that. */
+  add(delta: Delta, thought?: boolean): void;
   /** The engine's own count so far; a later one replaces it. */
   engineSays(usage: Usage): void;
   /** Tokens of the answer that came so far, estimated where they were not counted; cheap enough for every turn. */
@@ -58,17 +58,17 @@ class AttemptMeter implements Meter {
     this.#options = options;
   }
 
-  add(delta: Delta): void {
+  add(delta: Delta, thought = delta.fragment.case === "reasoning"): void {
     const { fragment } = delta;
     if (delta.tokens > 0) {
       this.#stale = true;
       this.#tokens += delta.tokens;
-      if (fragment.case === "reasoning") this.#reasoning += delta.tokens;
+      if (thought) this.#reasoning += delta.tokens;
     } else if (fragment.case !== undefined) {
       const bytes = bytesOf(fragment);
       this.#stale ||= bytes > 0;
       this.#bytesUncounted += bytes;
-      if (fragment.case === "reasoning") this.#reasoning += bytes / this.#options.bytesPerToken;
+      if (thought) this.#reasoning += bytes / this.#options.bytesPerToken;
     }
   }
 

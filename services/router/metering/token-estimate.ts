@@ -1,4 +1,4 @@
-import { LRUCache } from "lru-cache";
+import { Learned } from "./learned.ts";
 
 /** What a token is in bytes, by model, learned from the engines that count. */
 export interface TokenEstimate {
@@ -14,18 +14,15 @@ const bytesPerTokenDefault = 4;
 const bytesWorthLearning = 200;
 /** The weight of the newest count: about the last 20 prompts decide. */
 const newestWeight = 0.05;
-const modelsMax = 10_000;
 
 /** Builds an estimate that knows nothing. */
 export function createTokenEstimate(): TokenEstimate {
-  const learned = new LRUCache<string, number>({ max: modelsMax });
+  const learned = new Learned(newestWeight);
   return {
     bytesPerToken: (modelId) => learned.get(modelId) ?? bytesPerTokenDefault,
     learn(modelId, bytes, tokens) {
       if (bytes < bytesWorthLearning || tokens <= 0) return;
-      const seen = Math.min(8, Math.max(1, bytes / tokens));
-      const before = learned.get(modelId) ?? bytesPerTokenDefault;
-      learned.set(modelId, before + newestWeight * (seen - before));
+      learned.learn(modelId, Math.min(8, Math.max(1, bytes / tokens)), bytesPerTokenDefault);
     },
   };
 }

@@ -17,11 +17,18 @@ export interface TemplateInput {
 /** Converts the request's conversation. Parts other than text do not come here. */
 export function templateInput(request: GenerateRequest, knowsDeveloper: boolean): TemplateInput {
   const messages = request.input.case === "conversation" ? request.input.value.messages : [];
-  const offersTools = request.tools.length > 0 && request.toolChoice?.mode !== ToolChoiceMode.NONE;
+  const tools = toolsOffered(request);
   return {
     messages: messages.map((message) => templateMessage(message, knowsDeveloper)),
-    tools: offersTools ? request.tools.map(templateTool) : undefined,
+    tools: tools.length > 0 ? tools.map(templateTool) : undefined,
   };
+}
+
+/** The functions that the model may call: all, those that the choice names, or none. */
+export function toolsOffered({ tools, toolChoice }: GenerateRequest): readonly Tool[] {
+  if (toolChoice?.mode === ToolChoiceMode.NONE) return [];
+  if (!toolChoice || toolChoice.names.length === 0) return tools;
+  return tools.filter(({ name }) => toolChoice.names.includes(name));
 }
 
 function templateMessage(message: Message, knowsDeveloper: boolean): Record<string, unknown> {

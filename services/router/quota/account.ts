@@ -5,6 +5,9 @@ import { HeldLease, msOf } from "./held-lease.ts";
 import { LocalShare } from "./local-share.ts";
 import { type Terms, termsOf } from "./terms.ts";
 
+/** A day, when the clocks are put forward. */
+const shortestPeriodMs = 23 * 3_600_000;
+
 /** What this node has of one limit, for all consumers whom the limit counts. */
 export class Account {
   terms: Terms;
@@ -56,11 +59,16 @@ export class Account {
     return lease.revision < this.#revision || (lease.renewalDue(nowMs) && !(this.central && lease.credit <= 0));
   }
 
-  /** Whether a request may run although nobody can be asked, and what its share then is. */
-  unchecked(amount: number, nowMs: number): LocalShare | "open" | undefined {
+  /**
+   * Whether a request may run although nobody can be asked, and what its share then is.
+   *
+   * @param nodes that are there; those that hold or asked for a part of this limit may be more, or know of each other less.
+   */
+  unchecked(amount: number, nodes: number, nowMs: number): LocalShare | "open" | undefined {
     if (!this.terms.enforced || this.terms.onFailure === OnFailure.OPEN) return "open";
     if (this.terms.onFailure !== OnFailure.LOCAL) return undefined;
-    this.#share ??= new LocalShare(this.terms, this.holders, nowMs);
+    this.#share ??= new LocalShare(this.terms, nowMs);
+    this.#share.holders = Math.max(1, this.holders, nodes);
     return this.#share.draw(amount, nowMs) ? this.#share : undefined;
   }
 
@@ -74,17 +82,15 @@ export class Account {
   /** A lease that was made or renewed, by a call that was sent at `sentMs`. */
   leased(lease: Lease, sentMs: number, nowMs: number, nowWallMs: number): void {
     this.central = false;
-    this.#remaining = Number(lease.remaining);
-    this.#fullAtMs = nowMs + until(lease.resetTime, nowWallMs);
+    this.#told(lease, nowMs, nowWallMs);
     for (const one of this.former) if (one.id === lease.id) return;
     if (this.lease?.id !== lease.id) this.#replace(new HeldLease(lease.id, sentMs));
     this.lease?.renewed(lease, sentMs);
   }
 
   /** What a central reservation told of it. */
-  shared({ remaining, resetTime }: ReservedShare, nowMs: number, nowWallMs: number): void {
-    this.#remaining = Number(remaining);
-    this.#fullAtMs = nowMs + until(resetTime, nowWallMs);
+  shared(share: ReservedShare, nowMs: number, nowWallMs: number): void {
+    this.#told(share, nowMs, nowWallMs);
   }
 
   /** A change was told of: what is older is not to be spent any more. */
@@ -94,6 +100,7 @@ export class Account {
 
   /** The store knows the lease no more. */
   lost(lease: HeldLease): void {
+    lease.gone = true;
     this.former.delete(lease);
     if (this.lease === lease) this.lease = undefined;
     if (lease.reserved <= 0) return;
@@ -125,6 +132,14 @@ export class Account {
   /** How long until it is full or begins anew, in milliseconds. */
   fullAfterMs(nowMs: number): number {
     return Math.max(0, this.#fullAtMs - nowMs);
+  }
+
+  #told({ remaining, resetTime }: Lease | ReservedShare, nowMs: number, nowWallMs: number): void {
+    const fullAtMs = nowMs + until(resetTime, nowWallMs);
+    // A budget begins anew, and with it this node's share.
+    if (this.terms.budget && fullAtMs - this.#fullAtMs > shortestPeriodMs / 2) this.#share = undefined;
+    this.#remaining = Number(remaining);
+    this.#fullAtMs = fullAtMs;
   }
 
   #replace(lease: HeldLease): void {

@@ -141,9 +141,9 @@ export class AheadDraws implements Ahead {
   }
 
   #uncheckable(watched: Watched, asked: readonly Watched[]): void {
-    const nowMs = this.#desk.clock.monotonicMs();
+    const { clock, link } = this.#desk;
     for (const one of asked) one.state = "more";
-    if (watched.account.unchecked(sliceTokens, nowMs) === undefined) watched.state = "none";
+    if (watched.account.unchecked(sliceTokens, link.nodes, clock.monotonicMs()) === undefined) watched.state = "none";
     else this.#grew(watched, watched.last);
   }
 }

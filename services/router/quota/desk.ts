@@ -1,5 +1,5 @@
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
-import { OnFailure, type Operation } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { Dimension, OnFailure, type Operation } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { Reservation } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { IdSource } from "../../runtime/ids.ts";
@@ -46,13 +46,13 @@ export class Desk {
   readonly settlements: Settlements;
   readonly clock: Clock;
   readonly ids: Pick<IdSource, "uuidv7">;
-  /** Those with a reservation at the store. */
-  readonly central = new Roster<HeldGrant>();
+  /** Those that were given and have not ended. */
+  readonly running = new Roster<HeldGrant>();
   readonly #notes: LeaseNotes | undefined;
   /** Something ended on a lease that is not drawn from any more. */
   onFreed: () => void = () => undefined;
   readonly #ended = (grant: HeldGrant): void => {
-    this.central.delete(grant);
+    this.running.delete(grant);
     this.#notes?.touch();
     for (const { account, source } of grant.parts) {
       if (account.former.size > 0 && source instanceof HeldLease && account.former.has(source)) this.onFreed();
@@ -112,7 +112,6 @@ export class Desk {
     grant.outputTokensMax = Number(reservation.outputTokensMax);
     grant.ttlMs = msOf(reservation.ttl);
     grant.aliveMs = sentMs;
-    this.central.add(grant);
   }
 
   /** The store can't be asked. Whether the limits let the request run all the same, each by its on_failure. */
@@ -120,10 +119,11 @@ export class Desk {
     const nowMs = this.clock.monotonicMs();
     for (const account of missing) {
       const amount = neededIn(account.terms.dimension, grant.tokens);
-      const share = account.unchecked(amount, nowMs);
+      const share = account.unchecked(amount, this.link.nodes, nowMs);
       if (share === undefined) return false;
       const source = share === "open" ? undefined : share;
       grant.parts.push({ account, source, apart: false, amount, next: undefined });
+      if (account.terms.dimension === Dimension.CONCURRENT_REQUESTS) grant.unknown = true;
     }
     grant.owed = true;
     return true;
@@ -131,6 +131,7 @@ export class Desk {
 
   /** The grant is complete: what may cut the answer is watched from now on. */
   finish(grant: HeldGrant, ask: Ask): HeldGrant {
+    this.running.add(grant);
     if (ask.least.outputTokens === 0 && grant.parts.some(({ account }) => account.terms.cuts && account.terms.enforced))
       grant.ahead = new AheadDraws(this, grant);
     return grant;

@@ -54,9 +54,9 @@ export interface Source {
 export interface Part {
   readonly account: Account;
   /** Undefined: at the store, by the request's own reservation; or nowhere, and the store is told afterwards. */
-  readonly source: Source | undefined;
+  source: Source | undefined;
   /** The store knows of it by a lease or another reservation, and not by this request's. */
-  readonly apart: boolean;
+  apart: boolean;
   amount: number;
   /** What was set aside of the same limit later. */
   next: Part | undefined;
@@ -80,6 +80,8 @@ export class HeldGrant implements Grant, Rostered {
   reserved = false;
   /** It runs without the store's word: that is told afterwards. */
   owed = false;
+  /** The store knows nothing of it, or no more, and may admit others in its place. */
+  unknown = false;
   /** When its reservation was kept alive last, and how long it is held then. */
   aliveMs = 0;
   ttlMs = 0;

@@ -29,6 +29,8 @@ export class HeldLease {
   reporting = false;
   /** It is not drawn from any more. */
   retired = false;
+  /** The store knows it no more. */
+  gone = false;
   /** Where what runs on it counts, once the store knows it no more. */
   heir: HeldLease | undefined;
   #sequence = 0;

@@ -1,9 +1,12 @@
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Clock, Timer } from "../../runtime/clock.ts";
+import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Account } from "./account.ts";
 import type { Desk } from "./desk.ts";
 import { amountsOf, type HeldGrant } from "./grant.ts";
 import type { HeldLease } from "./held-lease.ts";
 import type { GivenBack } from "./lease-book.ts";
+import { Places } from "./places.ts";
 
 /** How often it looks. */
 const lookMs = 1_000;
@@ -20,11 +23,13 @@ const aliveShare = 1 / 3;
 
 /**
  * Keeps what is held in order, once a second: gives back what nobody draws from, tells of leases that are over until the
- * store knows all of them, keeps alive what runs, and forgets who was not seen.
+ * store knows all of them, keeps alive what runs, tells of what runs that the store does not know, and forgets who was
+ * not seen.
  */
 export class Keeper implements Disposable {
   readonly #desk: Desk;
   readonly #clock: Clock;
+  readonly #places: Places;
   #timer: Timer;
   #telling = false;
   #hasty = false;
@@ -32,6 +37,7 @@ export class Keeper implements Disposable {
   constructor(desk: Desk) {
     this.#desk = desk;
     this.#clock = desk.clock;
+    this.#places = new Places(desk);
     this.#timer = this.#next();
   }
 
@@ -54,13 +60,16 @@ export class Keeper implements Disposable {
       const nowMs = this.#clock.monotonicMs();
       this.#keepAlive(nowMs);
       this.#desk.book.forget(nowMs - forgetMs);
-      if (!this.#telling && this.#desk.link.mayCall(nowMs)) void this.#tell(nowMs);
+      if (this.#telling || !this.#desk.link.mayCall(nowMs)) return;
+      void this.#tell(nowMs);
+      this.#places.look(nowMs);
     });
   }
 
   #keepAlive(nowMs: number): void {
-    for (const grant of this.#desk.central) {
-      if (grant.ttlMs > 0 && nowMs - grant.aliveMs >= grant.ttlMs * aliveShare) void this.#extend(grant, nowMs);
+    for (const grant of this.#desk.running) {
+      if (grant.reserved && !grant.unknown && grant.ttlMs > 0 && nowMs - grant.aliveMs >= grant.ttlMs * aliveShare)
+        void this.#extend(grant, nowMs);
     }
   }
 
@@ -76,9 +85,10 @@ export class Keeper implements Disposable {
         more: {},
         used: amountsOf(used),
       });
-    } catch {
-      // Again at the next look; one that is over at the store is settled all the same.
+    } catch (thrown) {
+      // Again at the next look.
       grant.aliveMs = before;
+      if (weirErrorFrom(thrown).reason === ErrorReason.NOT_FOUND) grant.unknown = true;
     }
   }
 

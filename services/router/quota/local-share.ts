@@ -5,33 +5,38 @@ import type { Terms } from "./terms.ts";
  * A node's own share of a limit, for the time in which nobody can be asked: the limit divided by the nodes that were last
  * seen. So all nodes together admit no more than the limit, and what each had a part of before.
  *
- * A rate's share refills as the limit does; that of a budget does not; that of concurrency is what may run here.
+ * It is a bucket seen from above: what was drawn drains as the limit refills; that of a budget does not; of concurrency
+ * it is what runs here. It outlives the time that it is for, so that the next such time goes on with it.
  */
 export class LocalShare {
-  #level: number;
+  /** Nodes that the limit is divided by; 1 or more. */
+  holders = 1;
+  readonly #terms: Terms;
+  #drawn = 0;
   #atMs: number;
-  readonly #capacity: number;
-  readonly #perMs: number;
 
-  constructor({ dimension, whole, ceiling, refillMs }: Terms, holders: number, nowMs: number) {
-    const share = whole / Math.max(1, holders);
-    this.#capacity = dimension === Dimension.CONCURRENT_REQUESTS ? Math.floor(share) : share;
-    this.#perMs = refillMs > 0 ? ceiling / Math.max(1, holders) / refillMs : 0;
-    this.#level = this.#capacity;
+  constructor(terms: Terms, nowMs: number) {
+    this.#terms = terms;
     this.#atMs = nowMs;
   }
 
   /** Sets something aside. False: the share has not that much now. */
   draw(amount: number, nowMs: number): boolean {
-    this.#level = Math.min(this.#capacity, this.#level + (nowMs - this.#atMs) * this.#perMs);
+    const { dimension, whole, ceiling, refillMs } = this.#terms;
+    if (refillMs > 0) {
+      const drained = ((nowMs - this.#atMs) * ceiling) / refillMs / this.holders;
+      this.#drawn = Math.max(0, this.#drawn - drained);
+    }
     this.#atMs = nowMs;
-    if (this.#level < amount) return false;
-    this.#level -= amount;
+    const share = whole / this.holders;
+    const capacity = dimension === Dimension.CONCURRENT_REQUESTS ? Math.floor(share) : share;
+    if (this.#drawn + amount > capacity) return false;
+    this.#drawn += amount;
     return true;
   }
 
   /** What was set aside is replaced by what was used. */
   settle(reserved: number, used: number): void {
-    this.#level = Math.min(this.#capacity, this.#level + reserved - used);
+    this.#drawn = Math.max(0, this.#drawn - reserved + used);
   }
 }

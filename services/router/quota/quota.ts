@@ -1,4 +1,5 @@
 import type { WatchLeasesResponse } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { UsageRecord } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { WeirError } from "../../runtime/errors/fail.ts";
 import type { IdSource } from "../../runtime/ids.ts";
@@ -38,6 +39,8 @@ export interface QuotaOptions {
   readonly journal: NoteJournal | undefined;
   /** What the processes before this one had noted, the oldest first. */
   readonly notes: readonly Buffer[];
+  /** What it left running: the store may hold reservations for it. */
+  readonly lost: readonly UsageRecord[];
   readonly news: QuotaNews;
 }
 
@@ -67,9 +70,13 @@ export class QuotaHolder implements Quota, AsyncDisposable {
   /** What dead processes had spent is being told. */
   #telling = false;
 
-  constructor({ client, watch, clock, ids, holderId, journal, notes, news }: QuotaOptions) {
+  constructor({ client, watch, clock, ids, holderId, journal, notes, lost, news }: QuotaOptions) {
     this.#clock = clock;
-    const link = new StoreLink({ client, clock, holderId, away: news.away, back: news.back });
+    const back = (): void => {
+      news.back();
+      this.#settlements.again();
+    };
+    const link = new StoreLink({ client, clock, holderId, away: news.away, back });
     this.#book = new LeaseBook({ link, clock, ids });
     this.#settlements = new Settlements({ link, clock, lost: news.lost });
     this.#notes = journal && new LeaseNotes(journal, holderId, () => this.#leases(), notes);
@@ -84,6 +91,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     this.#keeper = new Keeper(this.#desk);
     const soon = (): void => this.#keeper.soon();
     this.#desk.onFreed = soon;
+    for (const record of lost) this.#settlements.settleLost(record);
     this.#unfollow = followWatch<WatchLeasesResponse>({
       clock,
       service: "quota",
@@ -142,7 +150,9 @@ export class QuotaHolder implements Quota, AsyncDisposable {
 
   /** Requests with a reservation at the store. */
   get reserved(): number {
-    return this.#desk.central.size;
+    let count = 0;
+    for (const grant of this.#desk.running) if (grant.reserved) count += 1;
+    return count;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -161,8 +171,8 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     for (const { lease } of this.#book.all()) yield lease;
   }
 
-  #heard({ event, revision }: WatchLeasesResponse): void {
-    this.#desk.link.heard();
+  #heard({ event, revision, nodes }: WatchLeasesResponse): void {
+    this.#desk.link.heard(nodes);
     void this.#tellFormer();
     switch (event.case) {
       case "lease":

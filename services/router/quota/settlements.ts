@@ -1,6 +1,8 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { Operation } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { SettleRequestSchema } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { UsageRecord } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { type Clock, sleep, type Timer } from "../../runtime/clock.ts";
 import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { StoreLink } from "./store-link.ts";
@@ -36,6 +38,7 @@ export class Settlements implements AsyncDisposable {
   #inFlight = 0;
   #retryMs = retryFirstMs;
   #timer: Timer | undefined;
+  #sendingAgain = false;
   #idle: (() => void) | undefined;
   readonly #stop = new AbortController();
 
@@ -56,6 +59,30 @@ export class Settlements implements AsyncDisposable {
   /** A request used nothing. */
   release(requestId: string): void {
     this.#tell({ requestId, tell: () => this.#options.link.release(requestId) });
+  }
+
+  /**
+   * A process before this one left a request running, which used this: it counts on what the store holds for it, if
+   * anything. What leases had for it is told by their notes.
+   */
+  settleLost({ requestId, orgId, projectId, keyId, userId, model, tokens, attempts }: UsageRecord): void {
+    if (attempts.length === 0) return this.release(requestId);
+    this.settle({
+      requestId,
+      used: { inputTokens: tokens?.promptTokens ?? 0n, outputTokens: tokens?.completionTokens ?? 0n },
+      sequence: 1n,
+      consumer: { orgId, projectId, keyId, userId },
+      model,
+      operation: Operation.GENERATE,
+      reservedOnly: true,
+    });
+  }
+
+  /** The store is back: what waits is told at once, or it would admit as if that had not been used. */
+  again(): void {
+    if (this.#timer === undefined || this.#sendingAgain) return;
+    this.#timer.cancel();
+    void this.#sendAgain();
   }
 
   #tell(told: Told): void {
@@ -85,6 +112,7 @@ export class Settlements implements AsyncDisposable {
   }
 
   async #sendAgain(): Promise<void> {
+    this.#sendingAgain = true;
     this.#retryMs = Math.min(retryMostMs, this.#retryMs * 2);
     const before = this.#waiting;
     this.#waiting = [];
@@ -97,6 +125,7 @@ export class Settlements implements AsyncDisposable {
       await Promise.all(batch.map((told) => this.#send(told)));
     }
     this.#timer = undefined;
+    this.#sendingAgain = false;
     if (this.#waiting.length > 0 && !this.#stop.signal.aborted)
       this.#timer = this.#options.clock.setTimer(this.#retryMs, () => void this.#sendAgain());
   }

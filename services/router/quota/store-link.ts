@@ -47,6 +47,8 @@ const silenceMs = 2_000;
  */
 export class StoreLink {
   readonly holderId: string;
+  /** Nodes of the installation, as far as was heard last. */
+  nodes = 1;
   readonly #options: StoreLinkOptions;
   #away = false;
   #probeAtMs = 0;
@@ -71,8 +73,9 @@ export class StoreLink {
     return nowMs - this.#heardMs > silenceMs;
   }
 
-  /** The watch said something. */
-  heard(): void {
+  /** The watch said something, and how many nodes there are. */
+  heard(nodes: number): void {
+    this.nodes = nodes;
     this.#heardMs = this.#options.clock.monotonicMs();
     this.#succeeded();
   }

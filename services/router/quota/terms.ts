@@ -15,6 +15,8 @@ export interface Terms {
   readonly whole: number;
   /** Over how long the ceiling refills, in milliseconds; 0: it does not refill all the time. */
   readonly refillMs: number;
+  /** It begins anew with the calendar. */
+  readonly budget: boolean;
   readonly enforced: boolean;
   readonly onFailure: OnFailure;
   /** An answer that needs more than it was given is cut, and not owed. */
@@ -27,7 +29,7 @@ export function termsOf(limit: Limit): Terms {
   const dimension = spec?.dimension ?? Dimension.UNSPECIFIED;
   const ceiling = Number(spec?.ceiling.value ?? 0n);
   const rate = spec?.window.case === "rate" ? spec.window.value : undefined;
-  const isBudget = spec?.window.case === "budget";
+  const budget = spec?.window.case === "budget";
   const per = rate?.per;
   return {
     limit,
@@ -35,9 +37,10 @@ export function termsOf(limit: Limit): Terms {
     ceiling,
     whole: Number(rate?.burst ?? 0n) || ceiling,
     refillMs: per ? Number(per.seconds) * 1_000 + per.nanos / 1e6 : 0,
+    budget,
     enforced: spec?.mode !== LimitMode.SHADOW,
-    onFailure: spec?.onFailure || (isBudget ? OnFailure.CLOSED : OnFailure.LOCAL),
-    cuts: (spec?.overrun || (isBudget ? Overrun.CUT : Overrun.DEBT)) === Overrun.CUT && countsAnswers(dimension),
+    onFailure: spec?.onFailure || (budget ? OnFailure.CLOSED : OnFailure.LOCAL),
+    cuts: (spec?.overrun || (budget ? Overrun.CUT : Overrun.DEBT)) === Overrun.CUT && countsAnswers(dimension),
   };
 }
 

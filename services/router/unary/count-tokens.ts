@@ -26,9 +26,9 @@ export function countingTokens(
   renderer: PromptRenderer,
 ): UnaryOperation<CountTokensRequest, number, CountTokensResponse> {
   function rendered(request: CountTokensRequest, { model }: ModelEntry): string | WeirError {
-    const { chatTemplate } = model;
+    const { chatTemplate, controlText } = model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: request.model });
-    return renderer.render(chatTemplate, asGeneration(request), {});
+    return renderer.render(chatTemplate, asGeneration(request), {}, controlText);
   }
 
   return {

@@ -1,3 +1,4 @@
+import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { type WeirError, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Meter } from "../metering/meter.ts";
 import type { Tried } from "../tries.ts";
@@ -53,6 +54,11 @@ export class UnaryTry<A> implements Tried, Dispatch {
 
   /** There are no choices. */
   unfinished(): number[] {
+    return [];
+  }
+
+  /** Nor is there a part of an answer. */
+  rest(): GenerateResponse[] {
     return [];
   }
 

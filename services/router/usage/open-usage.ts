@@ -1,5 +1,7 @@
 import type { Logger } from "pino";
+import { fromBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type UsageRecord, UsageRecordSchema } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { UsageService } from "../../../gen/ts/weir/usage/v1/usage_service_pb.ts";
 import { systemChance, systemIds } from "../../runtime/ids.ts";
 import { withCallOptions } from "../../runtime/mesh/call-options.ts";
@@ -19,6 +21,8 @@ export interface OpenedUsage extends AsyncDisposable {
   readonly journal: Journal<RequestUsage>;
   /** What others noted in the process before this one, by kind. */
   readonly notes: ReadonlyMap<number, readonly Buffer[]>;
+  /** The requests that the process before this one did not see the end of, with the end that they were given. */
+  readonly lost: readonly UsageRecord[];
 }
 
 /** Small enough to be made in a moment and to go soon, large enough for thousands of requests. */
@@ -53,7 +57,7 @@ export async function openUsage(runtime: Runtime, log: Logger): Promise<OpenedUs
   });
   const lost = endLost(journal, former.unfinished, log);
   const toShip = journal.outbox.unacknowledged;
-  if (toShip > 0) log.info({ records: toShip, lost }, "usage that was not shipped before is shipped now");
+  if (toShip > 0) log.info({ records: toShip, lost: lost.length }, "usage that was not shipped before is shipped now");
   const usage = new UsageJournal(journal, clock);
   const shipper = new Shipper({ clock, chance: systemChance, journal, send: sender(runtime), news: newsFor(log) });
   journal.onFinal = shipper.wake;
@@ -71,6 +75,7 @@ export async function openUsage(runtime: Runtime, log: Logger): Promise<OpenedUs
     usage,
     journal,
     notes: former.notes,
+    lost,
     async [Symbol.asyncDispose]() {
       journal.flush();
       await shipper[Symbol.asyncDispose]();
@@ -79,13 +84,14 @@ export async function openUsage(runtime: Runtime, log: Logger): Promise<OpenedUs
   };
 }
 
-/** Gives those requests an end. Returns how many there were. */
-function endLost(journal: Journal<RequestUsage>, unfinished: readonly Unfinished[], log: Logger): number {
-  let lost = 0;
+/** Gives those requests an end, and returns it. */
+function endLost(journal: Journal<RequestUsage>, unfinished: readonly Unfinished[], log: Logger): UsageRecord[] {
+  const lost: UsageRecord[] = [];
   for (const { record, progress, segment } of unfinished) {
     try {
-      journal.outbox.addLost(segment, lostRecord(record, progress));
-      lost += 1;
+      const ended = lostRecord(record, progress);
+      journal.outbox.addLost(segment, ended);
+      lost.push(fromBinary(UsageRecordSchema, ended));
     } catch (err) {
       log.error({ err, file: segment.path }, "a request's journal can't be read: what it used is not known");
     }

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { controlTokens } from "./control-tokens.ts";
 import type { ChatTemplateSettings } from "./settings.ts";
 
 /** A longer one is no chat template. */
@@ -13,7 +14,11 @@ export function readChatTemplate(path: string): ChatTemplateSettings {
   if (!existsSync(path)) throw new Error(`${path} does not exist; name a jinja file or a tokenizer folder`);
   if (statSync(path).isDirectory()) return fromFolder(path);
   if (path.endsWith(".json")) return fromTokenizerConfig(path, readJson(path), undefined);
-  return { source: readText(path), specialTokens: {} };
+  return fromSource(readText(path));
+}
+
+function fromSource(source: string): ChatTemplateSettings {
+  return { source, specialTokens: {}, controlTokens: controlTokens(source, []) };
 }
 
 function fromFolder(folder: string): ChatTemplateSettings {
@@ -21,7 +26,7 @@ function fromFolder(folder: string): ChatTemplateSettings {
   const jinja = join(folder, "chat_template.jinja");
   const source = existsSync(jinja) ? readText(jinja) : undefined;
   if (existsSync(config)) return fromTokenizerConfig(config, readJson(config), source);
-  if (source !== undefined) return { source, specialTokens: {} };
+  if (source !== undefined) return fromSource(source);
   throw new Error(`${folder} has neither chat_template.jinja nor tokenizer_config.json`);
 }
 
@@ -36,7 +41,17 @@ function fromTokenizerConfig(path: string, config: unknown, source: string | und
     const text = typeof value === "string" ? value : contentOf(value);
     if (text !== undefined) specialTokens[name] = text;
   }
-  return { source: template, specialTokens };
+  const special = [...Object.values(specialTokens), ...addedTokens(members)];
+  return { source: template, specialTokens, controlTokens: controlTokens(template, special) };
+}
+
+/** The tokens that the tokenizer was given beside its vocabulary, of those that it calls special. */
+function addedTokens(members: ReadonlyMap<string, unknown>): string[] {
+  const additional = members.get("additional_special_tokens");
+  const named = Array.isArray(additional) ? (additional as readonly unknown[]) : [];
+  const added = [...(membersOf(members.get("added_tokens_decoder"))?.values() ?? [])];
+  const special = added.filter((token) => membersOf(token)?.get("special") === true);
+  return [...named, ...special].flatMap((token) => (typeof token === "string" ? token : (contentOf(token) ?? [])));
 }
 
 /** One template, or a list of named ones, of which `default` is meant. */

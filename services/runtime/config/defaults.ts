@@ -1,3 +1,4 @@
+import { ControlText, ReasoningParser, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 /**
  * Every default of the configuration, with its reason. `weir.reference.yaml` names the same values, and a test holds the
  * two together.
@@ -46,6 +47,10 @@ export const defaults = {
     ownedBy: "weir",
     /** For engines that must be told; long enough for most answers, short enough to end a runaway. */
     maxOutputTokens: 4_096,
+    toolParser: ToolParser.UNSPECIFIED,
+    reasoningParser: ReasoningParser.UNSPECIFIED,
+    /** Nobody sees the difference but the tokenizer. */
+    controlText: ControlText.NEUTRALISE,
   },
   pool: {
     choicesMax: 8,

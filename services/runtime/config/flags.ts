@@ -1,5 +1,13 @@
 import { parseArgs } from "node:util";
+import type { DescEnum } from "@bufbuild/protobuf";
+import {
+  ReasoningParser,
+  ReasoningParserSchema,
+  ToolParser,
+  ToolParserSchema,
+} from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { engineUrl } from "./engine-url.ts";
+import { enumValue } from "./scalar.ts";
 
 /** What the command line says. */
 export interface Flags {
@@ -14,6 +22,8 @@ export interface Flags {
   readonly dataDir: string | undefined;
   readonly engines: readonly string[];
   readonly chatTemplate: string | undefined;
+  readonly toolParser: ToolParser;
+  readonly reasoningParser: ReasoningParser;
   /** Of `engines probe`: a file with the credential that the engine wants. */
   readonly engineKeyFile: string | undefined;
 }
@@ -26,6 +36,8 @@ export const usage = `Usage: npm start -- [flags]
   --config FILE          weir.yaml; all its fields are in weir.reference.yaml
   --engine URL           an engine, instead of a file: Triton's gRPC or OpenAI-compatible HTTP (may be repeated)
   --chat-template PATH   a jinja file or a tokenizer folder, for engines that take plain text
+  --tool-parser NAME     how their models write function calls: hermes, qwen, llama3 and others, as in weir.reference.yaml
+  --reasoning-parser NAME  how they mark what they think: deepseek_r1, qwen3 and others
   --port N               the API's port (8080)
   --admin-port N         the port of health and metrics (9090)
   --data-dir DIR         where keys and the embedded database live (data)
@@ -42,6 +54,8 @@ const options = {
   "data-dir": { type: "string" },
   engine: { type: "string", multiple: true },
   "chat-template": { type: "string" },
+  "tool-parser": { type: "string" },
+  "reasoning-parser": { type: "string" },
   "engine-key-file": { type: "string" },
   help: { type: "boolean", short: "h" },
 } as const;
@@ -68,6 +82,18 @@ export function parseFlags(
   if (values["engine-key-file"] !== undefined && command !== "engines probe") {
     problems.push("--engine-key-file goes with `engines probe`; in a file it is `engine_key_file` of a pool");
   }
+  for (const parser of ["tool-parser", "reasoning-parser"] as const) {
+    if (values[parser] !== undefined && values["chat-template"] === undefined)
+      problems.push(`--${parser} goes with --chat-template: without one the engine reads its answer itself`);
+  }
+  const toolParser = valueOf("--tool-parser", ToolParserSchema, ToolParser, values["tool-parser"], problems);
+  const reasoningParser = valueOf(
+    "--reasoning-parser",
+    ReasoningParserSchema,
+    ReasoningParser,
+    values["reasoning-parser"],
+    problems,
+  );
   const engines = [
     ...(values.engine ?? []).flatMap((given) => urlOf(`--engine ${given}`, given, problems)),
     ...probed.flatMap((given) => urlOf(`engines probe ${given}`, given, problems)),
@@ -83,6 +109,8 @@ export function parseFlags(
     dataDir: values["data-dir"],
     engines,
     chatTemplate: values["chat-template"],
+    toolParser,
+    reasoningParser,
     engineKeyFile: values["engine-key-file"],
   };
   return { flags };
@@ -110,6 +138,20 @@ function urlOf(named: string, given: string, problems: string[]): readonly strin
   if ("url" in checked) return [checked.url];
   problems.push(`${named}: ${checked.problem}`);
   return [];
+}
+
+/** An enum's value by its short name; unspecified if none was given. */
+function valueOf<T extends number>(
+  flag: string,
+  desc: DescEnum,
+  values: { readonly UNSPECIFIED: T } & Readonly<Record<string, T>>,
+  given: string | undefined,
+  problems: string[],
+): T {
+  if (given === undefined) return values.UNSPECIFIED;
+  const found = enumValue(desc, given);
+  if (typeof found !== "number") problems.push(`${flag} ${given}: ${found.problem}`);
+  return Object.values(values).find((value) => value === found) ?? values.UNSPECIFIED;
 }
 
 function portOf(flag: string, given: string | undefined, problems: string[]): number | undefined {

@@ -10,7 +10,7 @@ import { environment } from "./env.ts";
 import type { Flags } from "./flags.ts";
 import { ConfigError, type Problem } from "./problem.ts";
 import { resolveSettings } from "./resolve.ts";
-import type { ChatTemplateSettings, PoolSettings, Settings } from "./settings.ts";
+import type { ChatTemplateSettings, PlainTextSettings, PoolSettings, Settings } from "./settings.ts";
 import { walkYaml } from "./walk.ts";
 
 /** Settings, and what an operator should know of them. */
@@ -85,7 +85,8 @@ function fromFlags(flags: Flags): Loaded {
   const base = resolveSettings(create(ConfigSchema), context);
   const settings = {
     ...base,
-    pools: flags.engines.length === 0 ? [] : [discoveredPool(flags.engines, template(flags))],
+    pools:
+      flags.engines.length === 0 ? [] : [discoveredPool(flags.engines, { ...flags, chatTemplate: template(flags) })],
   };
   return { settings, warnings: [], file: "" };
 }
@@ -100,10 +101,12 @@ function template(flags: Flags): ChatTemplateSettings | undefined {
   }
 }
 
+const plainTextDefault: PlainTextSettings = { ...defaults.model, chatTemplate: undefined };
+
 /** A pool of engines that are asked what they have. */
 export function discoveredPool(
   urls: readonly string[],
-  chatTemplate: ChatTemplateSettings | undefined,
+  { chatTemplate, toolParser, reasoningParser }: PlainTextSettings = plainTextDefault,
   id = "engines",
 ): PoolSettings {
   return {
@@ -114,7 +117,7 @@ export function discoveredPool(
     engineKey: undefined,
     concurrencyMax: 0,
     ...defaults.pool,
-    discover: { chatTemplate },
+    discover: { chatTemplate, toolParser, reasoningParser },
   };
 }
 

@@ -144,6 +144,7 @@ function httpSettings(config: Config, context: ResolveContext): HttpSettings {
 }
 
 function modelSettings(model: Model, index: number, context: ResolveContext): ModelSettings {
+  checkPlainText(model, index, context);
   return {
     id: model.id,
     pool: model.pool,
@@ -154,7 +155,27 @@ function modelSettings(model: Model, index: number, context: ResolveContext): Mo
     chatTemplate: chatTemplate(model, index, context),
     fallbacks: model.fallbacks,
     disabled: model.disabled,
+    toolParser: model.toolParser,
+    reasoningParser: model.reasoningParser,
+    controlText: model.controlText || defaults.model.controlText,
   };
+}
+
+/** An engine that is given the conversation applies its own template, and reads the answer itself. */
+function checkPlainText(model: Model, index: number, { say }: ResolveContext): void {
+  if (model.chatTemplate) return;
+  const given: readonly (readonly [string, number])[] = [
+    ["tool_parser", model.toolParser],
+    ["reasoning_parser", model.reasoningParser],
+    ["control_text", model.controlText],
+  ];
+  for (const [member, value] of given) {
+    if (value === 0) continue;
+    say({
+      path: `models[${index}].${member}`,
+      message: "needs chat_template: without one the engine takes the conversation, and reads its answer, itself",
+    });
+  }
 }
 
 function chatTemplate(model: Model, index: number, context: ResolveContext): ChatTemplateSettings | undefined {

@@ -28,6 +28,13 @@ export function enumJson(desc: DescEnum, value: unknown): Converted {
   return found ? { json: found.full } : { problem: `must be one of: ${names.map((name) => name.short).join(", ")}` };
 }
 
+/** The number of an enum's value by its short name. */
+export function enumValue(desc: DescEnum, value: unknown): number | { readonly problem: string } {
+  const found = enumJson(desc, value);
+  if ("problem" in found) return found;
+  return desc.values.find(({ name }) => name === found.json)?.number ?? 0;
+}
+
 const integers: ReadonlySet<ScalarType> = new Set([
   ScalarType.INT32,
   ScalarType.INT64,

@@ -1,3 +1,4 @@
+import type { ControlText, ReasoningParser, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import type { GatedMember } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import type { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 
@@ -75,7 +76,7 @@ export interface HttpSettings {
 }
 
 /** A model that callers name. */
-export interface ModelSettings {
+export interface ModelSettings extends PlainTextSettings {
   readonly id: string;
   readonly pool: string;
   readonly engineModel: string;
@@ -83,9 +84,16 @@ export interface ModelSettings {
   /** 0: as the engine says. */
   readonly contextLength: number;
   readonly maxOutputTokens: number;
-  readonly chatTemplate: ChatTemplateSettings | undefined;
   readonly fallbacks: readonly string[];
   readonly disabled: boolean;
+  readonly controlText: ControlText;
+}
+
+/** What is done for engines that only continue a text. */
+export interface PlainTextSettings {
+  readonly chatTemplate: ChatTemplateSettings | undefined;
+  readonly toolParser: ToolParser;
+  readonly reasoningParser: ReasoningParser;
 }
 
 /** A chat template as it was read. */
@@ -94,6 +102,8 @@ export interface ChatTemplateSettings {
   readonly source: string;
   /** bos_token, eos_token and the like. */
   readonly specialTokens: Readonly<Record<string, string>>;
+  /** Texts that an engine would take for control tokens. */
+  readonly controlTokens: readonly string[];
 }
 
 /** Engines that serve the same models in the same way. */
@@ -112,9 +122,9 @@ export interface PoolSettings {
   readonly receiveBytesMax: number;
   /**
    * The pool was named by `--engine`: every model that its replicas report is served under the engine's own name, with
-   * this template.
+   * this template and these parsers.
    */
-  readonly discover: { readonly chatTemplate: ChatTemplateSettings | undefined } | undefined;
+  readonly discover: PlainTextSettings | undefined;
 }
 
 /** A running engine. */

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
+import { ControlText, ReasoningParser, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { PoolSchema } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import {
   Dialect,
@@ -90,7 +91,14 @@ describe("what the configuration says", () => {
     const { resources } = desiredFrom(
       {
         pools: [poolSettings("p", ["a"], { engineKey: "secret", allowedMembers: [2] })],
-        models: [modelSettings("m", "p", { chatTemplate: { source: "x", specialTokens: { bos_token: "<s>" } } })],
+        models: [
+          modelSettings("m", "p", {
+            toolParser: ToolParser.LLAMA3,
+            reasoningParser: ReasoningParser.GLM,
+            controlText: ControlText.REJECT,
+            chatTemplate: { source: "x", specialTokens: { bos_token: "<s>" }, controlTokens: ["<s>"] },
+          }),
+        ],
         aliases: [
           { id: "one", model: "two" },
           { id: "two", model: "m" },
@@ -109,8 +117,14 @@ describe("what the configuration says", () => {
     expect(resources[1]?.value).toMatchObject({
       poolId: "p",
       maxOutputTokens: 4_096n,
+      toolParser: ToolParser.LLAMA3,
+      reasoningParser: ReasoningParser.GLM,
+      controlText: ControlText.REJECT,
       // SHA-256 of "x".
-      chatTemplate: { sha256: "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" },
+      chatTemplate: {
+        sha256: "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+        controlTokens: ["<s>"],
+      },
     });
     expect(resources[0]?.value).toMatchObject({ engineKey: "secret", firstEventTimeout: { seconds: 600n } });
   });
@@ -170,7 +184,13 @@ describe("what a probe finds", () => {
 
 describe("discovery", () => {
   const discovering = (id: string, replicas: readonly string[]) =>
-    poolSettings(id, replicas, { discover: { chatTemplate: { source: "t", specialTokens: {} } } });
+    poolSettings(id, replicas, {
+      discover: {
+        toolParser: ToolParser.KIMI,
+        reasoningParser: ReasoningParser.KIMI,
+        chatTemplate: { source: "t", specialTokens: {}, controlTokens: [] },
+      },
+    });
   const settings = {
     pools: [discovering("p", ["a", "b"]), discovering("q", ["c"]), poolSettings("own", ["d"])],
     models: [modelSettings("named", "own")],
@@ -183,7 +203,12 @@ describe("discovery", () => {
     answered("c", "q", "x", "y", "nick");
     answered("c", "q", "x", "y", "nick");
     expect(models()).toEqual(["named", "x", "y"]);
-    expect(store.get("model/x")?.value).toMatchObject({ poolId: "p", chatTemplate: { source: "t" } });
+    expect(store.get("model/x")?.value).toMatchObject({
+      poolId: "p",
+      toolParser: ToolParser.KIMI,
+      reasoningParser: ReasoningParser.KIMI,
+      chatTemplate: { source: "t" },
+    });
     expect(state("c")?.models.map(({ modelId }) => modelId)).toEqual(["y"]);
     expect(warnings).toEqual([
       "p/named: the configuration has a model or alias of that name",
@@ -219,7 +244,7 @@ describe("discovery", () => {
     const engineModels = Array.from({ length: 1_500 }, (_, index) => `m${index}`);
     const { found, refused } = discover(new Map(), {
       poolId: "p",
-      rule: { chatTemplate: undefined },
+      rule: { ...defaults.model, chatTemplate: undefined },
       engineModels,
       taken: new Set(),
       nowMs: 0,
@@ -288,7 +313,7 @@ describe("the watch", () => {
   });
 
   test("a slow watcher gets each resource once, as it is when it reads", () => {
-    const discovering = poolSettings("p", ["a"], { discover: { chatTemplate: undefined } });
+    const discovering = poolSettings("p", ["a"], { discover: { ...defaults.model, chatTemplate: undefined } });
     const { open, store, answered, clock } = watching({ pools: [discovering], models: [], aliases: [] });
     store.settle();
     const { sink, cancel } = open();

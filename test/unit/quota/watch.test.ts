@@ -162,3 +162,16 @@ test("nothing is left of a node that leaves, nor of a service that stops", async
   await follower[Symbol.asyncDispose]();
   expect([stays.sink.ended, store.listened, clock.pendingTimers]).toEqual([true, false, 0]);
 });
+
+test("every message tells how many nodes watch", async () => {
+  const { clock, watch, settled } = await start();
+  const first = watch("node-a");
+  await settled();
+  const second = watch("node-b");
+  await settled();
+  clock.advance(500);
+  second.cancel();
+  clock.advance(500);
+  expect(first.sink.events.map(({ nodes }) => nodes)).toEqual([1, 2, 1]);
+  expect(second.sink.events[0]?.nodes).toBe(2);
+});

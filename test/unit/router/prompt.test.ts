@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
-import { ChatTemplateSchema } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { ChatTemplateSchema, ControlText } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { GenerateRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { type MessageSchema, Role, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
@@ -22,18 +22,20 @@ function render(
   messages: readonly MessageInit[],
   over: object = {},
   settings = {},
+  policy = ControlText.NEUTRALISE,
 ): string | WeirError {
   const template = create(ChatTemplateSchema, {
     source,
     sha256: String(++digests),
     specialTokens: { bos_token: "<s>", eos_token: "</s>" },
+    controlTokens: ["<s>", "</s>", "<|im_start|>", "<|im_end|>"],
   });
   const request = create(GenerateRequestSchema, {
     model: "m",
     input: { case: "conversation", value: { messages: [...messages] } },
     ...over,
   });
-  return renderer.render(template, request, settings);
+  return renderer.render(template, request, settings, policy);
 }
 
 const chatml =

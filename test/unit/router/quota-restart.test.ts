@@ -1,7 +1,9 @@
-import { create } from "@bufbuild/protobuf";
+import { clone, create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Dimension, LimitSchema } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
-import { admitted, LeaseHolders } from "../../fakes/lease-holders.ts";
+import { UsageRecordSchema } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
+import { HeldGrant } from "../../../services/router/quota/grant.ts";
+import { admitted, LeaseHolders, take } from "../../fakes/lease-holders.ts";
 
 const limit = create(LimitSchema, {
   id: "l",
@@ -40,6 +42,32 @@ test("what a dead process had noted is kept and told until the store has heard i
   expect(node.returned).toHaveLength(1);
   expect(node.returned[0]).toMatch(/^n\.1 /);
   expect(await admitted(node, third, 20)).toBe(6);
+});
+
+test("what a dead process had asked for and left running counts if an engine had heard of it", async () => {
+  // Too small to share: each request asks.
+  const small = clone(LimitSchema, limit);
+  if (small.spec) small.spec.ceiling = { case: "count", value: 3n };
+  const node = new LeaseHolders([small]);
+  const first = node.start("n.1");
+  const grants = [take(first), take(first)];
+  await node.pass(50);
+  const [heard, unheard] = await Promise.all(grants);
+  if (!(heard instanceof HeldGrant && unheard instanceof HeldGrant)) throw new Error("they are not held");
+  expect([heard.reserved, unheard.reserved]).toEqual([true, true]);
+  const lost = (requestId: string, dispatched: boolean) =>
+    create(UsageRecordSchema, {
+      requestId,
+      orgId: "o",
+      projectId: "p",
+      keyId: "k",
+      model: "m",
+      tokens: { promptTokens: 1n },
+      attempts: dispatched ? [{ replicaId: "r" }] : [],
+    });
+  const second = node.start("n.2", [lost(heard.requestId, true), lost(unheard.requestId, false)]);
+  await node.pass(50);
+  expect(await admitted(node, second, 5)).toBe(2);
 });
 
 test("notes that can't be read are left out", async () => {

@@ -22,6 +22,210 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How a family of models writes function calls.
+type ToolParser int32
+
+const (
+	// It calls none.
+	ToolParser_TOOL_PARSER_UNSPECIFIED ToolParser = 0
+	// Hermes, Qwen 2.5 and 3: JSON in <tool_call>.
+	ToolParser_TOOL_PARSER_HERMES ToolParser = 1
+	// Qwen 3 Coder: <function=name> and <parameter=key>.
+	ToolParser_TOOL_PARSER_QWEN ToolParser = 2
+	// Llama 3: JSON with "parameters", or after <|python_tag|>.
+	ToolParser_TOOL_PARSER_LLAMA3 ToolParser = 3
+	// Mistral: a list of JSON, or a name and JSON, after [TOOL_CALLS].
+	ToolParser_TOOL_PARSER_MISTRAL ToolParser = 4
+	// Llama 3.2 and 4: a list of Python calls.
+	ToolParser_TOOL_PARSER_PYTHONIC ToolParser = 5
+	// DeepSeek V3, R1 and V3.1: a section of calls.
+	ToolParser_TOOL_PARSER_DEEPSEEK ToolParser = 6
+	// Kimi K2: a section of calls with ids.
+	ToolParser_TOOL_PARSER_KIMI ToolParser = 7
+	// GLM 4.5 and later: <arg_key> and <arg_value>.
+	ToolParser_TOOL_PARSER_GLM ToolParser = 8
+)
+
+// Enum value maps for ToolParser.
+var (
+	ToolParser_name = map[int32]string{
+		0: "TOOL_PARSER_UNSPECIFIED",
+		1: "TOOL_PARSER_HERMES",
+		2: "TOOL_PARSER_QWEN",
+		3: "TOOL_PARSER_LLAMA3",
+		4: "TOOL_PARSER_MISTRAL",
+		5: "TOOL_PARSER_PYTHONIC",
+		6: "TOOL_PARSER_DEEPSEEK",
+		7: "TOOL_PARSER_KIMI",
+		8: "TOOL_PARSER_GLM",
+	}
+	ToolParser_value = map[string]int32{
+		"TOOL_PARSER_UNSPECIFIED": 0,
+		"TOOL_PARSER_HERMES":      1,
+		"TOOL_PARSER_QWEN":        2,
+		"TOOL_PARSER_LLAMA3":      3,
+		"TOOL_PARSER_MISTRAL":     4,
+		"TOOL_PARSER_PYTHONIC":    5,
+		"TOOL_PARSER_DEEPSEEK":    6,
+		"TOOL_PARSER_KIMI":        7,
+		"TOOL_PARSER_GLM":         8,
+	}
+)
+
+func (x ToolParser) Enum() *ToolParser {
+	p := new(ToolParser)
+	*p = x
+	return p
+}
+
+func (x ToolParser) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ToolParser) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_catalog_v1_model_proto_enumTypes[0].Descriptor()
+}
+
+func (ToolParser) Type() protoreflect.EnumType {
+	return &file_weir_catalog_v1_model_proto_enumTypes[0]
+}
+
+func (x ToolParser) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ToolParser.Descriptor instead.
+func (ToolParser) EnumDescriptor() ([]byte, []int) {
+	return file_weir_catalog_v1_model_proto_rawDescGZIP(), []int{0}
+}
+
+// How a family of models marks what it thinks.
+type ReasoningParser int32
+
+const (
+	// It does not.
+	ReasoningParser_REASONING_PARSER_UNSPECIFIED ReasoningParser = 0
+	// DeepSeek R1: every answer begins with thought, up to </think>; <think> may be missing.
+	ReasoningParser_REASONING_PARSER_DEEPSEEK_R1 ReasoningParser = 1
+	// Qwen 3: <think>, in the answer or at the prompt's end.
+	ReasoningParser_REASONING_PARSER_QWEN3 ReasoningParser = 2
+	// Mistral: [THINK].
+	ReasoningParser_REASONING_PARSER_MISTRAL ReasoningParser = 3
+	// Granite 3: "Here is my thought process:" and "Here is my response:".
+	ReasoningParser_REASONING_PARSER_GRANITE ReasoningParser = 4
+	// Kimi: <think>, or its older signs.
+	ReasoningParser_REASONING_PARSER_KIMI ReasoningParser = 5
+	// GLM 4.5 and later: <think>, in the answer or at the prompt's end.
+	ReasoningParser_REASONING_PARSER_GLM ReasoningParser = 6
+)
+
+// Enum value maps for ReasoningParser.
+var (
+	ReasoningParser_name = map[int32]string{
+		0: "REASONING_PARSER_UNSPECIFIED",
+		1: "REASONING_PARSER_DEEPSEEK_R1",
+		2: "REASONING_PARSER_QWEN3",
+		3: "REASONING_PARSER_MISTRAL",
+		4: "REASONING_PARSER_GRANITE",
+		5: "REASONING_PARSER_KIMI",
+		6: "REASONING_PARSER_GLM",
+	}
+	ReasoningParser_value = map[string]int32{
+		"REASONING_PARSER_UNSPECIFIED": 0,
+		"REASONING_PARSER_DEEPSEEK_R1": 1,
+		"REASONING_PARSER_QWEN3":       2,
+		"REASONING_PARSER_MISTRAL":     3,
+		"REASONING_PARSER_GRANITE":     4,
+		"REASONING_PARSER_KIMI":        5,
+		"REASONING_PARSER_GLM":         6,
+	}
+)
+
+func (x ReasoningParser) Enum() *ReasoningParser {
+	p := new(ReasoningParser)
+	*p = x
+	return p
+}
+
+func (x ReasoningParser) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReasoningParser) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_catalog_v1_model_proto_enumTypes[1].Descriptor()
+}
+
+func (ReasoningParser) Type() protoreflect.EnumType {
+	return &file_weir_catalog_v1_model_proto_enumTypes[1]
+}
+
+func (x ReasoningParser) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReasoningParser.Descriptor instead.
+func (ReasoningParser) EnumDescriptor() ([]byte, []int) {
+	return file_weir_catalog_v1_model_proto_rawDescGZIP(), []int{1}
+}
+
+// What becomes of a control token that a conversation spells out: an engine that gets the prompt as text would take it
+// for the real one.
+type ControlText int32
+
+const (
+	// As neutralise.
+	ControlText_CONTROL_TEXT_UNSPECIFIED ControlText = 0
+	// It is broken up by a character that is not seen.
+	ControlText_CONTROL_TEXT_NEUTRALISE ControlText = 1
+	// The request is refused.
+	ControlText_CONTROL_TEXT_REJECT ControlText = 2
+	// It is passed on as it stands.
+	ControlText_CONTROL_TEXT_ALLOW ControlText = 3
+)
+
+// Enum value maps for ControlText.
+var (
+	ControlText_name = map[int32]string{
+		0: "CONTROL_TEXT_UNSPECIFIED",
+		1: "CONTROL_TEXT_NEUTRALISE",
+		2: "CONTROL_TEXT_REJECT",
+		3: "CONTROL_TEXT_ALLOW",
+	}
+	ControlText_value = map[string]int32{
+		"CONTROL_TEXT_UNSPECIFIED": 0,
+		"CONTROL_TEXT_NEUTRALISE":  1,
+		"CONTROL_TEXT_REJECT":      2,
+		"CONTROL_TEXT_ALLOW":       3,
+	}
+)
+
+func (x ControlText) Enum() *ControlText {
+	p := new(ControlText)
+	*p = x
+	return p
+}
+
+func (x ControlText) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ControlText) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_catalog_v1_model_proto_enumTypes[2].Descriptor()
+}
+
+func (ControlText) Type() protoreflect.EnumType {
+	return &file_weir_catalog_v1_model_proto_enumTypes[2]
+}
+
+func (x ControlText) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ControlText.Descriptor instead.
+func (ControlText) EnumDescriptor() ([]byte, []int) {
+	return file_weir_catalog_v1_model_proto_rawDescGZIP(), []int{2}
+}
+
 // A model that callers name.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -42,7 +246,13 @@ type Model struct {
 	// When it was added.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// It exists, but nobody may call it.
-	Disabled      bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Disabled bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// How it writes function calls, where an engine gives its answer as plain text. Unspecified: it is not read for calls.
+	ToolParser ToolParser `protobuf:"varint,10,opt,name=tool_parser,json=toolParser,proto3,enum=weir.catalog.v1.ToolParser" json:"tool_parser,omitempty"`
+	// How it marks what it thinks, where an engine gives its answer as plain text. Unspecified: all of it is text.
+	ReasoningParser ReasoningParser `protobuf:"varint,11,opt,name=reasoning_parser,json=reasoningParser,proto3,enum=weir.catalog.v1.ReasoningParser" json:"reasoning_parser,omitempty"`
+	// What becomes of control tokens that a conversation spells out, where its prompt is made by the chat template.
+	ControlText   ControlText `protobuf:"varint,12,opt,name=control_text,json=controlText,proto3,enum=weir.catalog.v1.ControlText" json:"control_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +350,27 @@ func (x *Model) GetDisabled() bool {
 	return false
 }
 
+func (x *Model) GetToolParser() ToolParser {
+	if x != nil {
+		return x.ToolParser
+	}
+	return ToolParser_TOOL_PARSER_UNSPECIFIED
+}
+
+func (x *Model) GetReasoningParser() ReasoningParser {
+	if x != nil {
+		return x.ReasoningParser
+	}
+	return ReasoningParser_REASONING_PARSER_UNSPECIFIED
+}
+
+func (x *Model) GetControlText() ControlText {
+	if x != nil {
+		return x.ControlText
+	}
+	return ControlText_CONTROL_TEXT_UNSPECIFIED
+}
+
 // Another name of a model.
 type Alias struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -213,6 +444,8 @@ type ChatTemplate struct {
 	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// Texts of the model's special tokens that templates name: bos_token, eos_token and the like.
 	SpecialTokens map[string]string `protobuf:"bytes,3,rep,name=special_tokens,json=specialTokens,proto3" json:"special_tokens,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Texts that the model's tokenizer or the template takes for control tokens.
+	ControlTokens []string `protobuf:"bytes,4,rep,name=control_tokens,json=controlTokens,proto3" json:"control_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,11 +501,18 @@ func (x *ChatTemplate) GetSpecialTokens() map[string]string {
 	return nil
 }
 
+func (x *ChatTemplate) GetControlTokens() []string {
+	if x != nil {
+		return x.ControlTokens
+	}
+	return nil
+}
+
 var File_weir_catalog_v1_model_proto protoreflect.FileDescriptor
 
 const file_weir_catalog_v1_model_proto_rawDesc = "" +
 	"\n" +
-	"\x1bweir/catalog/v1/model.proto\x12\x0fweir.catalog.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x02\n" +
+	"\x1bweir/catalog/v1/model.proto\x12\x0fweir.catalog.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x04\n" +
 	"\x05Model\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\apool_id\x18\x02 \x01(\tR\x06poolId\x12\x19\n" +
@@ -283,19 +523,49 @@ const file_weir_catalog_v1_model_proto_rawDesc = "" +
 	"\x12fallback_model_ids\x18\a \x03(\tR\x10fallbackModelIds\x12;\n" +
 	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1a\n" +
-	"\bdisabled\x18\t \x01(\bR\bdisabled\"o\n" +
+	"\bdisabled\x18\t \x01(\bR\bdisabled\x12<\n" +
+	"\vtool_parser\x18\n" +
+	" \x01(\x0e2\x1b.weir.catalog.v1.ToolParserR\n" +
+	"toolParser\x12K\n" +
+	"\x10reasoning_parser\x18\v \x01(\x0e2 .weir.catalog.v1.ReasoningParserR\x0freasoningParser\x12?\n" +
+	"\fcontrol_text\x18\f \x01(\x0e2\x1c.weir.catalog.v1.ControlTextR\vcontrolText\"o\n" +
 	"\x05Alias\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bmodel_id\x18\x02 \x01(\tR\amodelId\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\xd9\x01\n" +
+	"createTime\"\x80\x02\n" +
 	"\fChatTemplate\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12W\n" +
-	"\x0especial_tokens\x18\x03 \x03(\v20.weir.catalog.v1.ChatTemplate.SpecialTokensEntryR\rspecialTokens\x1a@\n" +
+	"\x0especial_tokens\x18\x03 \x03(\v20.weir.catalog.v1.ChatTemplate.SpecialTokensEntryR\rspecialTokens\x12%\n" +
+	"\x0econtrol_tokens\x18\x04 \x03(\tR\rcontrolTokens\x1a@\n" +
 	"\x12SpecialTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\xaf\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xe7\x01\n" +
+	"\n" +
+	"ToolParser\x12\x1b\n" +
+	"\x17TOOL_PARSER_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12TOOL_PARSER_HERMES\x10\x01\x12\x14\n" +
+	"\x10TOOL_PARSER_QWEN\x10\x02\x12\x16\n" +
+	"\x12TOOL_PARSER_LLAMA3\x10\x03\x12\x17\n" +
+	"\x13TOOL_PARSER_MISTRAL\x10\x04\x12\x18\n" +
+	"\x14TOOL_PARSER_PYTHONIC\x10\x05\x12\x18\n" +
+	"\x14TOOL_PARSER_DEEPSEEK\x10\x06\x12\x14\n" +
+	"\x10TOOL_PARSER_KIMI\x10\a\x12\x13\n" +
+	"\x0fTOOL_PARSER_GLM\x10\b*\xe2\x01\n" +
+	"\x0fReasoningParser\x12 \n" +
+	"\x1cREASONING_PARSER_UNSPECIFIED\x10\x00\x12 \n" +
+	"\x1cREASONING_PARSER_DEEPSEEK_R1\x10\x01\x12\x1a\n" +
+	"\x16REASONING_PARSER_QWEN3\x10\x02\x12\x1c\n" +
+	"\x18REASONING_PARSER_MISTRAL\x10\x03\x12\x1c\n" +
+	"\x18REASONING_PARSER_GRANITE\x10\x04\x12\x19\n" +
+	"\x15REASONING_PARSER_KIMI\x10\x05\x12\x18\n" +
+	"\x14REASONING_PARSER_GLM\x10\x06*y\n" +
+	"\vControlText\x12\x1c\n" +
+	"\x18CONTROL_TEXT_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17CONTROL_TEXT_NEUTRALISE\x10\x01\x12\x17\n" +
+	"\x13CONTROL_TEXT_REJECT\x10\x02\x12\x16\n" +
+	"\x12CONTROL_TEXT_ALLOW\x10\x03B\xaf\x01\n" +
 	"\x13com.weir.catalog.v1B\n" +
 	"ModelProtoP\x01Z.weir.dev/weir/gen/go/weir/catalog/v1;catalogv1\xa2\x02\x03WCX\xaa\x02\x0fWeir.Catalog.V1\xca\x02\x0fWeir\\Catalog\\V1\xe2\x02\x1bWeir\\Catalog\\V1\\GPBMetadata\xea\x02\x11Weir::Catalog::V1b\x06proto3"
 
@@ -311,24 +581,31 @@ func file_weir_catalog_v1_model_proto_rawDescGZIP() []byte {
 	return file_weir_catalog_v1_model_proto_rawDescData
 }
 
+var file_weir_catalog_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_weir_catalog_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_weir_catalog_v1_model_proto_goTypes = []any{
-	(*Model)(nil),                 // 0: weir.catalog.v1.Model
-	(*Alias)(nil),                 // 1: weir.catalog.v1.Alias
-	(*ChatTemplate)(nil),          // 2: weir.catalog.v1.ChatTemplate
-	nil,                           // 3: weir.catalog.v1.ChatTemplate.SpecialTokensEntry
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(ToolParser)(0),               // 0: weir.catalog.v1.ToolParser
+	(ReasoningParser)(0),          // 1: weir.catalog.v1.ReasoningParser
+	(ControlText)(0),              // 2: weir.catalog.v1.ControlText
+	(*Model)(nil),                 // 3: weir.catalog.v1.Model
+	(*Alias)(nil),                 // 4: weir.catalog.v1.Alias
+	(*ChatTemplate)(nil),          // 5: weir.catalog.v1.ChatTemplate
+	nil,                           // 6: weir.catalog.v1.ChatTemplate.SpecialTokensEntry
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_weir_catalog_v1_model_proto_depIdxs = []int32{
-	2, // 0: weir.catalog.v1.Model.chat_template:type_name -> weir.catalog.v1.ChatTemplate
-	4, // 1: weir.catalog.v1.Model.create_time:type_name -> google.protobuf.Timestamp
-	4, // 2: weir.catalog.v1.Alias.create_time:type_name -> google.protobuf.Timestamp
-	3, // 3: weir.catalog.v1.ChatTemplate.special_tokens:type_name -> weir.catalog.v1.ChatTemplate.SpecialTokensEntry
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 0: weir.catalog.v1.Model.chat_template:type_name -> weir.catalog.v1.ChatTemplate
+	7, // 1: weir.catalog.v1.Model.create_time:type_name -> google.protobuf.Timestamp
+	0, // 2: weir.catalog.v1.Model.tool_parser:type_name -> weir.catalog.v1.ToolParser
+	1, // 3: weir.catalog.v1.Model.reasoning_parser:type_name -> weir.catalog.v1.ReasoningParser
+	2, // 4: weir.catalog.v1.Model.control_text:type_name -> weir.catalog.v1.ControlText
+	7, // 5: weir.catalog.v1.Alias.create_time:type_name -> google.protobuf.Timestamp
+	6, // 6: weir.catalog.v1.ChatTemplate.special_tokens:type_name -> weir.catalog.v1.ChatTemplate.SpecialTokensEntry
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_weir_catalog_v1_model_proto_init() }
@@ -341,13 +618,14 @@ func file_weir_catalog_v1_model_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_catalog_v1_model_proto_rawDesc), len(file_weir_catalog_v1_model_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      3,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_weir_catalog_v1_model_proto_goTypes,
 		DependencyIndexes: file_weir_catalog_v1_model_proto_depIdxs,
+		EnumInfos:         file_weir_catalog_v1_model_proto_enumTypes,
 		MessageInfos:      file_weir_catalog_v1_model_proto_msgTypes,
 	}.Build()
 	File_weir_catalog_v1_model_proto = out.File

@@ -45,7 +45,13 @@ type Model struct {
 	// Models to try, in order, while no replica of this one is open.
 	Fallbacks []string `protobuf:"bytes,8,rep,name=fallbacks,proto3" json:"fallbacks,omitempty"`
 	// It exists, but nobody may call it.
-	Disabled      bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Disabled bool `protobuf:"varint,9,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// How the model writes function calls, where the engine gives its answer as plain text. Goes with chat_template.
+	ToolParser v1.ToolParser `protobuf:"varint,10,opt,name=tool_parser,json=toolParser,proto3,enum=weir.catalog.v1.ToolParser" json:"tool_parser,omitempty"`
+	// How the model marks what it thinks, where the engine gives its answer as plain text. Goes with chat_template.
+	ReasoningParser v1.ReasoningParser `protobuf:"varint,11,opt,name=reasoning_parser,json=reasoningParser,proto3,enum=weir.catalog.v1.ReasoningParser" json:"reasoning_parser,omitempty"`
+	// What becomes of the template's control tokens in what callers write. Default: neutralise.
+	ControlText   v1.ControlText `protobuf:"varint,12,opt,name=control_text,json=controlText,proto3,enum=weir.catalog.v1.ControlText" json:"control_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -141,6 +147,27 @@ func (x *Model) GetDisabled() bool {
 		return x.Disabled
 	}
 	return false
+}
+
+func (x *Model) GetToolParser() v1.ToolParser {
+	if x != nil {
+		return x.ToolParser
+	}
+	return v1.ToolParser(0)
+}
+
+func (x *Model) GetReasoningParser() v1.ReasoningParser {
+	if x != nil {
+		return x.ReasoningParser
+	}
+	return v1.ReasoningParser(0)
+}
+
+func (x *Model) GetControlText() v1.ControlText {
+	if x != nil {
+		return x.ControlText
+	}
+	return v1.ControlText(0)
 }
 
 // Another name of a model.
@@ -429,7 +456,7 @@ var File_weir_config_v1_engines_proto protoreflect.FileDescriptor
 
 const file_weir_config_v1_engines_proto_rawDesc = "" +
 	"\n" +
-	"\x1cweir/config/v1/engines.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xd9\x03\n" +
+	"\x1cweir/config/v1/engines.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/catalog/v1/model.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xc3\x05\n" +
 	"\x05Model\x12<\n" +
 	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12\x1e\n" +
 	"\x04pool\x18\x02 \x01(\tB\n" +
@@ -442,7 +469,12 @@ const file_weir_config_v1_engines_proto_rawDesc = "" +
 	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01H\x01R\x0fmaxOutputTokens\x88\x01\x01\x12-\n" +
 	"\rchat_template\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\fchatTemplate\x121\n" +
 	"\tfallbacks\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\ar\x05\x10\x01\x18\x80\x02R\tfallbacks\x12\x1a\n" +
-	"\bdisabled\x18\t \x01(\bR\bdisabledB\x11\n" +
+	"\bdisabled\x18\t \x01(\bR\bdisabled\x12F\n" +
+	"\vtool_parser\x18\n" +
+	" \x01(\x0e2\x1b.weir.catalog.v1.ToolParserB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"toolParser\x12U\n" +
+	"\x10reasoning_parser\x18\v \x01(\x0e2 .weir.catalog.v1.ReasoningParserB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0freasoningParser\x12I\n" +
+	"\fcontrol_text\x18\f \x01(\x0e2\x1c.weir.catalog.v1.ControlTextB\b\xbaH\x05\x82\x01\x02\x10\x01R\vcontrolTextB\x11\n" +
 	"\x0f_context_lengthB\x14\n" +
 	"\x12_max_output_tokens\"g\n" +
 	"\x05Alias\x12<\n" +
@@ -497,22 +529,28 @@ var file_weir_config_v1_engines_proto_goTypes = []any{
 	(*Alias)(nil),               // 1: weir.config.v1.Alias
 	(*Pool)(nil),                // 2: weir.config.v1.Pool
 	(*Replica)(nil),             // 3: weir.config.v1.Replica
-	(v1.GatedMember)(0),         // 4: weir.catalog.v1.GatedMember
-	(*durationpb.Duration)(nil), // 5: google.protobuf.Duration
-	(v1.Dialect)(0),             // 6: weir.catalog.v1.Dialect
+	(v1.ToolParser)(0),          // 4: weir.catalog.v1.ToolParser
+	(v1.ReasoningParser)(0),     // 5: weir.catalog.v1.ReasoningParser
+	(v1.ControlText)(0),         // 6: weir.catalog.v1.ControlText
+	(v1.GatedMember)(0),         // 7: weir.catalog.v1.GatedMember
+	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
+	(v1.Dialect)(0),             // 9: weir.catalog.v1.Dialect
 }
 var file_weir_config_v1_engines_proto_depIdxs = []int32{
-	3, // 0: weir.config.v1.Pool.replicas:type_name -> weir.config.v1.Replica
-	4, // 1: weir.config.v1.Pool.allowed_members:type_name -> weir.catalog.v1.GatedMember
-	5, // 2: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
-	5, // 3: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
-	5, // 4: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
-	6, // 5: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	4, // 0: weir.config.v1.Model.tool_parser:type_name -> weir.catalog.v1.ToolParser
+	5, // 1: weir.config.v1.Model.reasoning_parser:type_name -> weir.catalog.v1.ReasoningParser
+	6, // 2: weir.config.v1.Model.control_text:type_name -> weir.catalog.v1.ControlText
+	3, // 3: weir.config.v1.Pool.replicas:type_name -> weir.config.v1.Replica
+	7, // 4: weir.config.v1.Pool.allowed_members:type_name -> weir.catalog.v1.GatedMember
+	8, // 5: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
+	8, // 6: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
+	8, // 7: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
+	9, // 8: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_weir_config_v1_engines_proto_init() }

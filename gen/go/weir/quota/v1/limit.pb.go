@@ -276,7 +276,8 @@ const (
 	OnFailure_ON_FAILURE_UNSPECIFIED OnFailure = 0
 	// Requests that need the check are refused as unavailable, never as exceeded.
 	OnFailure_ON_FAILURE_CLOSED OnFailure = 1
-	// Each node admits its share of the limit: the ceiling divided by the nodes that were last seen.
+	// Each node admits its share of the limit: the ceiling divided by the nodes that were last seen, whatever was used
+	// before. What it had leased it spends beside that.
 	OnFailure_ON_FAILURE_LOCAL OnFailure = 2
 	// Requests pass, and are counted afterwards.
 	OnFailure_ON_FAILURE_OPEN OnFailure = 3

@@ -418,8 +418,11 @@ type SettleRequest struct {
 	Operation Operation `protobuf:"varint,6,opt,name=operation,proto3,enum=weir.quota.v1.Operation" json:"operation,omitempty"`
 	// Limits that the node covers by its own leases; they are left out. Needed where the reservation is not known any more.
 	LeasedLimitIds []string `protobuf:"bytes,7,rep,name=leased_limit_ids,json=leasedLimitIds,proto3" json:"leased_limit_ids,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Count it on what its reservation holds only, and nowhere if the reservation is not known: for a node that tells what
+	// a process before it had left running, and does not know which limits that covered by its leases.
+	ReservedOnly  bool `protobuf:"varint,8,opt,name=reserved_only,json=reservedOnly,proto3" json:"reserved_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SettleRequest) Reset() {
@@ -499,6 +502,13 @@ func (x *SettleRequest) GetLeasedLimitIds() []string {
 		return x.LeasedLimitIds
 	}
 	return nil
+}
+
+func (x *SettleRequest) GetReservedOnly() bool {
+	if x != nil {
+		return x.ReservedOnly
+	}
+	return false
 }
 
 // It is counted.
@@ -749,8 +759,8 @@ type LeaseResponse struct {
 	Central []*Limit `protobuf:"bytes,2,rep,name=central,proto3" json:"central,omitempty"`
 	// How long this list of limits holds unless WatchLeases tells of a change.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// How many nodes hold or asked for parts of these limits lately, this one among them: what a limit with
-	// ON_FAILURE_LOCAL is divided by while it cannot be checked. 0 stands for 1.
+	// How many nodes hold or asked for parts of these limits lately, this one among them: a limit with
+	// ON_FAILURE_LOCAL is divided by no fewer while it cannot be checked. 0 stands for 1.
 	Holders int32 `protobuf:"varint,4,opt,name=holders,proto3" json:"holders,omitempty"`
 	// Limits of the consumer that count other models or operations. Nothing is lent of them: a holder that cannot ask goes
 	// by each one's on_failure for what it has not asked about so far.
@@ -977,7 +987,10 @@ type WatchLeasesResponse struct {
 	//	*WatchLeasesResponse_Recall
 	//	*WatchLeasesResponse_LimitChange
 	//	*WatchLeasesResponse_Heartbeat_
-	Event         isWatchLeasesResponse_Event `protobuf_oneof:"event"`
+	Event isWatchLeasesResponse_Event `protobuf_oneof:"event"`
+	// How many nodes watch now, this one among them: a limit with ON_FAILURE_LOCAL is divided by no fewer while it cannot
+	// be checked, for each of them may come to serve its requests.
+	Nodes         int32 `protobuf:"varint,7,opt,name=nodes,proto3" json:"nodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1069,6 +1082,13 @@ func (x *WatchLeasesResponse) GetHeartbeat() *WatchLeasesResponse_Heartbeat {
 		}
 	}
 	return nil
+}
+
+func (x *WatchLeasesResponse) GetNodes() int32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
 }
 
 type isWatchLeasesResponse_Event interface {
@@ -1217,7 +1237,7 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\x0eExtendResponse\x126\n" +
 	"\agranted\x18\x01 \x01(\v2\x1a.weir.quota.v1.ReservationH\x00R\agranted\x12/\n" +
 	"\x06denied\x18\x02 \x01(\v2\x15.weir.quota.v1.DenialH\x00R\x06deniedB\t\n" +
-	"\aoutcome\"\x85\x03\n" +
+	"\aoutcome\"\xaa\x03\n" +
 	"\rSettleRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x122\n" +
@@ -1228,7 +1248,8 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\x12B\n" +
 	"\toperation\x18\x06 \x01(\x0e2\x18.weir.quota.v1.OperationB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x12O\n" +
-	"\x10leased_limit_ids\x18\a \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x80\x02\x18\x01\"\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\x0eleasedLimitIds\"F\n" +
+	"\x10leased_limit_ids\x18\a \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x80\x02\x18\x01\"\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\x0eleasedLimitIds\x12#\n" +
+	"\rreserved_only\x18\b \x01(\bR\freservedOnly\"F\n" +
 	"\x0eSettleResponse\x124\n" +
 	"\x06shares\x18\x01 \x03(\v2\x1c.weir.quota.v1.ReservedShareR\x06shares\"9\n" +
 	"\x0eReleaseRequest\x12'\n" +
@@ -1258,14 +1279,15 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\areports\x18\x02 \x03(\v2\x1a.weir.quota.v1.LeaseReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\areports\"\x15\n" +
 	"\x13ReturnLeaseResponse\"L\n" +
 	"\x12WatchLeasesRequest\x126\n" +
-	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\"\x9e\x03\n" +
+	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\"\xb4\x03\n" +
 	"\x13WatchLeasesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12,\n" +
 	"\x05lease\x18\x02 \x01(\v2\x14.weir.quota.v1.LeaseH\x00R\x05lease\x12S\n" +
 	"\fsnapshot_end\x18\x03 \x01(\v2..weir.quota.v1.WatchLeasesResponse.SnapshotEndH\x00R\vsnapshotEnd\x124\n" +
 	"\x06recall\x18\x04 \x01(\v2\x1a.weir.quota.v1.LeaseRecallH\x00R\x06recall\x12?\n" +
 	"\flimit_change\x18\x05 \x01(\v2\x1a.weir.quota.v1.LimitChangeH\x00R\vlimitChange\x12L\n" +
-	"\theartbeat\x18\x06 \x01(\v2,.weir.quota.v1.WatchLeasesResponse.HeartbeatH\x00R\theartbeat\x1a\r\n" +
+	"\theartbeat\x18\x06 \x01(\v2,.weir.quota.v1.WatchLeasesResponse.HeartbeatH\x00R\theartbeat\x12\x14\n" +
+	"\x05nodes\x18\a \x01(\x05R\x05nodes\x1a\r\n" +
 	"\vSnapshotEnd\x1a\v\n" +
 	"\tHeartbeatB\a\n" +
 	"\x05event2\xa4\x05\n" +

@@ -2,17 +2,17 @@
 // @generated from file weir/catalog/v1/model.proto (package weir.catalog.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp, TimestampJson } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weir/catalog/v1/model.proto.
  */
 export const file_weir_catalog_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NhdGFsb2cvdjEvbW9kZWwucHJvdG8SD3dlaXIuY2F0YWxvZy52MSL+AQoFTW9kZWwSCgoCaWQYASABKAkSDwoHcG9vbF9pZBgCIAEoCRIQCghvd25lZF9ieRgDIAEoCRIWCg5jb250ZXh0X2xlbmd0aBgEIAEoAxIZChFtYXhfb3V0cHV0X3Rva2VucxgFIAEoAxI0Cg1jaGF0X3RlbXBsYXRlGAYgASgLMh0ud2Vpci5jYXRhbG9nLnYxLkNoYXRUZW1wbGF0ZRIaChJmYWxsYmFja19tb2RlbF9pZHMYByADKAkSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGRpc2FibGVkGAkgASgIIlYKBUFsaWFzEgoKAmlkGAEgASgJEhAKCG1vZGVsX2lkGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKuAQoMQ2hhdFRlbXBsYXRlEg4KBnNvdXJjZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkSSAoOc3BlY2lhbF90b2tlbnMYAyADKAsyMC53ZWlyLmNhdGFsb2cudjEuQ2hhdFRlbXBsYXRlLlNwZWNpYWxUb2tlbnNFbnRyeRo0ChJTcGVjaWFsVG9rZW5zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Cht3ZWlyL2NhdGFsb2cvdjEvbW9kZWwucHJvdG8SD3dlaXIuY2F0YWxvZy52MSKgAwoFTW9kZWwSCgoCaWQYASABKAkSDwoHcG9vbF9pZBgCIAEoCRIQCghvd25lZF9ieRgDIAEoCRIWCg5jb250ZXh0X2xlbmd0aBgEIAEoAxIZChFtYXhfb3V0cHV0X3Rva2VucxgFIAEoAxI0Cg1jaGF0X3RlbXBsYXRlGAYgASgLMh0ud2Vpci5jYXRhbG9nLnYxLkNoYXRUZW1wbGF0ZRIaChJmYWxsYmFja19tb2RlbF9pZHMYByADKAkSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGRpc2FibGVkGAkgASgIEjAKC3Rvb2xfcGFyc2VyGAogASgOMhsud2Vpci5jYXRhbG9nLnYxLlRvb2xQYXJzZXISOgoQcmVhc29uaW5nX3BhcnNlchgLIAEoDjIgLndlaXIuY2F0YWxvZy52MS5SZWFzb25pbmdQYXJzZXISMgoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0IlYKBUFsaWFzEgoKAmlkGAEgASgJEhAKCG1vZGVsX2lkGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLGAQoMQ2hhdFRlbXBsYXRlEg4KBnNvdXJjZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkSSAoOc3BlY2lhbF90b2tlbnMYAyADKAsyMC53ZWlyLmNhdGFsb2cudjEuQ2hhdFRlbXBsYXRlLlNwZWNpYWxUb2tlbnNFbnRyeRIWCg5jb250cm9sX3Rva2VucxgEIAMoCRo0ChJTcGVjaWFsVG9rZW5zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASrnAQoKVG9vbFBhcnNlchIbChdUT09MX1BBUlNFUl9VTlNQRUNJRklFRBAAEhYKElRPT0xfUEFSU0VSX0hFUk1FUxABEhQKEFRPT0xfUEFSU0VSX1FXRU4QAhIWChJUT09MX1BBUlNFUl9MTEFNQTMQAxIXChNUT09MX1BBUlNFUl9NSVNUUkFMEAQSGAoUVE9PTF9QQVJTRVJfUFlUSE9OSUMQBRIYChRUT09MX1BBUlNFUl9ERUVQU0VFSxAGEhQKEFRPT0xfUEFSU0VSX0tJTUkQBxITCg9UT09MX1BBUlNFUl9HTE0QCCriAQoPUmVhc29uaW5nUGFyc2VyEiAKHFJFQVNPTklOR19QQVJTRVJfVU5TUEVDSUZJRUQQABIgChxSRUFTT05JTkdfUEFSU0VSX0RFRVBTRUVLX1IxEAESGgoWUkVBU09OSU5HX1BBUlNFUl9RV0VOMxACEhwKGFJFQVNPTklOR19QQVJTRVJfTUlTVFJBTBADEhwKGFJFQVNPTklOR19QQVJTRVJfR1JBTklURRAEEhkKFVJFQVNPTklOR19QQVJTRVJfS0lNSRAFEhgKFFJFQVNPTklOR19QQVJTRVJfR0xNEAYqeQoLQ29udHJvbFRleHQSHAoYQ09OVFJPTF9URVhUX1VOU1BFQ0lGSUVEEAASGwoXQ09OVFJPTF9URVhUX05FVVRSQUxJU0UQARIXChNDT05UUk9MX1RFWFRfUkVKRUNUEAISFgoSQ09OVFJPTF9URVhUX0FMTE9XEANiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * A model that callers name.
@@ -82,6 +82,27 @@ export type Model = Message<"weir.catalog.v1.Model"> & {
    * @generated from field: bool disabled = 9;
    */
   disabled: boolean;
+
+  /**
+   * How it writes function calls, where an engine gives its answer as plain text. Unspecified: it is not read for calls.
+   *
+   * @generated from field: weir.catalog.v1.ToolParser tool_parser = 10;
+   */
+  toolParser: ToolParser;
+
+  /**
+   * How it marks what it thinks, where an engine gives its answer as plain text. Unspecified: all of it is text.
+   *
+   * @generated from field: weir.catalog.v1.ReasoningParser reasoning_parser = 11;
+   */
+  reasoningParser: ReasoningParser;
+
+  /**
+   * What becomes of control tokens that a conversation spells out, where its prompt is made by the chat template.
+   *
+   * @generated from field: weir.catalog.v1.ControlText control_text = 12;
+   */
+  controlText: ControlText;
 };
 
 /**
@@ -152,6 +173,27 @@ export type ModelJson = {
    * @generated from field: bool disabled = 9;
    */
   disabled?: boolean;
+
+  /**
+   * How it writes function calls, where an engine gives its answer as plain text. Unspecified: it is not read for calls.
+   *
+   * @generated from field: weir.catalog.v1.ToolParser tool_parser = 10;
+   */
+  toolParser?: ToolParserJson;
+
+  /**
+   * How it marks what it thinks, where an engine gives its answer as plain text. Unspecified: all of it is text.
+   *
+   * @generated from field: weir.catalog.v1.ReasoningParser reasoning_parser = 11;
+   */
+  reasoningParser?: ReasoningParserJson;
+
+  /**
+   * What becomes of control tokens that a conversation spells out, where its prompt is made by the chat template.
+   *
+   * @generated from field: weir.catalog.v1.ControlText control_text = 12;
+   */
+  controlText?: ControlTextJson;
 };
 
 /**
@@ -250,6 +292,13 @@ export type ChatTemplate = Message<"weir.catalog.v1.ChatTemplate"> & {
    * @generated from field: map<string, string> special_tokens = 3;
    */
   specialTokens: { [key: string]: string };
+
+  /**
+   * Texts that the model's tokenizer or the template takes for control tokens.
+   *
+   * @generated from field: repeated string control_tokens = 4;
+   */
+  controlTokens: string[];
 };
 
 /**
@@ -278,6 +327,13 @@ export type ChatTemplateJson = {
    * @generated from field: map<string, string> special_tokens = 3;
    */
   specialTokens?: { [key: string]: string };
+
+  /**
+   * Texts that the model's tokenizer or the template takes for control tokens.
+   *
+   * @generated from field: repeated string control_tokens = 4;
+   */
+  controlTokens?: string[];
 };
 
 /**
@@ -286,4 +342,228 @@ export type ChatTemplateJson = {
  */
 export const ChatTemplateSchema: GenMessage<ChatTemplate, {jsonType: ChatTemplateJson}> = /*@__PURE__*/
   messageDesc(file_weir_catalog_v1_model, 2);
+
+/**
+ * How a family of models writes function calls.
+ *
+ * @generated from enum weir.catalog.v1.ToolParser
+ */
+export const ToolParser = {
+  /**
+   * It calls none.
+   *
+   * @generated from enum value: TOOL_PARSER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Hermes, Qwen 2.5 and 3: JSON in <tool_call>.
+   *
+   * @generated from enum value: TOOL_PARSER_HERMES = 1;
+   */
+  HERMES: 1,
+
+  /**
+   * Qwen 3 Coder: <function=name> and <parameter=key>.
+   *
+   * @generated from enum value: TOOL_PARSER_QWEN = 2;
+   */
+  QWEN: 2,
+
+  /**
+   * Llama 3: JSON with "parameters", or after <|python_tag|>.
+   *
+   * @generated from enum value: TOOL_PARSER_LLAMA3 = 3;
+   */
+  LLAMA3: 3,
+
+  /**
+   * Mistral: a list of JSON, or a name and JSON, after [TOOL_CALLS].
+   *
+   * @generated from enum value: TOOL_PARSER_MISTRAL = 4;
+   */
+  MISTRAL: 4,
+
+  /**
+   * Llama 3.2 and 4: a list of Python calls.
+   *
+   * @generated from enum value: TOOL_PARSER_PYTHONIC = 5;
+   */
+  PYTHONIC: 5,
+
+  /**
+   * DeepSeek V3, R1 and V3.1: a section of calls.
+   *
+   * @generated from enum value: TOOL_PARSER_DEEPSEEK = 6;
+   */
+  DEEPSEEK: 6,
+
+  /**
+   * Kimi K2: a section of calls with ids.
+   *
+   * @generated from enum value: TOOL_PARSER_KIMI = 7;
+   */
+  KIMI: 7,
+
+  /**
+   * GLM 4.5 and later: <arg_key> and <arg_value>.
+   *
+   * @generated from enum value: TOOL_PARSER_GLM = 8;
+   */
+  GLM: 8,
+} as const;
+
+/**
+ * How a family of models writes function calls.
+ *
+ * @generated from enum weir.catalog.v1.ToolParser
+ */
+export type ToolParser = (typeof ToolParser)[keyof typeof ToolParser] | UnknownEnum;
+
+/**
+ * How a family of models writes function calls.
+ *
+ * @generated from enum weir.catalog.v1.ToolParser
+ */
+export type ToolParserJson = "TOOL_PARSER_UNSPECIFIED" | "TOOL_PARSER_HERMES" | "TOOL_PARSER_QWEN" | "TOOL_PARSER_LLAMA3" | "TOOL_PARSER_MISTRAL" | "TOOL_PARSER_PYTHONIC" | "TOOL_PARSER_DEEPSEEK" | "TOOL_PARSER_KIMI" | "TOOL_PARSER_GLM";
+
+/**
+ * Describes the enum weir.catalog.v1.ToolParser.
+ */
+export const ToolParserSchema: GenEnum<ToolParser, ToolParserJson> = /*@__PURE__*/
+  enumDesc(file_weir_catalog_v1_model, 0);
+
+/**
+ * How a family of models marks what it thinks.
+ *
+ * @generated from enum weir.catalog.v1.ReasoningParser
+ */
+export const ReasoningParser = {
+  /**
+   * It does not.
+   *
+   * @generated from enum value: REASONING_PARSER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * DeepSeek R1: every answer begins with thought, up to </think>; <think> may be missing.
+   *
+   * @generated from enum value: REASONING_PARSER_DEEPSEEK_R1 = 1;
+   */
+  DEEPSEEK_R1: 1,
+
+  /**
+   * Qwen 3: <think>, in the answer or at the prompt's end.
+   *
+   * @generated from enum value: REASONING_PARSER_QWEN3 = 2;
+   */
+  QWEN3: 2,
+
+  /**
+   * Mistral: [THINK].
+   *
+   * @generated from enum value: REASONING_PARSER_MISTRAL = 3;
+   */
+  MISTRAL: 3,
+
+  /**
+   * Granite 3: "Here is my thought process:" and "Here is my response:".
+   *
+   * @generated from enum value: REASONING_PARSER_GRANITE = 4;
+   */
+  GRANITE: 4,
+
+  /**
+   * Kimi: <think>, or its older signs.
+   *
+   * @generated from enum value: REASONING_PARSER_KIMI = 5;
+   */
+  KIMI: 5,
+
+  /**
+   * GLM 4.5 and later: <think>, in the answer or at the prompt's end.
+   *
+   * @generated from enum value: REASONING_PARSER_GLM = 6;
+   */
+  GLM: 6,
+} as const;
+
+/**
+ * How a family of models marks what it thinks.
+ *
+ * @generated from enum weir.catalog.v1.ReasoningParser
+ */
+export type ReasoningParser = (typeof ReasoningParser)[keyof typeof ReasoningParser] | UnknownEnum;
+
+/**
+ * How a family of models marks what it thinks.
+ *
+ * @generated from enum weir.catalog.v1.ReasoningParser
+ */
+export type ReasoningParserJson = "REASONING_PARSER_UNSPECIFIED" | "REASONING_PARSER_DEEPSEEK_R1" | "REASONING_PARSER_QWEN3" | "REASONING_PARSER_MISTRAL" | "REASONING_PARSER_GRANITE" | "REASONING_PARSER_KIMI" | "REASONING_PARSER_GLM";
+
+/**
+ * Describes the enum weir.catalog.v1.ReasoningParser.
+ */
+export const ReasoningParserSchema: GenEnum<ReasoningParser, ReasoningParserJson> = /*@__PURE__*/
+  enumDesc(file_weir_catalog_v1_model, 1);
+
+/**
+ * What becomes of a control token that a conversation spells out: an engine that gets the prompt as text would take it
+ * for the real one.
+ *
+ * @generated from enum weir.catalog.v1.ControlText
+ */
+export const ControlText = {
+  /**
+   * As neutralise.
+   *
+   * @generated from enum value: CONTROL_TEXT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It is broken up by a character that is not seen.
+   *
+   * @generated from enum value: CONTROL_TEXT_NEUTRALISE = 1;
+   */
+  NEUTRALISE: 1,
+
+  /**
+   * The request is refused.
+   *
+   * @generated from enum value: CONTROL_TEXT_REJECT = 2;
+   */
+  REJECT: 2,
+
+  /**
+   * It is passed on as it stands.
+   *
+   * @generated from enum value: CONTROL_TEXT_ALLOW = 3;
+   */
+  ALLOW: 3,
+} as const;
+
+/**
+ * What becomes of a control token that a conversation spells out: an engine that gets the prompt as text would take it
+ * for the real one.
+ *
+ * @generated from enum weir.catalog.v1.ControlText
+ */
+export type ControlText = (typeof ControlText)[keyof typeof ControlText] | UnknownEnum;
+
+/**
+ * What becomes of a control token that a conversation spells out: an engine that gets the prompt as text would take it
+ * for the real one.
+ *
+ * @generated from enum weir.catalog.v1.ControlText
+ */
+export type ControlTextJson = "CONTROL_TEXT_UNSPECIFIED" | "CONTROL_TEXT_NEUTRALISE" | "CONTROL_TEXT_REJECT" | "CONTROL_TEXT_ALLOW";
+
+/**
+ * Describes the enum weir.catalog.v1.ControlText.
+ */
+export const ControlTextSchema: GenEnum<ControlText, ControlTextJson> = /*@__PURE__*/
+  enumDesc(file_weir_catalog_v1_model, 2);
 

@@ -7,6 +7,8 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import type { Duration, DurationJson } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import type { ControlText, ControlTextJson, ReasoningParser, ReasoningParserJson, ToolParser, ToolParserJson } from "../../catalog/v1/model_pb.ts";
+import { file_weir_catalog_v1_model } from "../../catalog/v1/model_pb.ts";
 import type { GatedMember, GatedMemberJson } from "../../catalog/v1/pool_pb.ts";
 import { file_weir_catalog_v1_pool } from "../../catalog/v1/pool_pb.ts";
 import type { Dialect, DialectJson } from "../../catalog/v1/replica_pb.ts";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/engines.proto.
  */
 export const file_weir_config_v1_engines: GenFile = /*@__PURE__*/
-  fileDesc("Chx3ZWlyL2NvbmZpZy92MS9lbmdpbmVzLnByb3RvEg53ZWlyLmNvbmZpZy52MSL2AgoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCEIRCg9fY29udGV4dF9sZW5ndGhCFAoSX21heF9vdXRwdXRfdG9rZW5zIlwKBUFsaWFzEjgKAmlkGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIZCgVtb2RlbBgCIAEoCUIKukgHcgUQARiAAiKxBQoEUG9vbBI0CgJpZBgBIAEoCUIoukglciMQARiAATIcXltBLVphLXowLTldW0EtWmEtejAtOS5fLV0qJBI2CghyZXBsaWNhcxgCIAMoCzIXLndlaXIuY29uZmlnLnYxLlJlcGxpY2FCC7pICJIBBQgBEOgHEg4KBmhvc3RlZBgDIAEoCBJKCg9hbGxvd2VkX21lbWJlcnMYBCADKA4yHC53ZWlyLmNhdGFsb2cudjEuR2F0ZWRNZW1iZXJCE7pIEJIBDRAQGAEiB4IBBBABIAASIQoPZW5naW5lX2tleV9maWxlGAUgASgJQgi6SAVyAxiAIBIgCgplbmdpbmVfa2V5GAYgASgJQgy6SAVyAxiAQNDzGAESJAoLY2hvaWNlc19tYXgYByABKAVCCrpIBxoFGIABKAFIAIgBARIpCg9jb25jdXJyZW5jeV9tYXgYCCABKAVCC7pICBoGGMCEPSgBSAGIAQESRgoTZmlyc3RfZXZlbnRfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASPwoMaWRsZV90aW1lb3V0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABJACg10b3RhbF90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABItChFyZWNlaXZlX2J5dGVzX21heBgMIAEoA0INukgKIggYgICAgAQoAUgCiAEBEhUKDWFsbG93X3ByaXZhdGUYDSABKAhCDgoMX2Nob2ljZXNfbWF4QhIKEF9jb25jdXJyZW5jeV9tYXhCFAoSX3JlY2VpdmVfYnl0ZXNfbWF4Iq0BCgdSZXBsaWNhEjgKAmlkGAEgASgJQiy6SClyJzIlXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezAsMTI3fSk/JBIXCgN1cmwYAiABKAlCCrpIB3IFEAEYgBASMwoHZGlhbGVjdBgDIAEoDjIYLndlaXIuY2F0YWxvZy52MS5EaWFsZWN0Qgi6SAWCAQIQARIaCghodHRwX3VybBgEIAEoCUIIukgFcgMYgBBiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
+  fileDesc("Chx3ZWlyL2NvbmZpZy92MS9lbmdpbmVzLnByb3RvEg53ZWlyLmNvbmZpZy52MSK2BAoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCBI6Cgt0b29sX3BhcnNlchgKIAEoDjIbLndlaXIuY2F0YWxvZy52MS5Ub29sUGFyc2VyQgi6SAWCAQIQARJEChByZWFzb25pbmdfcGFyc2VyGAsgASgOMiAud2Vpci5jYXRhbG9nLnYxLlJlYXNvbmluZ1BhcnNlckIIukgFggECEAESPAoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0Qgi6SAWCAQIQAUIRCg9fY29udGV4dF9sZW5ndGhCFAoSX21heF9vdXRwdXRfdG9rZW5zIlwKBUFsaWFzEjgKAmlkGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIZCgVtb2RlbBgCIAEoCUIKukgHcgUQARiAAiKxBQoEUG9vbBI0CgJpZBgBIAEoCUIoukglciMQARiAATIcXltBLVphLXowLTldW0EtWmEtejAtOS5fLV0qJBI2CghyZXBsaWNhcxgCIAMoCzIXLndlaXIuY29uZmlnLnYxLlJlcGxpY2FCC7pICJIBBQgBEOgHEg4KBmhvc3RlZBgDIAEoCBJKCg9hbGxvd2VkX21lbWJlcnMYBCADKA4yHC53ZWlyLmNhdGFsb2cudjEuR2F0ZWRNZW1iZXJCE7pIEJIBDRAQGAEiB4IBBBABIAASIQoPZW5naW5lX2tleV9maWxlGAUgASgJQgi6SAVyAxiAIBIgCgplbmdpbmVfa2V5GAYgASgJQgy6SAVyAxiAQNDzGAESJAoLY2hvaWNlc19tYXgYByABKAVCCrpIBxoFGIABKAFIAIgBARIpCg9jb25jdXJyZW5jeV9tYXgYCCABKAVCC7pICBoGGMCEPSgBSAGIAQESRgoTZmlyc3RfZXZlbnRfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASPwoMaWRsZV90aW1lb3V0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABJACg10b3RhbF90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABItChFyZWNlaXZlX2J5dGVzX21heBgMIAEoA0INukgKIggYgICAgAQoAUgCiAEBEhUKDWFsbG93X3ByaXZhdGUYDSABKAhCDgoMX2Nob2ljZXNfbWF4QhIKEF9jb25jdXJyZW5jeV9tYXhCFAoSX3JlY2VpdmVfYnl0ZXNfbWF4Iq0BCgdSZXBsaWNhEjgKAmlkGAEgASgJQiy6SClyJzIlXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezAsMTI3fSk/JBIXCgN1cmwYAiABKAlCCrpIB3IFEAEYgBASMwoHZGlhbGVjdBgDIAEoDjIYLndlaXIuY2F0YWxvZy52MS5EaWFsZWN0Qgi6SAWCAQIQARIaCghodHRwX3VybBgEIAEoCUIIukgFcgMYgBBiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_model, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
 
 /**
  * A model that callers name.
@@ -88,6 +90,27 @@ export type Model = Message<"weir.config.v1.Model"> & {
    * @generated from field: bool disabled = 9;
    */
   disabled: boolean;
+
+  /**
+   * How the model writes function calls, where the engine gives its answer as plain text. Goes with chat_template.
+   *
+   * @generated from field: weir.catalog.v1.ToolParser tool_parser = 10;
+   */
+  toolParser: ToolParser;
+
+  /**
+   * How the model marks what it thinks, where the engine gives its answer as plain text. Goes with chat_template.
+   *
+   * @generated from field: weir.catalog.v1.ReasoningParser reasoning_parser = 11;
+   */
+  reasoningParser: ReasoningParser;
+
+  /**
+   * What becomes of the template's control tokens in what callers write. Default: neutralise.
+   *
+   * @generated from field: weir.catalog.v1.ControlText control_text = 12;
+   */
+  controlText: ControlText;
 };
 
 /**
@@ -158,6 +181,27 @@ export type ModelJson = {
    * @generated from field: bool disabled = 9;
    */
   disabled?: boolean;
+
+  /**
+   * How the model writes function calls, where the engine gives its answer as plain text. Goes with chat_template.
+   *
+   * @generated from field: weir.catalog.v1.ToolParser tool_parser = 10;
+   */
+  toolParser?: ToolParserJson;
+
+  /**
+   * How the model marks what it thinks, where the engine gives its answer as plain text. Goes with chat_template.
+   *
+   * @generated from field: weir.catalog.v1.ReasoningParser reasoning_parser = 11;
+   */
+  reasoningParser?: ReasoningParserJson;
+
+  /**
+   * What becomes of the template's control tokens in what callers write. Default: neutralise.
+   *
+   * @generated from field: weir.catalog.v1.ControlText control_text = 12;
+   */
+  controlText?: ControlTextJson;
 };
 
 /**

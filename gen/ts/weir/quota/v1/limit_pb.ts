@@ -866,7 +866,8 @@ export const OnFailure = {
   CLOSED: 1,
 
   /**
-   * Each node admits its share of the limit: the ceiling divided by the nodes that were last seen.
+   * Each node admits its share of the limit: the ceiling divided by the nodes that were last seen, whatever was used
+   * before. What it had leased it spends beside that.
    *
    * @generated from enum value: ON_FAILURE_LOCAL = 2;
    */

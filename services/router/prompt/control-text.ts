@@ -1,0 +1,68 @@
+/** Splits a token for a tokenizer, and nothing for a reader: a space of no width. */
+const splitter = "\u200b";
+
+interface Branch {
+  readonly next: Map<string, Branch>;
+  /** A token ends here. */
+  ends: boolean;
+}
+
+/** Finds the control tokens of a model in texts that are not its template's. */
+export class ControlText {
+  readonly #root: Branch = branch();
+
+  constructor(tokens: readonly string[]) {
+    for (const token of tokens) {
+      let at = this.#root;
+      for (const character of token.split("")) {
+        const known = at.next.get(character);
+        const next = known ?? branch();
+        if (!known) at.next.set(character, next);
+        at = next;
+      }
+      at.ends = true;
+    }
+  }
+
+  /** Whether a text, or any in a value that JSON could hold, spells a token. */
+  spells(value: unknown): boolean {
+    if (typeof value === "string") return this.#find(value, 0) !== undefined;
+    if (typeof value !== "object" || value === null) return false;
+    if (Array.isArray(value)) return value.some((one) => this.spells(one));
+    return Object.entries(value).some(([key, one]) => this.spells(key) || this.spells(one));
+  }
+
+  /** The same value, with every token broken up behind its first character. */
+  neutral(value: unknown): unknown {
+    if (typeof value === "string") return this.#broken(value);
+    if (typeof value !== "object" || value === null || !this.spells(value)) return value;
+    if (Array.isArray(value)) return value.map((one) => this.neutral(one));
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [this.#broken(key), this.neutral(one)]));
+  }
+
+  #broken(text: string): string {
+    let told = "";
+    let from = 0;
+    for (let at = this.#find(text, 0); at !== undefined; at = this.#find(text, from)) {
+      told += text.slice(from, at + 1) + splitter;
+      from = at + 1;
+    }
+    return told + text.slice(from);
+  }
+
+  /** Where the next token begins. */
+  #find(text: string, from: number): number | undefined {
+    for (let at = from; at < text.length; at++) {
+      let here = this.#root.next.get(text.charAt(at));
+      for (let to = at + 1; here; to++) {
+        if (here.ends) return at;
+        here = here.next.get(text.charAt(to));
+      }
+    }
+    return undefined;
+  }
+}
+
+function branch(): Branch {
+  return { next: new Map(), ends: false };
+}
