@@ -3,12 +3,13 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, weirErrorFrom } from "../runtime/errors/fail.ts";
 import type { Driver, DriverKind, Target } from "./driver.ts";
 import { openaiDriver } from "./openai/driver.ts";
+import { tgiDriver } from "./tgi/driver.ts";
 import { tgisDriver } from "./tgis/driver.ts";
 import { tritonDriver } from "./triton/driver.ts";
 import { vllmDriver } from "./vllm/driver.ts";
 
-/** Every dialect that engines are spoken to in. */
-const driverKinds: readonly DriverKind[] = [tritonDriver, tgisDriver, vllmDriver, openaiDriver];
+/** Every dialect that engines are spoken to in. OpenAI's is the last one: TGI lists its models as OpenAI does, too. */
+const driverKinds: readonly DriverKind[] = [tritonDriver, tgisDriver, vllmDriver, tgiDriver, openaiDriver];
 
 /**
  * Opens the driver of a dialect. It connects when it is used.
@@ -30,7 +31,7 @@ export async function detectDialect(target: Target, signal: AbortSignal): Promis
   const found = driverKinds[at];
   if (found) return found.dialect;
   if (answers.every(isSilence)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
-  throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither an engine's gRPC nor OpenAI's HTTP" });
+  throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither an engine's gRPC nor an engine's HTTP" });
 }
 
 function isSilence(answer: PromiseSettledResult<boolean>): boolean {

@@ -3,6 +3,7 @@ import { createEngine, defaultSpeed, type Engine, type Speed } from "./engine.ts
 import type { OpenServer } from "./listener.ts";
 import { openOpenAiServer } from "./openai/server.ts";
 import { createRecorder, type Recorder } from "./record.ts";
+import { openTgiServer } from "./tgi/server.ts";
 import { openTgisServer } from "./tgis/server.ts";
 import { openTritonServer } from "./triton/server.ts";
 import { openVllmServer } from "./vllm/server.ts";
@@ -20,6 +21,8 @@ export interface SimulatorOptions {
   };
   readonly tgis?: { readonly port: number };
   readonly vllm?: { readonly port: number };
+  /** TGI's HTTP. */
+  readonly tgi?: { readonly port: number };
   /** A file that the record is appended to. */
   readonly recordPath?: string;
   readonly clock?: Clock;
@@ -39,6 +42,8 @@ export interface Simulator extends AsyncDisposable {
   readonly tgisUrl: string;
   /** grpc://host:port; empty if it does not speak vLLM's own gRPC. */
   readonly vllmUrl: string;
+  /** http://host:port; empty if it does not speak TGI's HTTP. */
+  readonly tgiUrl: string;
   /** Its `commanded` takes faults for the next requests. */
   readonly engine: Engine;
   readonly recorder: Recorder;
@@ -67,7 +72,17 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     : "";
   const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";
+  const tgiUrl = options.tgi ? await open(openTgiServer({ ...surroundings, port: options.tgi.port })) : "";
   stack.defer(() => engine.halt("stop"));
   const owned = stack.move();
-  return { httpUrl, grpcUrl, tgisUrl, vllmUrl, engine, recorder, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    httpUrl,
+    grpcUrl,
+    tgisUrl,
+    vllmUrl,
+    tgiUrl,
+    engine,
+    recorder,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }

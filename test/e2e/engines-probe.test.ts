@@ -74,6 +74,15 @@ it("tells what vLLM's own gRPC is and has", async () => {
   expect(out).toMatch(/has .*token ids.*logit bias.*\n.*lacks .*tools.*logprobs/);
 });
 
+it("tells what TGI is and has", async () => {
+  const { code, out } = await probe(simulator.tgiUrl);
+  expect(code).toBe(0);
+  expect(out).toMatch(/protocol +tgi\n/);
+  expect(out).toMatch(/engine +tgi 3/);
+  expect(out).toMatch(/context +4,096 tokens/);
+  expect(out).toMatch(/has .*conversation.*tools.*\n.*lacks .*json object/);
+});
+
 it("says how to give a credential, and takes it from a file", async () => {
   const without = await probe(lockedUrl);
   expect(without).toMatchObject({ code: 1, out: "" });

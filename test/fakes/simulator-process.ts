@@ -12,6 +12,7 @@ export interface SimulatorProcess extends AsyncDisposable {
   readonly grpcUrl: string;
   readonly tgisUrl: string;
   readonly vllmUrl: string;
+  readonly tgiUrl: string;
   readonly pid: number;
   /** The file of its record, a line of JSON an entry, for those who follow it. */
   readonly recordPath: string;
@@ -25,7 +26,7 @@ export interface SimulatorProcess extends AsyncDisposable {
 
 const main = resolve(import.meta.dirname, "../../services/simulator/main.ts");
 
-type Urls = Pick<SimulatorProcess, "httpUrl" | "grpcUrl" | "tgisUrl" | "vllmUrl">;
+type Urls = Pick<SimulatorProcess, "httpUrl" | "grpcUrl" | "tgisUrl" | "vllmUrl" | "tgiUrl">;
 
 /** Starts one with flags of services/simulator/main.ts; `--record` is given already. */
 export async function startSimulatorProcess(flags: readonly string[] = []): Promise<SimulatorProcess> {
@@ -35,7 +36,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = once(child, "exit");
-  const { httpUrl, grpcUrl, tgisUrl, vllmUrl } = await firstLine(child, ended);
+  const { httpUrl, grpcUrl, tgisUrl, vllmUrl, tgiUrl } = await firstLine(child, ended);
   const stop = async () => {
     if (isRunning(child)) child.kill("SIGTERM");
     await ended;
@@ -46,6 +47,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     grpcUrl,
     tgisUrl,
     vllmUrl,
+    tgiUrl,
     pid: child.pid ?? 0,
     recordPath,
     record: () => readRecord(recordPath),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { EventTooLong, SseParser } from "../../services/drivers/openai/sse.ts";
+import { EventTooLong, SseParser } from "../../services/drivers/http/sse.ts";
 
 function read(chunks: readonly Buffer[], bytesMax = 1_000): { events: string[]; junk: boolean } {
   const events: string[] = [];

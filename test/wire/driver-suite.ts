@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Feature, type ReplicaModel } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { CountSource } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import { Role } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt, Driver } from "../../services/drivers/driver.ts";
 import { attemptAt, Outcome, type Running, run, start } from "./attempts.ts";
 
@@ -77,11 +78,13 @@ export function describeDriver(title: string, traits: SuiteTraits, makeEngine: (
       const { prompt, maxTokens, ignoreEos = false, minTokens } = asked;
       const least = minTokens === undefined ? {} : { minTokens };
       const sampling = { ignoreEos, ...least, ...request.sampling };
-      const input = { case: "prompt" as const, value: prompt };
+      const takesPrompts = engine.model.features.includes(Feature.PROMPT);
+      const input = takesPrompts ? { case: "prompt" as const, value: prompt } : conversationOf(prompt);
       return attemptAt(engine.model, { input, ...request, sampling }, { maxTokens, ...more });
     };
     const suite: Suite = { traits, engine: () => engine, attempt };
     describeAnswers(suite);
+    if (!traits.lacks?.includes("seed")) describeSeeds(suite);
     describeFailures(suite);
     if (traits.shapes.failing) describeInnerFailure(suite);
     if (traits.knowsModels !== false) describeMissingModel(suite);
@@ -102,7 +105,24 @@ interface Suite {
   readonly attempt: Make;
 }
 
-const params = { frequencyPenalty: "frequency_penalty", presencePenalty: "presence_penalty", minP: "min_p" };
+/** The members that engines may lack, with what the caller knows them by and a value that has an effect. */
+const params = {
+  frequencyPenalty: { param: "frequency_penalty", value: 0.1 },
+  presencePenalty: { param: "presence_penalty", value: 0.1 },
+  minP: { param: "min_p", value: 0.1 },
+  topK: { param: "top_k", value: 20 },
+  seed: { param: "seed", value: 5n },
+};
+
+function conversationOf(text: string) {
+  const parts = [{ part: { case: "text" as const, value: text } }];
+  return { case: "conversation" as const, value: { messages: [{ role: Role.USER, parts }] } };
+}
+
+/** Sampling that says the same each time, where a seed may be given or not. */
+function repeated({ lacks = [] }: SuiteTraits, seed: bigint, temperature = 0) {
+  return lacks.includes("seed") ? { temperature: 0 } : { seed, temperature };
+}
 
 function describeAnswers({ engine, attempt, traits }: Suite): void {
   const ask = (...wanted: Parameters<Make>) => run(engine().driver, attempt(...wanted));
@@ -116,7 +136,7 @@ function describeAnswers({ engine, attempt, traits }: Suite): void {
   });
 
   test("the same text at once as in a stream", async () => {
-    const sampling = { seed: 11n, temperature: 0 };
+    const sampling = repeated(traits, 11n);
     const streamed = await ask("short", { sampling });
     const whole = await ask("short", { sampling, stream: false });
     expect(whole.reason).toBeUndefined();
@@ -140,27 +160,21 @@ function describeAnswers({ engine, attempt, traits }: Suite): void {
     expect(outcome.tokens()).toBeLessThanOrEqual(Number(usage?.completionTokens));
   });
 
-  test("a seed gives the same text again, another seed another", async () => {
-    const texts = [];
-    for (const seed of [5n, 5n, 6n]) texts.push((await ask("short", { sampling: { seed, temperature: 1 } })).text());
-    expect(texts[1]).toBe(texts[0]);
-    expect(texts[2]).not.toBe(texts[0]);
-  });
-
   test("every sampling parameter that the model has is taken, and the others are refused by name", async () => {
     const sampling = { temperature: 0.7, topP: 0.9, topK: 20, seed: 3n, frequencyPenalty: 0.1, presencePenalty: 0.1 };
     const lacks = traits.lacks ?? [];
     const had = Object.fromEntries(Object.entries(sampling).filter(([name]) => !lacks.some((one) => one === name)));
     expect((await ask("short", { sampling: had })).reason).toBeUndefined();
     for (const name of lacks) {
-      const { reason, failure } = await ask("short", { sampling: { [name]: 0.1 } });
-      expect([reason, failure?.facts["param"]]).toEqual(["UNSUPPORTED", params[name]]);
+      const { param, value } = params[name];
+      const { reason, failure } = await ask("short", { sampling: { [name]: value } });
+      expect([reason, failure?.facts["param"]]).toEqual(["UNSUPPORTED", param]);
     }
     expect((await ask("short", { sampling: { topK: -1 } })).reason).toBeUndefined();
   });
 
   test("a stop text ends the text before it, also over two deltas", async () => {
-    const sampling = { seed: 11n, temperature: 0 };
+    const sampling = repeated(traits, 11n);
     const free = await ask("short", { sampling });
     const stop = seamOf(free);
     const stopped = await ask("short", { sampling: { ...sampling, stop: [stop] } });
@@ -192,6 +206,18 @@ function describeAnswers({ engine, attempt, traits }: Suite): void {
       // texts, two of the same broken character are one.
       expect(token.top.length).toBeOneOf([1, 2, 3]);
     }
+  });
+}
+
+function describeSeeds({ engine, attempt }: Suite): void {
+  test("a seed gives the same text again, another seed another", async () => {
+    const texts = [];
+    for (const seed of [5n, 5n, 6n]) {
+      const outcome = await run(engine().driver, attempt("short", { sampling: { seed, temperature: 1 } }));
+      texts.push(outcome.text());
+    }
+    expect(texts[1]).toBe(texts[0]);
+    expect(texts[2]).not.toBe(texts[0]);
   });
 }
 
@@ -286,21 +312,21 @@ function describeCancel({ engine, attempt, traits }: Suite): void {
   });
 }
 
-function describeFlow({ engine, attempt }: Suite): void {
+function describeFlow({ engine, attempt, traits }: Suite): void {
   test("many requests side by side have each their own text", async () => {
     const attempts = Array.from({ length: 24 }, (_, at) =>
-      attempt("short", { sampling: { seed: BigInt(at), temperature: 1 } }),
+      attempt("short", { sampling: repeated(traits, BigInt(at), 1) }),
     );
     const together = await Promise.all(attempts.map((one) => run(engine().driver, one)));
     expect(together.map((outcome) => outcome.reason)).toEqual(attempts.map(() => undefined));
-    const alone = await run(engine().driver, attempt("short", { sampling: { seed: 7n, temperature: 1 } }));
+    const alone = await run(engine().driver, attempt("short", { sampling: repeated(traits, 7n, 1) }));
     expect(together[7]?.text()).toBe(alone.text());
   });
 
   test("a reader that is full gets the rest when it reads on", async () => {
     const outcome = new Outcome();
     outcome.isFull = true;
-    const sampling = { seed: 11n, temperature: 0 };
+    const sampling = repeated(traits, 11n);
     start(engine().driver, attempt("short", { sampling }), outcome);
     await outcome.until(() => outcome.events.length > 0);
     await delay(200);

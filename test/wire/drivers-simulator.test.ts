@@ -1,5 +1,5 @@
 import { describe } from "vitest";
-import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { openDriver } from "../../services/drivers/registry.ts";
 import { startSimulatorProcess } from "../fakes/simulator-process.ts";
 import { targetAt } from "./attempts.ts";
@@ -20,12 +20,17 @@ const urls = {
   [Dialect.TRITON]: "grpcUrl",
   [Dialect.TGIS]: "tgisUrl",
   [Dialect.VLLM]: "vllmUrl",
+  [Dialect.TGI]: "tgiUrl",
 } as const;
 
 type SimulatedDialect = keyof typeof urls;
 
 /** A process, because the suite kills it. */
-async function startModel(dialect: SimulatedDialect, name: string, withHttp = false): Promise<SuiteEngine> {
+async function startModel(
+  dialect: SimulatedDialect,
+  name: string,
+  { withHttp = false, without = [] }: { withHttp?: boolean; without?: readonly Feature[] } = {},
+): Promise<SuiteEngine> {
   await using cleanup = new AsyncDisposableStack();
   const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
   const simulator = cleanup.use(await startSimulatorProcess(flags));
@@ -34,6 +39,7 @@ async function startModel(dialect: SimulatedDialect, name: string, withHttp = fa
   );
   const { models } = await driver.probe(AbortSignal.timeout(10_000));
   const model = models.find((candidate) => candidate.engineModel === name);
+  if (model) model.features = model.features.filter((feature) => !without.includes(feature));
   if (!model) throw new Error(`the probe did not find ${name}: ${models.map((one) => one.engineModel).join(", ")}`);
   const owned = cleanup.move();
   return {
@@ -60,11 +66,16 @@ describe("the drivers at the simulator", () => {
   describeDriver("at the vLLM backend", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "vllm_model"));
   describeDriver("over vLLM's gRPC", { shapes, cancels: true }, () => startModel(Dialect.VLLM, "weir-sim"));
   describeDriver("over vLLM's gRPC and HTTP", { shapes, cancels: true }, () =>
-    startModel(Dialect.VLLM, "weir-sim", true),
+    startModel(Dialect.VLLM, "weir-sim", { withHttp: true }),
   );
   describeDriver(
     "at TGIS",
     { shapes, cancels: true, knowsModels: false, lacks: ["frequencyPenalty", "presencePenalty"] },
     () => startModel(Dialect.TGIS, "tgis"),
+  );
+  const ofTgi = { shapes, cancels: true, knowsModels: false };
+  describeDriver("at TGI", { ...ofTgi, lacks: ["presencePenalty", "minP"] }, () => startModel(Dialect.TGI, "weir-sim"));
+  describeDriver("at TGI's chats", { ...ofTgi, lacks: ["presencePenalty", "minP", "topK"] }, () =>
+    startModel(Dialect.TGI, "weir-sim", { without: [Feature.PROMPT] }),
   );
 });

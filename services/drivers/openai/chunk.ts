@@ -3,7 +3,7 @@ import type { Answer } from "../answer.ts";
 import { delta, deltaEvent } from "../events.ts";
 import { type Failure, failed, overloaded, protocol } from "../failure.ts";
 import { engineErrorIn, failureFromError } from "./errors.ts";
-import { isObject, type JsonObject } from "./json.ts";
+import { isObject, type JsonObject } from "../http/json.ts";
 import { logprobsOf } from "./logprobs.ts";
 import { ToolCalls } from "./tool-calls.ts";
 

@@ -7,12 +7,13 @@ import { Answer } from "../answer.ts";
 import { missingCapability, unsupported } from "../capabilities.ts";
 import type { Attempt, Driver, DriverKind, Target } from "../driver.ts";
 import { requestWithBody } from "../http1/request.ts";
-import { ChunkReader } from "./chunk.ts";
-import { type Connection, connectionTo } from "./connection.ts";
-import { Exchange } from "./exchange.ts";
+import { type Connection, connectionTo } from "../http/connection.ts";
+import { Exchange } from "../http/exchange.ts";
 import { flavourNamed } from "./flavours.ts";
 import { isOpenAi, probeOpenAi } from "./probe.ts";
 import { buildRequest } from "./request.ts";
+import { ChunkReader } from "./chunk.ts";
+import { failureFromResponse } from "./errors.ts";
 import { openaiUnary } from "./unary.ts";
 
 /** vLLM, SGLang, llama.cpp, Ollama, and what else serves OpenAI's HTTP paths. */
@@ -51,13 +52,20 @@ function startExchange(connection: Connection, target: Target, attempt: Attempt,
   const built = buildRequest(attempt, flavour);
   if (built.kind === "unsupported") throw unsupported(attempt, built.param);
 
+  let answer: Answer | undefined;
   const exchange = new Exchange(target, (engine) => {
-    const answer = new Answer({ attempt, target, sink, engine, streams: built.stream });
+    const side = new Answer({ attempt, target, sink, engine, streams: built.stream });
     const { usageCountsChoices, continuousUsage } = flavour;
     const usageIsOfChunk = continuousUsage || !built.stream;
-    return { answer, reader: new ChunkReader(answer, { usageCountsChoices, usageIsOfChunk }) };
+    const reader = new ChunkReader(side, { usageCountsChoices, usageIsOfChunk });
+    answer = side;
+    return {
+      answer: side,
+      read: (json, _head, name) => reader.read(name === "error" ? { error: json } : json),
+      refused: (head, body) => failureFromResponse(head, body, target.clock.nowMs()),
+    };
   });
   const head = connection.post(built.path, built.stream ? "text/event-stream" : "application/json");
   exchange.send(connection.http, requestWithBody(head, attempt.id, JSON.stringify(built.body)));
-  return () => exchange.answer.cancel();
+  return () => answer?.cancel();
 }

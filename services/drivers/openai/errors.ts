@@ -1,15 +1,7 @@
 import { contextOverflow, isAway, isFull } from "../engine-text.ts";
-import {
-  contextFailure,
-  credential,
-  type Failure,
-  failed,
-  overloaded,
-  protocol,
-  refusal,
-  unavailable,
-} from "../failure.ts";
-import { isObject, type JsonObject, parsed } from "./json.ts";
+import { contextFailure, credential, type Failure, failed, overloaded, refusal, unavailable } from "../failure.ts";
+import { isObject, type JsonObject, parsed } from "../http/json.ts";
+import { type FailedHead, failureFromHttpStatus, isCredentialStatus, withRetryAfter } from "../http/status.ts";
 
 /** An error as some server worded it, in one form. */
 export interface EngineError {
@@ -62,30 +54,21 @@ function numberText(value: unknown): string {
   return typeof value === "number" ? String(value) : "";
 }
 
-/** The head of an answer, as far as a failure wants to know of it. */
-export interface FailedHead {
-  readonly status: number;
-  /** A field of it, by its name in lower case. */
-  field(name: string): string | undefined;
-}
-
 /** What an answer other than 200 means. `nowMs` is the time of day, for a Retry-After that states one. */
 export function failureFromResponse(head: FailedHead, body: string, nowMs: number): Failure {
-  const retryAfterMs = retryAfter(head, nowMs);
   const error = engineErrorIn(parsed(body)) ?? { message: "", kind: "", status: 0, limit: "", promptTokens: "" };
-  const failure = failureFromStatus(head.status, error);
-  return failure.reason === overloaded.reason && retryAfterMs !== undefined ? { ...failure, retryAfterMs } : failure;
+  return withRetryAfter(failureOf(head.status, error), head, nowMs);
 }
 
 /** What an error inside a 200 means: by the status that it states, else by its words. */
 export function failureFromError(error: EngineError): Failure {
-  return failureFromStatus(error.status, error);
+  return failureOf(error.status, error);
 }
 
-function failureFromStatus(status: number, error: EngineError): Failure {
+function failureOf(status: number, error: EngineError): Failure {
   const text = `${error.kind} ${error.message}`;
   // Whatever stands in such a body may be the key itself.
-  if (status === 401 || status === 403) return credential;
+  if (isCredentialStatus(status)) return credential;
   const overflow = contextOverflow(text);
   if (overflow)
     return contextFailure({
@@ -94,28 +77,7 @@ function failureFromStatus(status: number, error: EngineError): Failure {
       maxTokens: overflow.maxTokens,
     });
   if (isAway(text)) return unavailable;
-  if (status === 429 || status === 529 || isFull(text)) return overloaded;
-  if (status === 404) return absent(text);
-  if (status > 200 && status < 300) return protocol("an answer without content");
-  if (status >= 300 && status < 400) return protocol("a redirect, which is not followed");
-  if (status === 502 || status === 504) return unavailable;
-  if (status === 503) return overloaded;
-  if (status >= 500 || (status === 0 && !error.kind.includes("invalid"))) return failed(error.message);
-  return refusal(error.message);
-}
-
-/** A server that has not the model (another may have it), or not the path. */
-function absent(text: string): Failure {
-  return /model/i.test(text) ? unavailable : protocol("404: it does not serve this path");
-}
-
-function retryAfter(head: FailedHead, nowMs: number): number | undefined {
-  const milliseconds = Number(head.field("retry-after-ms") ?? Number.NaN);
-  if (milliseconds >= 0) return milliseconds;
-  const text = head.field("retry-after");
-  if (text === undefined) return undefined;
-  const seconds = Number(text);
-  if (seconds >= 0) return seconds * 1_000;
-  const untilMs = Date.parse(text) - nowMs;
-  return Number.isNaN(untilMs) ? undefined : Math.max(0, untilMs);
+  if (isFull(text)) return overloaded;
+  if (status === 0) return error.kind.includes("invalid") ? refusal(error.message) : failed(error.message);
+  return failureFromHttpStatus(status, error.message, text);
 }

@@ -1,5 +1,6 @@
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { isObject, type JsonObject } from "./json.ts";
+import type { GaugeNames } from "../http/gauges.ts";
+import { isObject, type JsonObject } from "../http/json.ts";
 
 /** What a server says of itself when it is asked the flavour's question. */
 export interface Identity {
@@ -22,7 +23,7 @@ export interface Flavour {
   /** Asked for readiness; empty: the list of models is enough. */
   readonly healthPath: string;
   /** Gauges of /metrics, if it has them. */
-  readonly gauges: { readonly running: string; readonly waiting: string; readonly kvUsed: string } | undefined;
+  readonly gauges: GaugeNames | undefined;
   readonly features: readonly Feature[];
   /** It does not notice that a caller of a plain answer left: it is always asked to stream. */
   readonly alwaysStream: boolean;

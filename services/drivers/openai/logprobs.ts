@@ -1,5 +1,5 @@
 import type { TokenLogprob, TopLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
-import { isObject, type JsonObject } from "./json.ts";
+import { isObject, type JsonObject } from "../http/json.ts";
 
 /**
  * Log probabilities of a chunk's tokens: OpenAI's two forms, `content` of chat and the parallel lists of completions

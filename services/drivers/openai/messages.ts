@@ -1,6 +1,6 @@
 import { type Message, type Part, Role, type ToolCall } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Flavour } from "./flavours.ts";
-import { jsonMember, jsonObjectMember } from "./json.ts";
+import { jsonMember, jsonObjectMember } from "../http/json.ts";
 
 const roles: Readonly<Record<Role, string>> = {
   [Role.UNSPECIFIED]: "user",

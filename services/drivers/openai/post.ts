@@ -6,7 +6,7 @@ import type { BrokenBy, Connection, Exchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { engineErrorIn, failureFromError, failureFromResponse } from "./errors.ts";
-import { parsed } from "./json.ts";
+import { parsed } from "../http/json.ts";
 
 /** What of an error's body is read. */
 const errorBytesMax = 64 * 1024;

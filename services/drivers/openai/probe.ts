@@ -1,23 +1,14 @@
 import { create } from "@bufbuild/protobuf";
-import {
-  type ReplicaLoad,
-  ReplicaLoadSchema,
-  type ReplicaModel,
-  ReplicaModelSchema,
-} from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { type ReplicaLoad, type ReplicaModel, ReplicaModelSchema } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import type { ProbeResult } from "../driver.ts";
-import { questionTimeoutMs } from "../reach.ts";
-import { bareRequest } from "../http1/request.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../http/connection.ts";
 import { type Flavour, flavours, type Identity, plain } from "./flavours.ts";
-import { loadFrom } from "./gauges.ts";
-import { isObject, type JsonObject, parsed } from "./json.ts";
-import { Question, type Reply } from "./question.ts";
+import { loadFrom, unknownLoad } from "../http/gauges.ts";
+import { isObject, type JsonObject, parsed } from "../http/json.ts";
+import { ask, askFreely } from "../http/question.ts";
 
-/** Longer answers are cut off: a hosted API lists some hundred models, vLLM's metrics are below 1 MiB. */
-const answerBytesMax = 8 * 1024 * 1024;
 const modelsMax = 10_000;
 
 const nobody: Identity = { version: "", contextLength: 0, lacks: [] };
@@ -61,22 +52,21 @@ async function identify(connection: Connection, list: readonly JsonObject[], sig
 
 async function question(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<Identity | undefined> {
   if (!flavour.question) return undefined;
-  const { status, text } = await askFreely(connection, flavour.question.path, signal);
+  const { status, text } = await askFreely(connection, connection.rootPath + flavour.question.path, signal);
   const answer = status === 200 ? parsed(text) : undefined;
   return isObject(answer) ? flavour.question.identify(answer) : undefined;
 }
 
 async function isReady(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<boolean> {
   if (flavour.healthPath === "") return true;
-  const { status } = await askFreely(connection, flavour.healthPath, signal);
+  const { status } = await askFreely(connection, connection.rootPath + flavour.healthPath, signal);
   return status > 0 && status < 500;
 }
 
 async function loadOf(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<ReplicaLoad> {
-  const unknown = create(ReplicaLoadSchema, { running: -1, waiting: -1, kvUsed: -1 });
-  if (!flavour.gauges) return unknown;
-  const { status, text } = await askFreely(connection, "/metrics", signal);
-  return status === 200 ? loadFrom(text, flavour.gauges) : unknown;
+  if (!flavour.gauges) return unknownLoad();
+  const { status, text } = await askFreely(connection, `${connection.rootPath}/metrics`, signal);
+  return status === 200 ? loadFrom(text, flavour.gauges) : unknownLoad();
 }
 
 function modelList(text: string): JsonObject[] | undefined {
@@ -100,29 +90,4 @@ function modelFrom(card: JsonObject, flavour: Flavour, identity: Identity, ready
       flavour: flavour.name,
     }),
   ];
-}
-
-/** Asks something that a server need not answer: a proxy may let only the OpenAI paths through. */
-async function askFreely(connection: Connection, path: string, signal: AbortSignal): Promise<Reply> {
-  try {
-    return await ask(connection, connection.rootPath + path, signal);
-  } catch {
-    // No answer is an answer here.
-    return { status: 0, text: "" };
-  }
-}
-
-async function ask(connection: Connection, path: string, signal: AbortSignal): Promise<Reply> {
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
-  const question = new Question(answerBytesMax);
-  const carrier = connection.http.send(bareRequest(connection.get(path)), question);
-  const giveUp = () => question.onBroken("lost", limited.reason);
-  if (limited.aborted) giveUp();
-  limited.addEventListener("abort", giveUp, { once: true });
-  try {
-    return await question.reply;
-  } finally {
-    limited.removeEventListener("abort", giveUp);
-    carrier?.abort(question);
-  }
 }

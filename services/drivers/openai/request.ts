@@ -1,10 +1,10 @@
 import type { Sampling } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
 import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { type Tool, type ToolChoice, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt } from "../driver.ts";
 import type { Flavour } from "./flavours.ts";
-import { jsonObjectMember } from "./json.ts";
+import { jsonObjectMember } from "../http/json.ts";
 import { openaiMessage } from "./messages.ts";
+import { allowedTools, openaiTool, toolChoice } from "./tools.ts";
 
 /** A request as the server wants it, or the first member that the server has nothing for. */
 export type BuiltRequest =
@@ -129,35 +129,6 @@ function addCompletionMembers(body: Record<string, unknown>, request: GenerateRe
   if (request.echo) body["echo"] = true;
   if (request.suffix !== "") body["suffix"] = request.suffix;
   if (request.bestOf > 1) body["best_of"] = request.bestOf;
-}
-
-/** Servers know no list of allowed functions: the others are left out instead. */
-function allowedTools(tools: readonly Tool[], choice: ToolChoice | undefined): readonly Tool[] {
-  const restricts = choice?.mode === ToolChoiceMode.AUTO || choice?.mode === ToolChoiceMode.REQUIRED;
-  if (!restricts || choice.names.length === 0) return tools;
-  return tools.filter((tool) => choice.names.includes(tool.name));
-}
-
-/** A function that the model may call, as the API has it. */
-export function openaiTool(tool: Tool): unknown {
-  const written: Record<string, unknown> = { name: tool.name };
-  if (tool.description !== "") written["description"] = tool.description;
-  if (tool.parametersJson !== "") written["parameters"] = jsonObjectMember(tool.parametersJson, "tools");
-  if (tool.strict !== undefined) written["strict"] = tool.strict;
-  return { type: "function", function: written };
-}
-
-function toolChoice(choice: ToolChoice | undefined): unknown {
-  switch (choice?.mode) {
-    case ToolChoiceMode.NONE:
-      return "none";
-    case ToolChoiceMode.REQUIRED:
-      return "required";
-    case ToolChoiceMode.FUNCTION:
-      return { type: "function", function: { name: choice.names[0] ?? "" } };
-    default:
-      return "auto";
-  }
 }
 
 function responseFormat({ responseFormat: format }: GenerateRequest): unknown {

@@ -1,5 +1,5 @@
 import type { ToolCallFragment } from "../../../gen/ts/weir/router/v1/event_pb.ts";
-import { isObject, type JsonObject } from "./json.ts";
+import { isObject, type JsonObject } from "../http/json.ts";
 
 /** The most calls in one choice: SDKs refuse more. */
 const callsMax = 128;

@@ -18,12 +18,12 @@ import {
   type UnaryDriver,
   vectorFrom,
 } from "../unary.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection } from "../http/connection.ts";
 import { type Flavour, flavourNamed } from "./flavours.ts";
-import { isObject, type JsonObject } from "./json.ts";
+import { isObject, type JsonObject } from "../http/json.ts";
 import { openaiMessage } from "./messages.ts";
 import { postJson } from "./post.ts";
-import { openaiTool } from "./request.ts";
+import { openaiTool } from "./tools.ts";
 
 type Body = Readonly<Record<string, unknown>>;
 

@@ -106,7 +106,7 @@ function stopsOf(stop: unknown): readonly string[] {
 }
 
 /** A function is called when the request demands it, or when the conversation says `[[sim tool]]`. */
-function calledFunction(
+export function calledFunction(
   body: Members,
   prompt: string,
 ): { readonly name: string; readonly parameters: unknown } | undefined {

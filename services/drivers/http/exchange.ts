@@ -5,8 +5,6 @@ import { type Failure, lost, protocol, unavailable } from "../failure.ts";
 import type { BrokenBy, Connection, Exchange as HttpExchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
-import type { ChunkReader } from "./chunk.ts";
-import { failureFromResponse } from "./errors.ts";
 import { parsed } from "./json.ts";
 import { EventTooLong, SseParser } from "./sse.ts";
 
@@ -16,6 +14,22 @@ const errorBytesMax = 64 * 1024;
 /** After [DONE] a response ends at once, and its connection can be used again; else it is closed. */
 const tailMs = 1_000;
 const tailBytesMax = 16 * 1024;
+
+/** What an exchange tells of its ends: an {@link Answer}, or one choice's part of it. */
+export type AnswerSide = Pick<Answer, "open" | "complete" | "touch" | "error" | "end" | "fail" | "broke">;
+
+/** How a protocol over HTTP is read. */
+export interface Reading {
+  readonly answer: AnswerSide;
+  /**
+   * Reads the JSON of an event, or of the whole answer; returns why the generation failed, if it did.
+   *
+   * @param name the event's type; empty for an ordinary one, and for a whole answer.
+   */
+  read(json: unknown, head: ResponseHead, name: string): Failure | undefined;
+  /** What an answer other than 200 means. */
+  refused(head: ResponseHead, body: string): Failure;
+}
 
 type Body = { readonly kind: "events"; readonly parser: SseParser } | Collected;
 
@@ -35,7 +49,7 @@ interface Collected {
  */
 export class Exchange implements HttpExchange, EngineSide {
   readonly #target: Target;
-  readonly #start: { answer: Answer; reader: ChunkReader };
+  readonly #reading: Reading;
   #connection: Connection | undefined;
   #head: ResponseHead | undefined;
   #body: Body = { kind: "error", chunks: [], bytes: 0 };
@@ -43,10 +57,10 @@ export class Exchange implements HttpExchange, EngineSide {
   #tail: Timer | undefined;
   #over = false;
 
-  /** `connect` builds the answer and its reader, which need this as their engine's side. */
-  constructor(target: Target, connect: (engine: EngineSide) => { answer: Answer; reader: ChunkReader }) {
+  /** `connect` builds the answer and how it is read, which need this as their engine's side. */
+  constructor(target: Target, connect: (engine: EngineSide) => Reading) {
     this.#target = target;
-    this.#start = connect(this);
+    this.#reading = connect(this);
   }
 
   /** Sends the request. */
@@ -54,8 +68,8 @@ export class Exchange implements HttpExchange, EngineSide {
     this.#connection = http.send(request, this);
   }
 
-  get answer(): Answer {
-    return this.#start.answer;
+  get #answer(): AnswerSide {
+    return this.#reading.answer;
   }
 
   pause(): void {
@@ -84,9 +98,9 @@ export class Exchange implements HttpExchange, EngineSide {
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
-    if (!this.answer.open) return this.#drop(end - start);
+    if (!this.#answer.open) return this.#drop(end - start);
     if (this.#body.kind === "events") {
-      this.answer.touch();
+      this.#answer.touch();
       try {
         this.#body.parser.push(bytes, start, end);
       } catch (thrown) {
@@ -97,7 +111,7 @@ export class Exchange implements HttpExchange, EngineSide {
 
   onEnd(): void {
     this.#finished();
-    if (!this.answer.open) return;
+    if (!this.#answer.open) return;
     if (this.#body.kind === "events") this.#eventsEnded(this.#body.parser);
     else if (this.#body.kind === "json") this.#json(this.#body);
     else this.#refused(this.#body);
@@ -105,17 +119,16 @@ export class Exchange implements HttpExchange, EngineSide {
 
   onBroken(by: BrokenBy, cause: unknown): void {
     this.#finished();
-    if (!this.answer.open) return;
-    this.answer.broke(this.answer.error(failures[by], cause));
+    if (!this.#answer.open) return;
+    this.#answer.broke(this.#answer.error(failures[by], cause));
   }
 
   #event(data: string, name: string): void {
-    if (!this.answer.open) return;
-    if (data === "[DONE]") return this.answer.end();
+    if (!this.#answer.open) return;
+    if (data === "[DONE]") return this.#answer.end();
     const json = parsed(data);
     if (json === undefined) return this.#fail(protocol("an event that is not JSON"));
-    const failure = this.#start.reader.read(name === "error" ? { error: json } : json);
-    if (failure) this.#fail(failure);
+    this.#read(json, name);
   }
 
   #eventsEnded(parser: SseParser): void {
@@ -124,8 +137,8 @@ export class Exchange implements HttpExchange, EngineSide {
     } catch (thrown) {
       return this.#broken(thrown);
     }
-    if (parser.junk && !this.answer.complete) this.#fail(protocol("an answer that is no event stream"));
-    else this.answer.end();
+    if (parser.junk && !this.#answer.complete) this.#fail(protocol("an answer that is no event stream"));
+    else this.#answer.end();
   }
 
   #collect(body: Collected, chunk: Buffer): void {
@@ -139,25 +152,30 @@ export class Exchange implements HttpExchange, EngineSide {
   #json(body: Collected): void {
     const json = parsed(Buffer.concat(body.chunks).toString("utf8"));
     if (json === undefined) return this.#fail(protocol("an answer that is not JSON"));
-    const failure = this.#start.reader.read(json);
+    this.#read(json, "");
+    this.#answer.end();
+  }
+
+  #read(json: unknown, name: string): void {
+    const head = this.#head;
+    const failure = head && this.#reading.read(json, head, name);
     if (failure) this.#fail(failure);
-    else this.answer.end();
   }
 
   #refused(body: Collected): void {
     const text = Buffer.concat(body.chunks).toString("utf8", 0, Math.min(body.bytes, errorBytesMax));
     const head = this.#head;
-    if (head !== undefined) this.#fail(failureFromResponse(head, text, this.#target.clock.nowMs()));
+    if (head !== undefined) this.#fail(this.#reading.refused(head, text));
   }
 
   #broken(thrown: unknown): void {
     const problem =
       thrown instanceof EventTooLong ? "an answer longer than the limit" : "an answer that cannot be read";
-    this.answer.fail(this.answer.error(protocol(problem), thrown));
+    this.#answer.fail(this.#answer.error(protocol(problem), thrown));
   }
 
   #fail(failure: Failure): void {
-    this.answer.fail(this.answer.error(failure), !this.#over);
+    this.#answer.fail(this.#answer.error(failure), !this.#over);
   }
 
   #drop(bytes: number): void {

@@ -1,9 +1,21 @@
 import { create } from "@bufbuild/protobuf";
 import { type ReplicaLoad, ReplicaLoadSchema } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { Flavour } from "./flavours.ts";
+
+/** What a server calls its gauges; empty: it has none such. */
+export interface GaugeNames {
+  readonly running: string;
+  readonly waiting: string;
+  /** The part of the KV cache in use, 0 to 1. */
+  readonly kvUsed: string;
+}
+
+/** The load of a server that does not tell it. */
+export function unknownLoad(): ReplicaLoad {
+  return create(ReplicaLoadSchema, { running: -1, waiting: -1, kvUsed: -1 });
+}
 
 /** Reads a server's load from its metrics. Of several engines in one server requests add up, and the fullest cache counts. */
-export function loadFrom(metrics: string, gauges: NonNullable<Flavour["gauges"]>): ReplicaLoad {
+export function loadFrom(metrics: string, gauges: GaugeNames): ReplicaLoad {
   const running = samples(metrics, gauges.running);
   const waiting = samples(metrics, gauges.waiting);
   const kvUsed = gauges.kvUsed === "" ? [] : samples(metrics, gauges.kvUsed);
@@ -14,7 +26,8 @@ export function loadFrom(metrics: string, gauges: NonNullable<Flavour["gauges"]>
   });
 }
 
-function samples(metrics: string, name: string): number[] {
+/** The values of a gauge, one for each set of labels. */
+export function samples(metrics: string, name: string): number[] {
   const values: number[] = [];
   for (let at = metrics.indexOf(name); at >= 0; at = metrics.indexOf(name, at + name.length)) {
     const after = metrics[at + name.length];

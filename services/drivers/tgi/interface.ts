@@ -1,0 +1,8 @@
+/** What the driver has to know of a server to speak to it. */
+export interface TgiInterface {
+  /** The most stop texts that it takes. */
+  readonly stopsMax: number;
+}
+
+/** The name that chats go by: every other one would be taken for an adapter's. */
+export const chatModel = "tgi";

@@ -1,0 +1,125 @@
+import { FinishReason, type TokenLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import { ChoiceOutput } from "../choice-output.ts";
+import { isCount } from "../counts.ts";
+import { type Failure, protocol } from "../failure.ts";
+import type { ChoiceCall } from "../http/choice-calls.ts";
+import { isObject, type JsonObject } from "../http/json.ts";
+import type { FailedHead } from "../http/status.ts";
+import { StopFilter } from "../stop-filter.ts";
+import { failureFromTgi, tgiErrorIn } from "./errors.ts";
+
+const finishReasons: Readonly<Record<string, FinishReason>> = {
+  length: FinishReason.LENGTH,
+  eos_token: FinishReason.STOP,
+  stop_sequence: FinishReason.STOP,
+};
+
+/** What a probability of nothing is written as, because JSON has no infinity. */
+const logprobLeast = -9_999;
+
+/** The part of a {@link ChoiceCall} that a reader speaks to. */
+export type GenerateOutlet = Pick<ChoiceCall, "choice" | "accept" | "event" | "finish" | "count" | "end">;
+
+/**
+ * Reads what continues a prompt: an event a token, of which the last one has the details, or all at once. The text is
+ * that of the tokens, because the whole text is empty where the last character is not whole.
+ */
+export class GenerateReader {
+  readonly #outlet: GenerateOutlet;
+  readonly #output: ChoiceOutput;
+  readonly #filter: StopFilter;
+  readonly #logprobs: boolean;
+  #stopped: string | undefined;
+
+  constructor(outlet: GenerateOutlet, stops: readonly string[], logprobs: boolean) {
+    this.#outlet = outlet;
+    this.#output = new ChoiceOutput(outlet, outlet.choice);
+    this.#filter = new StopFilter(stops);
+    this.#logprobs = logprobs;
+  }
+
+  /** Reads an event, or the whole answer; returns why the generation failed, if it did. */
+  read(json: unknown, head: FailedHead): Failure | undefined {
+    const error = tgiErrorIn(json);
+    if (error) return failureFromTgi(error);
+    if (!isObject(json)) return protocol("an answer that is no JSON object");
+    return json["token"] === undefined ? this.#whole(json, head) : this.#event(json);
+  }
+
+  #event(json: JsonObject): Failure | undefined {
+    const { token, top_tokens: tops, details } = json;
+    if (!isObject(token) || typeof token["text"] !== "string") return protocol("a token without a text");
+    this.#outlet.accept();
+    this.#token(token, tops);
+    if (!isObject(details)) {
+      if (this.#stopped === undefined) return undefined;
+      // The engine was not told of this stop text, or found it inside a token, and goes on.
+      this.#output.finish(FinishReason.STOP, this.#stopped);
+      this.#outlet.end(true);
+      return undefined;
+    }
+    return this.#finish(details, details["input_length"]);
+  }
+
+  #whole(json: JsonObject, head: FailedHead): Failure | undefined {
+    const { details } = json;
+    if (!isObject(details)) return protocol("an answer without its details");
+    const { tokens, top_tokens: tops } = details;
+    if (!Array.isArray(tokens)) return protocol("an answer without its tokens");
+    this.#outlet.accept();
+    for (const [at, token] of (tokens as unknown[]).entries()) {
+      if (!isObject(token) || typeof token["text"] !== "string") return protocol("a token without a text");
+      this.#token(token, Array.isArray(tops) ? tops[at] : undefined);
+    }
+    return this.#finish(details, Number(head.field("x-prompt-tokens") ?? Number.NaN));
+  }
+
+  #token(token: JsonObject, tops: unknown): void {
+    if (this.#stopped !== undefined) return;
+    this.#output.counted(1);
+    // Marks of the model, such as its end of text, are no part of the answer.
+    if (token["special"] === true) return;
+    const { text, stop } = this.#filter.push(textOf(token));
+    this.#stopped = stop;
+    this.#output.text(text, this.#logprobs ? [scored(token, tops)] : []);
+  }
+
+  #finish(details: JsonObject, promptTokens: unknown): Failure | undefined {
+    const { finish_reason: name, generated_tokens: generated } = details;
+    const reason = typeof name === "string" ? finishReasons[name] : undefined;
+    if (reason === undefined) return protocol("an end for no reason that there is");
+    if (this.#stopped === undefined) this.#output.text(this.#filter.flush());
+    this.#output.finish(this.#stopped === undefined ? reason : FinishReason.STOP, this.#stopped ?? "");
+    this.#outlet.count({ promptTokens: countOf(promptTokens), completionTokens: countOf(generated) });
+    this.#outlet.end();
+    return undefined;
+  }
+}
+
+function textOf(token: JsonObject): string {
+  return typeof token["text"] === "string" ? token["text"] : "";
+}
+
+function countOf(value: unknown): number | undefined {
+  return typeof value === "number" && isCount(value) ? value : undefined;
+}
+
+function scored(token: JsonObject, tops: unknown): TokenLogprob {
+  return {
+    $typeName: "weir.router.v1.TokenLogprob",
+    ...partOf(token),
+    top: Array.isArray(tops)
+      ? tops.filter(isObject).map((top) => ({ $typeName: "weir.router.v1.TopLogprob" as const, ...partOf(top) }))
+      : [],
+  };
+}
+
+function partOf(raw: JsonObject): { token: string; logprob: number; bytes: Uint8Array<ArrayBuffer> } {
+  const token = textOf(raw);
+  const { logprob } = raw;
+  return {
+    token,
+    logprob: typeof logprob === "number" ? logprob : logprobLeast,
+    bytes: new TextEncoder().encode(token),
+  };
+}

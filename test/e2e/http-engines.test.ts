@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Gateway, startGateway } from "../fakes/gateway.ts";
+import { RecordTail } from "../fakes/record-tail.ts";
+import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
+import { eventually } from "../rpc/eventually.ts";
+import { clientOf, scenarios } from "./openai-scenarios.ts";
+
+let engine: SimulatorProcess;
+let tail: RecordTail;
+let gateway: Gateway;
+
+beforeAll(async () => {
+  engine = await startSimulatorProcess(["--decode-ms", "2", "--prefill-ms", "0"]);
+  tail = new RecordTail(engine.recordPath);
+  // The dialects are found by asking.
+  gateway = await startGateway(`pools:
+  - { id: tgi, replicas: [{ url: "${engine.tgiUrl}" }] }
+models:
+  - { id: tgi, pool: tgi, engine_model: weir-sim }
+`);
+}, 60_000);
+afterAll(async () => {
+  await gateway?.[Symbol.asyncDispose]();
+  tail?.[Symbol.dispose]();
+  await engine?.[Symbol.asyncDispose]();
+});
+
+const targetOf = (model: string) => ({ url: gateway.weir.url, apiKey: gateway.key, model });
+const question = [{ role: "user" as const, content: "tell me of the river" }];
+
+/** What the official client does that an engine can't serve, with the parameter that it is told of. */
+const lacks: Readonly<Record<string, readonly string[]>> = {
+  // Its grammar takes no schema without properties.
+  tgi: ["an answer in JSON"],
+};
+const rows = Object.entries(lacks).flatMap(([model, without]) =>
+  Object.keys(scenarios)
+    .filter((name) => !without.includes(name))
+    .map((name) => ({ model, name })),
+);
+
+describe("the official client, through the gateway", () => {
+  it.each(rows)("$model: $name", async ({ model, name }) => {
+    await expect(scenarios[name]?.(targetOf(model))).resolves.toBeUndefined();
+  });
+
+  it.each(Object.keys(lacks))("%s: JSON of a schema", async (model) => {
+    const schema = {
+      type: "object",
+      properties: { city: { type: "string" } },
+      required: ["city"],
+      additionalProperties: false,
+    };
+    const answer = await clientOf(targetOf(model)).chat.completions.create({
+      model,
+      messages: question,
+      response_format: { type: "json_schema", json_schema: { name: "city", schema } },
+    });
+    expect(JSON.parse(answer.choices[0]?.message.content ?? "")).toEqual({ city: "river" });
+  });
+
+  it.each(Object.keys(lacks))("%s: several choices count their prompt once", async (model) => {
+    const ask = (n: number) => clientOf(targetOf(model)).chat.completions.create({ model, messages: question, n });
+    const [one, three] = [await ask(1), await ask(3)];
+    expect(three.choices).toHaveLength(3);
+    expect(three.usage?.prompt_tokens).toBe(one.usage?.prompt_tokens);
+  });
+
+  it.each(Object.keys(lacks))("%s: a prompt beyond the context is the caller's fault", async (model) => {
+    const messages = [{ role: "user" as const, content: "x".repeat(40_000) }];
+    const asked = clientOf(targetOf(model)).chat.completions.create({ model, messages });
+    await expect(asked).rejects.toMatchObject({ status: 400, code: "context_length_exceeded" });
+  });
+
+  it.each(Object.keys(lacks))("%s: who leaves stops the engine", async (model) => {
+    const messages = [{ role: "user", content: "[[sim length=5000]] all of it" }];
+    const request = gateway.ask("/v1/chat/completions", { model, messages, stream: true, max_tokens: 5_000 });
+    await eventually("it runs", () => tail.open().length === 1);
+    request.socket.destroy();
+    await expect.poll(() => tail.open().length).toBe(0);
+  });
+});
+
+it("TGI refuses a JSON object of no schema by name", async () => {
+  const asked = clientOf(targetOf("tgi")).chat.completions.create({
+    model: "tgi",
+    messages: question,
+    response_format: { type: "json_object" },
+  });
+  await expect(asked).rejects.toMatchObject({ status: 400, param: "response_format" });
+});
