@@ -8,7 +8,16 @@ import { addQuotaSeries, type QuotaCounts, type QuotaState } from "./quota-serie
 import { Histogram, type Level, Levels } from "./series.ts";
 
 /** The doors that requests come through. */
-export type Endpoint = "chat_completions" | "completions" | "models" | "generate";
+export type Endpoint =
+  | "chat_completions"
+  | "completions"
+  | "embeddings"
+  | "models"
+  // Of the contract, or of the edge.
+  | "rerank"
+  | "generate"
+  | "embed"
+  | "count_tokens";
 
 /** How a request ended: well, or for a reason. */
 export type Outcome = "ok" | ErrorReason;
