@@ -1,8 +1,14 @@
 import { defineConfig } from "vitest/config";
 
+/** Those that measure time or memory, kill processes by the dozen, or start engines: they have the machine to themselves. */
+const alone = [
+  "test/faults/**/*.test.ts",
+  "test/engines/**/*.test.ts",
+  "test/e2e/{limits*,real-engines,start,usage}.test.ts",
+];
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
     // A file gets a process of its own: a leaked socket or timer belongs to one file, and a kill -9 test harms no other.
     pool: "forks",
     globalSetup: ["test/global-setup.ts"],
@@ -14,5 +20,18 @@ export default defineConfig({
     retry: 0,
     reporters: ["default", "./scripts/summary-reporter.ts"],
     passWithNoTests: false,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "beside",
+          include: ["test/**/*.test.ts"],
+          exclude: alone,
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      { extends: true, test: { name: "alone", include: alone, maxWorkers: 1, sequence: { groupOrder: 1 } } },
+    ],
   },
 });
