@@ -63,7 +63,7 @@ function samplingOf(sampling: Sampling | undefined): Readonly<Record<string, unk
 }
 
 /** The API refuses stop texts of white space: those the reader finds. */
-export function stopsForEngine(sampling: Sampling | undefined): readonly string[] {
+function stopsForEngine(sampling: Sampling | undefined): readonly string[] {
   return (sampling?.stop ?? []).filter((stop) => stop.trim() !== "");
 }
 

@@ -4,6 +4,7 @@ import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_
 import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import type { Attempt, DriverKind, ProbeResult, Target } from "../driver.ts";
+import type { UnaryDriver } from "../unary.ts";
 import type { Connection } from "./connection.ts";
 
 /** A protocol over HTTP. */
@@ -14,12 +15,14 @@ export interface HttpProtocol {
   readonly detect: (connection: Connection, signal: AbortSignal) => Promise<boolean>;
   /** How one replica is asked what it has. */
   readonly probeOf: (connection: Connection) => (signal: AbortSignal) => Promise<ProbeResult>;
+  /** What it does beside generating. */
+  readonly unaryOf?: (connection: Connection, target: Target) => UnaryDriver;
   /** Starts an attempt. Throws a WeirError for one that is not sent. */
   readonly generate: (connection: Connection, target: Target, attempt: Attempt, sink: Sink<GenerateResponse>) => Cancel;
 }
 
 /** The driver of a protocol over HTTP. */
-export function httpDriver({ dialect, connect, detect, probeOf, generate }: HttpProtocol): DriverKind {
+export function httpDriver({ dialect, connect, detect, probeOf, generate, unaryOf }: HttpProtocol): DriverKind {
   return {
     dialect,
     async detect(target, signal) {
@@ -30,6 +33,7 @@ export function httpDriver({ dialect, connect, detect, probeOf, generate }: Http
     open(target) {
       const connection = connect(target);
       return {
+        ...unaryOf?.(connection, target),
         dialect,
         generate(attempt, sink) {
           try {

@@ -2,6 +2,7 @@ import { type ChoiceText, createChoiceText } from "../choice-text.ts";
 import type { JobSink, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
 import type { HttpCall } from "../http/server.ts";
+import { parsedMembers } from "../json.ts";
 import type { Token } from "../text.ts";
 import { type AnthropicFailure, failureBody, internal, overloaded } from "./failure.ts";
 import type { Asked } from "./request.ts";
@@ -24,6 +25,7 @@ export class AnthropicAnswer implements JobSink {
   readonly #call: HttpCall;
   readonly #crash: () => void;
   readonly #text: ChoiceText;
+  readonly #thoughts = createChoiceText([]);
   #thought = "";
   #said = "";
   #fresh = "";
@@ -43,7 +45,7 @@ export class AnthropicAnswer implements JobSink {
   token(_choice: number, token: Token, last: "stop" | "length" | undefined): void {
     if (this.#reason !== null) return;
     this.#tokens += 1;
-    if (this.#asked.thinks && this.#tokens <= thoughtTokens) this.#think(token.bytes.toString("utf8"));
+    if (this.#asked.thinks && this.#tokens <= thoughtTokens) this.#think(token.bytes);
     else this.#say(token.bytes);
     if (this.#stop !== null) {
       this.#reason = "stop_sequence";
@@ -92,8 +94,8 @@ export class AnthropicAnswer implements JobSink {
     else this.#fail(fault.kind === "reject" ? overloaded : internal);
   }
 
-  #think(text: string): void {
-    this.#thought += text;
+  #think(bytes: Buffer): void {
+    this.#thought += this.#thoughts.push(bytes).text;
     if (this.#asked.stream) {
       this.#begin();
       this.#open("thinking");
@@ -155,7 +157,7 @@ export class AnthropicAnswer implements JobSink {
             type: "tool_use",
             id: this.#callId,
             name: call,
-            input: this.#reason === "tool_use" ? JSON.parse(this.#said) : {},
+            input: Object.fromEntries(parsedMembers(this.#said) ?? []),
           };
     const thought = thinks ? [{ type: "thinking", thinking: this.#thought, signature: "c2ln" }] : [];
     this.#call.send(200, this.#message([...thought, said], this.#reason), { "request-id": `req_${this.#call.id}` });
