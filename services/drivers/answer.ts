@@ -1,12 +1,11 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { FinishReason } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import type { WeirError } from "../runtime/errors/fail.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
 import type { Attempt, Target } from "./driver.ts";
-import { withoutKey } from "./engine-text.ts";
 import { accepted, type Counts, finished, usageEvent } from "./events.ts";
-import type { Failure } from "./failure.ts";
+import { engineError, type Failure } from "./failure.ts";
 import { createWatchdog, type Watchdog } from "./watchdog.ts";
 
 const truncated: Failure = { reason: ErrorReason.ENGINE_TRUNCATED, metadata: {} };
@@ -91,12 +90,8 @@ export class Answer {
 
   /** A failure of this attempt's engine as an error, which names the model as the caller does. */
   error(failure: Failure, cause?: unknown): WeirError {
-    const { reason, metadata, retryAfterMs } = failure;
     const { attempt, target } = this.#options;
-    const facts: Record<string, string> = { model: attempt.request.model, ...metadata };
-    // Some engines repeat the key that they do not take.
-    if (target.engineKey && facts["problem"]) facts["problem"] = withoutKey(facts["problem"], target.engineKey);
-    return fail(reason, facts, retryAfterMs === undefined ? { cause } : { cause, retryAfterMs });
+    return engineError(failure, attempt.request.model, target.engineKey, cause);
   }
 
   /** The engine lives. */

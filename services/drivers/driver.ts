@@ -2,6 +2,7 @@ import type { Dialect, ReplicaLoad, ReplicaModel } from "../../gen/ts/weir/catal
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
+import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
 export interface Target {
@@ -59,7 +60,7 @@ export interface ProbeResult {
  *
  * Cancel reaches the engine at once, in every phase. Timers (first event, idle, total) are the driver's.
  */
-export interface Driver extends AsyncDisposable {
+export interface Driver extends AsyncDisposable, UnaryDriver {
   readonly dialect: Dialect;
   generate(attempt: Attempt, sink: Sink<GenerateResponse>): Cancel;
   /** Asks what the replica is and has. Rejects with ENGINE_UNAVAILABLE, ENGINE_CREDENTIAL or ENGINE_PROTOCOL. */

@@ -68,7 +68,12 @@ export interface Counts {
 
 /** What was counted. */
 export function usageEvent(counts: Counts): GenerateResponse {
-  const value: Usage = {
+  return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "usage", value: usageOf(counts) } };
+}
+
+/** Counts as the contract tells them. */
+export function usageOf(counts: Counts): Usage {
+  return {
     $typeName: "weir.router.v1.Usage",
     promptTokens: BigInt(counts.promptTokens),
     completionTokens: BigInt(counts.completionTokens),
@@ -77,5 +82,4 @@ export function usageEvent(counts: Counts): GenerateResponse {
     promptSource: counts.promptSource,
     completionSource: counts.completionSource,
   };
-  return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "usage", value } };
 }

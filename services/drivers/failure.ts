@@ -1,5 +1,6 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { type ContextOverflow, scrubbed } from "./engine-text.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import { type ContextOverflow, scrubbed, withoutKey } from "./engine-text.ts";
 
 /** A reason with its metadata, without the model's name. */
 export interface Failure {
@@ -42,4 +43,17 @@ export function contextFailure(overflow: ContextOverflow): Failure {
       max_tokens: overflow.maxTokens,
     },
   };
+}
+
+/** A failure of an engine as an error, which names the model as the caller does. */
+export function engineError(
+  { reason, metadata, retryAfterMs }: Failure,
+  model: string,
+  engineKey: string | undefined,
+  cause?: unknown,
+): WeirError {
+  const facts: Record<string, string> = { model, ...metadata };
+  // Some engines repeat the key that they do not take.
+  if (engineKey && facts["problem"]) facts["problem"] = withoutKey(facts["problem"], engineKey);
+  return fail(reason, facts, retryAfterMs === undefined ? { cause } : { cause, retryAfterMs });
 }

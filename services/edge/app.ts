@@ -5,10 +5,12 @@ import type { Endpoint } from "../runtime/telemetry/metrics.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { completions } from "./completions.ts";
 import type { Edge } from "./edge.ts";
+import { embeddings } from "./embeddings.ts";
 import { Exchange } from "./exchange.ts";
 import { generate } from "./generation.ts";
 import { getModel, listModels } from "./models.ts";
 import { methodNotAllowed } from "./refusal.ts";
+import { rerank } from "./rerank.ts";
 import { credentialOf, headerOf } from "./request-headers.ts";
 
 type Handler = (edge: Edge, exchange: Exchange, principal: Principal) => void;
@@ -32,6 +34,10 @@ const endpoints: ReadonlyMap<string, Served> = new Map([
     "/v1/completions",
     post("completions", (edge, exchange, principal) => generate(edge, completions, exchange, principal)),
   ],
+  ["/v1/embeddings", post("embeddings", embeddings)],
+  ["/v1/rerank", post("rerank", (edge, exchange, principal) => rerank(edge, exchange, principal, true))],
+  ["/rerank", post("rerank", (edge, exchange, principal) => rerank(edge, exchange, principal, true))],
+  ["/v2/rerank", post("rerank", (edge, exchange, principal) => rerank(edge, exchange, principal, false))],
   ["/v1/models", get("models", listModels)],
 ]);
 

@@ -1,5 +1,12 @@
 import type { Logger } from "pino";
-import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type {
+  EmbedRequest,
+  EmbedResponse,
+  GenerateRequest,
+  GenerateResponse,
+  RerankRequest,
+  RerankResponse,
+} from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { CallableModel } from "../../gen/ts/weir/router/v1/model_pb.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { HttpSettings } from "../runtime/config/settings.ts";
@@ -26,6 +33,10 @@ export interface Edge {
 export interface Inference {
   /** Starts a generation and returns how to cancel it. It never throws. */
   generate(request: GenerateRequest, options: CallOptions, sink: Sink<GenerateResponse>): Cancel;
+  /** Rejects with a reason, as the call of its contract fails. */
+  embed(request: EmbedRequest, options: CallOptions): Promise<EmbedResponse>;
+  /** Rejects with a reason, as the call of its contract fails. */
+  rerank(request: RerankRequest, options: CallOptions): Promise<RerankResponse>;
   /** Every model that the principal may call. */
   listModels(options: CallOptions): Promise<readonly CallableModel[]>;
   /** Rejects with MODEL_NOT_FOUND. */

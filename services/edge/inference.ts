@@ -18,6 +18,8 @@ export function createInference(mesh: Mesh): Inference {
   const push = mesh.push(generate);
   return {
     generate: (request, options, sink) => push(request, callContext(generate, options), sink),
+    embed: (request, options) => client.embed(request, withCallOptions(options)),
+    rerank: (request, options) => client.rerank(request, withCallOptions(options)),
     async listModels(options) {
       const models: CallableModel[] = [];
       let pageToken = "";

@@ -6,6 +6,7 @@ import type { Counts } from "../drivers/events.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { Metrics } from "../runtime/telemetry/metrics.ts";
+import type { OperationName } from "./usage/usage-facts.ts";
 
 /** One try at one replica, for the log. */
 export interface TryRecord {
@@ -18,6 +19,7 @@ export interface TryRecord {
 
 /** How a request went. */
 export interface RequestRecord {
+  readonly operation: OperationName;
   readonly context: CallContext;
   /** The model as the caller named it. */
   readonly asked: string;
@@ -48,12 +50,19 @@ export function createRequestLog(log: Logger, metrics: Metrics): RequestLog {
   // Looking for secrets by name costs ten times the line itself, and these fields are all named below.
   const plain = log.child({}, { redact: [] });
   return (record) => {
-    if (record.reason !== undefined) plain.info(fieldsOf(record), "generation");
+    if (record.reason !== undefined) plain.info(fieldsOf(record), lines[record.operation]);
     // A line costs as much as the rest of the router's work on a request: its fields are not even made in vain.
-    else if (plain.isLevelEnabled("debug")) plain.debug(fieldsOf(record), "generation");
+    else if (plain.isLevelEnabled("debug")) plain.debug(fieldsOf(record), lines[record.operation]);
     count(record, metrics);
   };
 }
+
+const lines: Readonly<Record<OperationName, string>> = {
+  generate: "generation",
+  embed: "embedding",
+  rerank: "reranking",
+  count_tokens: "count of tokens",
+};
 
 function fieldsOf(record: RequestRecord): object {
   const { context, counts } = record;
@@ -86,11 +95,14 @@ const sourceNames: Readonly<Record<CountSource, string>> = {
   [CountSource.ESTIMATED]: "estimated",
 };
 
-function count({ context, model, counts, reason, durationMs, firstTokenMs }: RequestRecord, metrics: Metrics): void {
+function count(
+  { operation, context, model, counts, reason, durationMs, firstTokenMs }: RequestRecord,
+  metrics: Metrics,
+): void {
   // The edge counts the requests of its own endpoints, from their first byte on.
   if (context.audience === Audience.PUBLIC) {
-    metrics.request({ endpoint: "generate", model, outcome: reason ?? "ok" }, durationMs);
-    if (model && firstTokenMs !== undefined) metrics.timeToFirstToken({ endpoint: "generate", model }, firstTokenMs);
+    metrics.request({ endpoint: operation, model, outcome: reason ?? "ok" }, durationMs);
+    if (model && firstTokenMs !== undefined) metrics.timeToFirstToken({ endpoint: operation, model }, firstTokenMs);
   }
   if (!model || !counts) return;
   const { promptSource, completionSource, cachedTokens = 0, reasoningTokens = 0 } = counts;

@@ -187,7 +187,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #beginUsage({ entry }: Plan): void {
     const about = { requestId: this.#context.requestId, principal: this.#principal };
     const times = { startMs: this.#startMs, admitMs: this.#admitMs };
-    const request = { ...about, requestedModel: this.#request.model, ...times };
+    const request = { ...about, requestedModel: this.#request.model, operation: "generate" as const, ...times };
     this.#usage = this.#deps.usage.begin(request, entry.model.id);
     this.#sink.usage = this.#usage;
     this.#tries.usage = this.#usage;
@@ -371,6 +371,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#leave();
     this.#notInFlight?.();
     this.#deps.log({
+      operation: "generate",
       context: this.#context,
       asked: this.#request.model,
       model: this.#plan?.entry.model.id,

@@ -12,11 +12,14 @@ export type FeatureSet = number;
  * chat template.
  */
 const converses: FeatureSet = 1 << 30;
-
 /** Another: the model can be made to call a function. Who only reads calls from a text can't make it. */
 const forcesCalls: FeatureSet = 1 << 29;
 
-const bit = (feature: Feature): FeatureSet => 1 << feature;
+/** Another: a conversation that is text can be counted, by the engine itself or through the chat template. */
+export const countsConversations: FeatureSet = 1 << 28;
+
+/** The set of one feature. */
+export const bit = (feature: Feature): FeatureSet => 1 << feature;
 
 /**
  * What a model at a replica can do.
@@ -27,6 +30,8 @@ export function featureSet(features: readonly Feature[], hasChatTemplate: boolea
   let set = 0;
   for (const feature of features) set |= bit(feature);
   if ((set & bit(Feature.TOOLS)) !== 0) set |= forcesCalls;
+  const counted = hasChatTemplate && (set & bit(Feature.COUNT_TOKENS)) !== 0;
+  if (counted || (set & bit(Feature.COUNT_CONVERSATION)) !== 0) set |= countsConversations;
   if (takesConversation(set)) return set | converses;
   const rendered = hasChatTemplate && (set & bit(Feature.PROMPT)) !== 0;
   if (!rendered) return set;

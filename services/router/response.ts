@@ -1,7 +1,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { type Failed, FinishReason, type Started, type Usage } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import { type Failed, FinishReason, type Started } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { type Counts, finished, usageEvent } from "../drivers/events.ts";
+import { type Counts, finished, usageEvent, usageOf } from "../drivers/events.ts";
 import type { RateLimits } from "./quota/grant.ts";
 import { detailOf, type WeirError } from "../runtime/errors/fail.ts";
 
@@ -21,6 +21,11 @@ export interface StartedFacts {
 
 /** An engine has taken the request. */
 export function startedEvent(facts: StartedFacts): GenerateResponse {
+  return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "started", value: startedOf(facts) } };
+}
+
+/** What is told of a request that an engine has taken. */
+export function startedOf(facts: StartedFacts): Started {
   const value: Started = {
     $typeName: "weir.router.v1.Started",
     requestId: facts.requestId,
@@ -33,7 +38,7 @@ export function startedEvent(facts: StartedFacts): GenerateResponse {
   const { requests, tokens } = facts.limits;
   if (requests) value.requests = requests;
   if (tokens) value.tokens = tokens;
-  return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "started", value } };
+  return value;
 }
 
 function timestampOf(ms: number): Timestamp {
@@ -51,12 +56,6 @@ export function cutEvents(choices: readonly number[], counts: Counts | undefined
 /** The generation failed after it had started. */
 export function failedEvent(error: WeirError, counts: Counts | undefined): GenerateResponse {
   const value: Failed = { $typeName: "weir.router.v1.Failed", error: detailOf(error) };
-  const usage = counts && usageOf(counts);
-  if (usage) value.usage = usage;
+  if (counts) value.usage = usageOf(counts);
   return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "failed", value } };
-}
-
-function usageOf(counts: Counts): Usage | undefined {
-  const { event } = usageEvent(counts);
-  return event.case === "usage" ? event.value : undefined;
 }

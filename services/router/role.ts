@@ -19,11 +19,13 @@ import { createCacheSalts } from "./cache-salt.ts";
 import { Fleet } from "./fleet/fleet.ts";
 import { followWatch } from "./follow-watch.ts";
 import { createGenerations } from "./generate.ts";
+import type { GenerationDeps } from "./generation-deps.ts";
 import { createAnswerEstimate } from "./metering/answer-estimate.ts";
 import { createTokenEstimate } from "./metering/token-estimate.ts";
 import { createPromptRenderer } from "./prompt/chat-template.ts";
 import { openQuota } from "./quota/open-quota.ts";
 import { inferenceService } from "./service.ts";
+import { createUnaries } from "./unary/unary.ts";
 import { openUsage } from "./usage/open-usage.ts";
 
 /** The data plane: admit, pick, drive, meter. */
@@ -54,7 +56,7 @@ export const role: Role = {
       fleet,
       queued: (model) => metrics.queued(model),
     });
-    const generations = createGenerations({
+    const deps: GenerationDeps = {
       clock,
       fleet,
       admission,
@@ -72,14 +74,17 @@ export const role: Role = {
           { replica, reason: reasonName(reason) },
           "a replica fails again and again: it gets no requests for a while",
         ),
-    });
+    };
+    const generations = createGenerations(deps);
+    const unaries = createUnaries(deps);
     started.defer(() => {
       generations.stopAll();
+      unaries.stopAll();
       // What they were told is held back until it is in the journal.
       journal.flush();
     });
     started.defer(follow(runtime, fleet, log));
-    runtime.services.add(InferenceService, inferenceService(fleet, generations));
+    runtime.services.add(InferenceService, inferenceService(fleet, generations, unaries));
     runtime.readiness("router", () => (fleet.synced ? undefined : "the catalogue has not been read so far"));
     return started.move();
   },

@@ -14,6 +14,7 @@ import { pageOf } from "../runtime/paging.ts";
 import type { Fleet } from "./fleet/fleet.ts";
 import type { Generations } from "./generate.ts";
 import { callableModel, findCallable, listCallable } from "./models.ts";
+import type { Unaries } from "./unary/unary.ts";
 
 const pageSizeDefault = 1_000;
 
@@ -21,9 +22,13 @@ const pageSizeDefault = 1_000;
 export function inferenceService(
   fleet: Pick<Fleet, "resolve" | "names" | "synced">,
   generations: Generations,
+  unaries: Unaries,
 ): ServiceImplementation<typeof InferenceService> {
   return {
     generate: pushed(generations.push),
+    embed: unaries.embed,
+    rerank: unaries.rerank,
+    countTokens: unaries.countTokens,
     listModels(request, context) {
       const list = listCallable(fleet, callerOf(fleet, context));
       const { items, nextPageToken } = pageOf(list, (model) => model.id, request, pageSizeDefault);

@@ -12,6 +12,9 @@ import type { Grant } from "./quota/grant.ts";
 import type { Try } from "./try.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
 
+/** A try, as far as it is judged. */
+export type Tried = Pick<Try, "meter" | "accepted" | "dispatched" | "cancel" | "unfinished" | "rest">;
+
 /** What tries are judged with. */
 export interface TriesDeps {
   readonly clock: Clock;
@@ -36,7 +39,7 @@ export class Tries {
   usage: RequestUsage | undefined;
   readonly #deps: TriesDeps;
   #seat: Seat | undefined;
-  #newest: Try | undefined;
+  #newest: Tried | undefined;
   #startMs = 0;
   #crashes = 0;
 
@@ -45,7 +48,7 @@ export class Tries {
   }
 
   /** One is about to be dispatched. */
-  begin(seat: Seat, one: Try): void {
+  begin(seat: Seat, one: Tried): void {
     this.replicas.push(seat.replica);
     this.#seat = seat;
     this.#newest = one;
@@ -65,7 +68,7 @@ export class Tries {
    * @param committed a piece of the answer was passed on.
    * @returns whether another may follow.
    */
-  failed({ accepted, meter }: Try, error: WeirError, committed: boolean): boolean {
+  failed({ accepted, meter }: Tried, error: WeirError, committed: boolean): boolean {
     this.#judge(error);
     this.#record(error.reason, meter.counts(), committed);
     if (looksLikeCrash(error, accepted)) this.#crashes += 1;

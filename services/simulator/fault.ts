@@ -48,6 +48,20 @@ export function lengthFrom(prompt: string): number | undefined {
   return match ? Math.max(1, Number(match[1])) : undefined;
 }
 
+/**
+ * What an engine may answer wrongly where it has one answer: a vector of another length, one with a value that is not a
+ * number, an answer too few.
+ */
+export type Lie = (typeof lies)[number];
+
+const lies = ["wrong_dims", "nan", "miscount"] as const;
+
+/** Reads a lie from a text: `[[sim nan]]`. */
+export function lieFrom(text: string): Lie | undefined {
+  const match = /\[\[sim ([a-z_]+)\]\]/.exec(text);
+  return lies.find((each) => each === match?.[1]);
+}
+
 /** Faults as JSON, one or a list of them; undefined if they are none. */
 export function faultsFrom(json: unknown): Fault[] | undefined {
   const given: unknown[] = Array.isArray(json) ? json : [json];

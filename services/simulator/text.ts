@@ -21,14 +21,14 @@ const wordCount = words.length;
 const markCount = 3;
 
 /** Mixes a text and a number into 32 bits (FNV-1a). */
-function hashOf(text: string, seed: bigint): number {
+export function hashOf(text: string, seed: bigint): number {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(`${seed}:${text}`)) hash = Math.imul(hash ^ byte, 0x01000193);
   return hash >>> 0;
 }
 
 /** Numbers from 0 to 1 that follow from a seed (mulberry32). */
-function randomFrom(seed: number): () => number {
+export function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

@@ -202,7 +202,7 @@ test("connections that are cut in the middle of batches lose and double nothing"
   await killing;
   expect(failures).toBeGreaterThan(0);
   await expectTruth(words);
-});
+}, 120_000);
 
 test("100,000 repeated and shuffled records count once each", async () => {
   const random = seededRandom(11);

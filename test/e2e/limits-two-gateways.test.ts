@@ -122,6 +122,7 @@ describe("two gateways over one quota service", () => {
     for (const spec of more) await limitKey(weir, mine.keyId, spec);
     for (let i = 0; i < 50; i++) await ask(0, mine.secret, "quick");
     const before = await rpcCounts(weir.control);
+    const leasedBefore = await leasedChecks(weir.gateway);
     const startedMs = performance.now();
     for (let i = 0; i < warmRequests; i++) {
       const { status, headers } = await ask(0, mine.secret, "quick");
@@ -141,5 +142,13 @@ describe("two gateways over one quota service", () => {
     expect(usage).toBeLessThanOrEqual(10 + lastedMs / 100);
     const all = [...made.values()].reduce((sum, count) => sum + count, 0);
     expect((all - usage) / warmRequests).toBeLessThan(0.05);
+    // The gateway says so of itself.
+    expect((await leasedChecks(weir.gateway)) - leasedBefore).toBe(warmRequests);
   }, 600_000);
 });
+
+/** Requests whose limits a gateway has checked by its leases alone. */
+async function leasedChecks({ adminUrl }: WeirProcess): Promise<number> {
+  const text = await (await fetch(`${adminUrl}/metrics`)).text();
+  return Number(/^weir_quota_checks_total\{by="leased"\} (\d+)$/m.exec(text)?.[1] ?? Number.NaN);
+}

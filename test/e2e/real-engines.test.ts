@@ -14,7 +14,7 @@ describe.skipIf(gate.skip)(gate.title("the gateway in front of real engines, thr
   let client: OpenAI;
 
   beforeAll(async () => {
-    [triton, llama] = await Promise.all([startTriton(), startLlamaCpp()]);
+    [triton, llama] = await Promise.all([startTriton(), startLlamaCpp({ embeddings: true })]);
     weir = await startWeirProcess({
       args: ["--engine", `grpc://${triton.grpcAddress}`, "--engine", llama.url, "--chat-template", llama.modelFolder],
     });
@@ -77,6 +77,16 @@ describe.skipIf(gate.skip)(gate.title("the gateway in front of real engines, thr
       });
       await expect(call, model).rejects.toMatchObject({ status: 400, code: "context_length_exceeded" });
     }
+  });
+
+  it("embeds, and says of a model that can't that it can't", async () => {
+    const input = ["the river runs", "a dam"];
+    const encoded = await client.embeddings.create({ model: llama.model, input });
+    const plain = await client.embeddings.create({ model: llama.model, input, encoding_format: "float" });
+    expect(plain.data.map(({ embedding }) => embedding)).toEqual(encoded.data.map(({ embedding }) => [...embedding]));
+    expect(plain.usage.prompt_tokens).toBeGreaterThan(0);
+    const other = client.embeddings.create({ model: "vllm_model", input });
+    await expect(other).rejects.toMatchObject({ status: 400, code: "unsupported_parameter" });
   });
 
   it("stops the engine when the client leaves", async () => {

@@ -8,6 +8,7 @@ import { type Principal, PrincipalSchema } from "../../gen/ts/weir/auth/v1/princ
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { CallableModelSchema } from "../../gen/ts/weir/router/v1/model_pb.ts";
 import { createEdgeApp } from "../../services/edge/app.ts";
+import type { Inference } from "../../services/edge/edge.ts";
 import { type Clock, systemClock } from "../../services/runtime/clock.ts";
 import type { HttpSettings } from "../../services/runtime/config/settings.ts";
 import { fail, type WeirError } from "../../services/runtime/errors/fail.ts";
@@ -45,6 +46,8 @@ export interface EdgeServer extends AsyncDisposable {
   readonly calls: ScriptedCall[];
   /** Replaces what generations say. */
   script: Script;
+  /** What embeddings and rankings say. */
+  unary: Partial<UnaryInference>;
   /** Lines that were logged. */
   readonly logged: string[];
   /** What was counted, in Prometheus' text form. */
@@ -64,10 +67,14 @@ const httpDefaults: HttpSettings = {
   acceptAfterMs: 10_000,
 };
 
+type UnaryInference = Pick<Inference, "embed" | "rerank">;
+
+const notScripted = () => Promise.reject(fail(ErrorReason.INTERNAL));
+
 export async function startEdge(options: EdgeServerOptions = {}): Promise<EdgeServer> {
   const calls: ScriptedCall[] = [];
   const logged: string[] = [];
-  const state = { script: options.script ?? obliging };
+  const state: { script: Script; unary: Partial<UnaryInference> } = { script: options.script ?? obliging, unary: {} };
   const log: Logger = pino({ level: "debug" }, { write: (line: string) => void logged.push(line) });
   const metrics = createMetrics();
   metrics.models(models);
@@ -88,6 +95,8 @@ export async function startEdge(options: EdgeServerOptions = {}): Promise<EdgeSe
           call.cancelled ??= { reason, atMs: performance.now() };
         };
       },
+      embed: (request, callOptions) => (state.unary.embed ?? notScripted)(request, callOptions),
+      rerank: (request, callOptions) => (state.unary.rerank ?? notScripted)(request, callOptions),
       listModels: () => Promise.resolve(models.map(model)),
       getModel: (id) =>
         models.includes(id)
@@ -113,6 +122,12 @@ export async function startEdge(options: EdgeServerOptions = {}): Promise<EdgeSe
     },
     set script(script) {
       state.script = script;
+    },
+    get unary() {
+      return state.unary;
+    },
+    set unary(unary) {
+      state.unary = unary;
     },
     async [Symbol.asyncDispose]() {
       const closed = new Promise((resolve) => server.close(resolve));

@@ -17,9 +17,11 @@ import { Admission } from "../../services/router/admission/admission.ts";
 import type { RequestRecord } from "../../services/router/attempt-log.ts";
 import { Fleet } from "../../services/router/fleet/fleet.ts";
 import { createGenerations, type Generations } from "../../services/router/generate.ts";
+import type { GenerationDeps } from "../../services/router/generation-deps.ts";
 import { createAnswerEstimate } from "../../services/router/metering/answer-estimate.ts";
 import { createTokenEstimate } from "../../services/router/metering/token-estimate.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
+import { createUnaries, type Unaries } from "../../services/router/unary/unary.ts";
 import { noQuota, type Quota } from "../../services/router/quota/quota.ts";
 import { UsageJournal } from "../../services/router/usage/usage-journal.ts";
 import type { WeirError } from "../../services/runtime/errors/fail.ts";
@@ -64,6 +66,7 @@ export class RouterWorld {
   readonly fleet: Fleet;
   readonly admission: Admission;
   readonly generations: Generations;
+  readonly unaries: Unaries;
   inFlight = 0;
   queued = 0;
   #requests = 0;
@@ -101,7 +104,7 @@ export class RouterWorld {
       queueTimeoutMs,
       queued: count("queued"),
     });
-    this.generations = createGenerations({
+    const deps: GenerationDeps = {
       clock,
       fleet: this.fleet,
       admission: this.admission,
@@ -115,7 +118,9 @@ export class RouterWorld {
       usage: new UsageJournal(this.journal, clock),
       log: (record) => void this.records.push(record),
       ejected: (replica) => void this.ejected.push(replica),
-    });
+    };
+    this.generations = createGenerations(deps);
+    this.unaries = createUnaries(deps);
     this.fleet.begin();
     if (synced) this.snapshotEnd();
   }
@@ -205,9 +210,28 @@ export class RouterWorld {
     };
   }
 
+  /** Calls Embed, Rerank or CountTokens. */
+  ask<N extends "embed" | "rerank" | "countTokens">(
+    name: N,
+    request: Parameters<Unaries[N]>[0],
+    { principal = anyone(), signal = new AbortController().signal }: AskOptions = {},
+  ): ReturnType<Unaries[N]> {
+    const context = { ...contextOf(`request-${++this.#requests}`, principal, this.clock.monotonicMs()), signal };
+    const call = this.unaries[name] as (
+      request: Parameters<Unaries[N]>[0],
+      context: CallContext,
+    ) => ReturnType<Unaries[N]>;
+    return call(request, context);
+  }
+
   #change(resource: WatchResponse_Change["resource"], deleted = false): void {
     this.fleet.apply(create(WatchResponseSchema, { event: { case: "change", value: { resource, deleted } } }));
   }
+}
+
+interface AskOptions {
+  readonly principal?: Principal;
+  readonly signal?: AbortSignal;
 }
 
 export interface ReplicaOptions {

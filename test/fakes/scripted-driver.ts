@@ -1,6 +1,11 @@
 import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type {
+  EmbedRequest,
+  GenerateResponse,
+  RerankRequest,
+} from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, Driver, ProbeResult } from "../../services/drivers/driver.ts";
+import type { CountAttempt, Embedded, Ranked, UnaryAttempt } from "../../services/drivers/unary.ts";
 import type { WeirError } from "../../services/runtime/errors/fail.ts";
 import type { Sink } from "../../services/runtime/mesh/push.ts";
 
@@ -12,6 +17,15 @@ export interface ScriptedTry {
   readonly cancels: WeirError[];
 }
 
+/** One try that has one answer, and the way to answer it by hand. */
+export interface ScriptedAsk {
+  readonly attempt: UnaryAttempt<{ readonly model: string }>;
+  /** Aborted when the try is cancelled. */
+  readonly signal: AbortSignal;
+  answer(answer: unknown): void;
+  fail(error: WeirError): void;
+}
+
 /** A driver that does what a test says: it hands every try out, and may answer it before `generate` returns. */
 export class ScriptedDriver implements Driver {
   readonly dialect: Dialect;
@@ -19,6 +33,8 @@ export class ScriptedDriver implements Driver {
   /** Answers each try while it starts. */
   onTry: ((one: ScriptedTry) => void) | undefined;
   onProbe: (signal: AbortSignal) => Promise<ProbeResult>;
+  /** Tries that have one answer. */
+  readonly asks: ScriptedAsk[] = [];
   disposed = false;
 
   constructor(dialect: Dialect = Dialect.OPENAI) {
@@ -38,6 +54,32 @@ export class ScriptedDriver implements Driver {
     this.tries.push(one);
     this.onTry?.(one);
     return (reason: WeirError) => void one.cancels.push(reason);
+  }
+
+  embed(attempt: UnaryAttempt<EmbedRequest>, signal: AbortSignal): Promise<Embedded> {
+    return this.#ask(attempt, signal);
+  }
+
+  rerank(attempt: UnaryAttempt<RerankRequest>, signal: AbortSignal): Promise<Ranked> {
+    return this.#ask(attempt, signal);
+  }
+
+  countTokens(attempt: CountAttempt, signal: AbortSignal): Promise<number> {
+    return this.#ask(attempt, signal);
+  }
+
+  /** The newest try that has one answer. */
+  get lastAsk(): ScriptedAsk {
+    const last = this.asks.at(-1);
+    if (!last) throw new Error("nothing was asked");
+    return last;
+  }
+
+  #ask<A>(attempt: ScriptedAsk["attempt"], signal: AbortSignal): Promise<A> {
+    return new Promise((resolve, reject) => {
+      signal.addEventListener("abort", () => reject(signal.reason as Error));
+      this.asks.push({ attempt, signal, answer: (answer) => resolve(answer as A), fail: reject });
+    });
   }
 
   probe(signal: AbortSignal): Promise<ProbeResult> {

@@ -108,6 +108,7 @@ export class UsageWorld implements AsyncDisposable {
       requestId,
       principal,
       requestedModel: "chat",
+      operation: "generate" as const,
       startMs: this.clock.monotonicMs(),
       admitMs: this.clock.nowMs(),
     };

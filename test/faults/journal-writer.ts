@@ -57,7 +57,10 @@ function turn(): void {
   while (running.length < 24 && usage.refusal() === undefined) {
     const times = { startMs: systemClock.monotonicMs(), admitMs: systemClock.nowMs() };
     const requestId = systemIds.uuidv7();
-    const one = usage.begin({ requestId, principal, requestedModel: "chat", ...times }, "weir-sim");
+    const one = usage.begin(
+      { requestId, principal, requestedModel: "chat", operation: "generate", ...times },
+      "weir-sim",
+    );
     const prompt = { bytes: 400, tokens: undefined };
     const meter = createMeter({ prompt, bytesPerToken: 4, promptMax: 0, completionMax: 0 });
     if (one.dispatches("replica-0", "weir-sim", meter)) lines.push(`begun ${requestId}`);

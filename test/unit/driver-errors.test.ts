@@ -111,6 +111,20 @@ describe("an overflow of the context", () => {
       "18012",
       "",
     ],
+    [
+      "llama.cpp, of a text to embed",
+      "input (9003 tokens) is too large to process. increase the physical batch size (current batch size: 512)",
+      "512",
+      "9003",
+      "",
+    ],
+    [
+      "Text Embeddings Inference",
+      "Input validation error: `inputs` must have less than 512 tokens. Given: 700",
+      "512",
+      "700",
+      "",
+    ],
   ])("in the words of %s", (_, text, limit, promptTokens, maxTokens) => {
     expect(contextOverflow(text)).toEqual({ limit, promptTokens, maxTokens });
   });

@@ -49,6 +49,8 @@ describe("questions", () => {
         { name: "tensorrt_llm" },
         { name: "tensorrt_llm_bls" },
         { name: "vllm_model" },
+        { name: "text_embedding" },
+        { name: "token_embedding" },
       ],
     });
   });

@@ -9,6 +9,7 @@ import { type FakeOpenAi, startFakeOpenAi } from "../fakes/fake-openai.ts";
 import { asked, type FakeVllmOptions, output, promptInfo, startFakeVllm } from "../fakes/fake-vllm.ts";
 import { attemptAt, run, targetAt } from "./attempts.ts";
 import { describeGrpcLies, openServed } from "./grpc-lies.ts";
+import { calm, countAttempt, embedAttempt, numbersOf, rerankAttempt } from "./unary-calls.ts";
 
 /** A number that the contract has no name for. */
 const noReason = 99 as FinishReason;
@@ -289,6 +290,29 @@ describe("beside HTTP", () => {
       "/v1/completions",
       "/v1/completions",
     ]);
+  });
+
+  test("so do embeddings, rankings and counts of tokens, which gRPC alone has not", async () => {
+    const bodies: Readonly<Record<string, object>> = {
+      "/v1/embeddings": { data: [{ index: 0, embedding: [1, 2] }] },
+      "/v1/rerank": { results: [{ index: 0, relevance_score: 1 }] },
+      "/tokenize": { count: 4 },
+    };
+    const http = cleanup.use(
+      await startFakeOpenAi({
+        routes,
+        generate: ({ path, response }) =>
+          void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(bodies[path])),
+      }),
+    );
+    const { driver, model } = await both(http);
+    expect(model.features).toEqual(expect.arrayContaining([Feature.EMBED, Feature.RERANK, Feature.COUNT_TOKENS]));
+    expect((await driver.embed?.(embedAttempt(["x"], { model }), calm))?.vectors.map(numbersOf)).toEqual([[1, 2]]);
+    expect((await driver.rerank?.(rerankAttempt("q", ["a"], model), calm))?.scores).toEqual([1]);
+    expect(await driver.countTokens?.(countAttempt({ case: "prompt", value: "x" }, model), calm)).toBe(4);
+    const alone = await served({});
+    expect(alone.model.features).not.toContain(Feature.EMBED);
+    expect(alone.driver.embed).toBeUndefined();
   });
 
   test("the probe tells what either can, and the load", async () => {

@@ -1,8 +1,9 @@
 import type { Dialect, ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { EmbedRequest, GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import type { Attempt, DriverKind, ProbeResult, Target } from "../driver.ts";
+import { type CountAttempt, type Embedded, judged, type UnaryAttempt, type UnaryDriver } from "../unary.ts";
 import { type Channel, openChannel } from "./channel.ts";
 
 /** A protocol over gRPC. `I` is what it has to know of a model: the probe writes it into `interface_json`. */
@@ -12,6 +13,21 @@ export interface GrpcProtocol<I> {
   probe(channel: Channel, signal: AbortSignal): Promise<ProbeResult>;
   /** Starts an attempt. Throws a WeirError for one that is not sent. */
   generate(channel: Channel, target: Target, model: I, attempt: Attempt, sink: Sink<GenerateResponse>): Cancel;
+  /** Embeds, if the protocol has models that do. Throws a BadAnswer for an answer that breaks it. */
+  readonly embed?: (
+    channel: Channel,
+    target: Target,
+    model: I,
+    attempt: UnaryAttempt<EmbedRequest>,
+    signal: AbortSignal,
+  ) => Promise<Embedded>;
+  /** Counts tokens, if the protocol can. Throws a BadAnswer for an answer that breaks it. */
+  readonly countTokens?: (
+    channel: Channel,
+    target: Target,
+    attempt: CountAttempt,
+    signal: AbortSignal,
+  ) => Promise<number>;
 }
 
 /** The driver of a protocol over gRPC: a connection to each replica. */
@@ -26,7 +42,22 @@ export function grpcDriver<I>(protocol: GrpcProtocol<I>): DriverKind {
     open(target) {
       const channel = openChannel(target);
       const interfaceOf = createInterfaceReader<I>();
+      const { embed, countTokens } = protocol;
+      const embeds: UnaryDriver = embed
+        ? {
+            embed: (attempt, signal) =>
+              judged(attempt, target, () => embed(channel, target, interfaceOf(attempt.model), attempt, signal)),
+          }
+        : {};
+      const counts: UnaryDriver = countTokens
+        ? {
+            countTokens: (attempt, signal) =>
+              judged(attempt, target, () => countTokens(channel, target, attempt, signal)),
+          }
+        : {};
       return {
+        ...embeds,
+        ...counts,
         dialect,
         generate(attempt, sink) {
           try {

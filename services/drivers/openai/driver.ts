@@ -14,6 +14,7 @@ import { isOpenAi, probeOpenAi } from "./probe.ts";
 import { buildRequest } from "./request.ts";
 import { ChunkReader } from "./chunk.ts";
 import { failureFromResponse } from "./errors.ts";
+import { openaiUnary } from "./unary.ts";
 
 /** vLLM, SGLang, llama.cpp, Ollama, and what else serves OpenAI's HTTP paths. */
 export const openaiDriver: DriverKind = {
@@ -29,6 +30,7 @@ export const openaiDriver: DriverKind = {
 function openOpenAi(target: Target): Driver {
   const connection = connectionTo(target);
   return {
+    ...openaiUnary(connection, target),
     dialect: Dialect.OPENAI,
     generate(attempt, sink) {
       try {

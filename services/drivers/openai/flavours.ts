@@ -45,6 +45,8 @@ export interface Flavour {
   readonly topKOff: number | undefined;
   /** Members that are sent when the caller gave none, because its own defaults are not OpenAI's. */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** What POST /tokenize takes: `prompt`, and perhaps `messages`, as vLLM does; `content` as llama.cpp does; or no such path. */
+  readonly tokenizes: "prompt" | "content" | undefined;
 }
 
 const everything: readonly Feature[] = [
@@ -64,6 +66,10 @@ const everything: readonly Feature[] = [
   Feature.CANCEL,
 ];
 
+/** A server has these paths, whether or not its model embeds or ranks: it says so when it is asked. */
+const embeds: readonly Feature[] = [Feature.EMBED, Feature.EMBED_TOKEN_IDS, Feature.EMBED_DIMENSIONS];
+const counts: readonly Feature[] = [Feature.COUNT_TOKENS, Feature.COUNT_CONVERSATION];
+
 /** A server that no row knows: it is taken at OpenAI's word. */
 export const plain: Flavour = {
   name: "openai",
@@ -72,7 +78,7 @@ export const plain: Flavour = {
   question: undefined,
   healthPath: "",
   gauges: undefined,
-  features: [...everything, Feature.SUFFIX, Feature.BEST_OF],
+  features: [...everything, Feature.SUFFIX, Feature.BEST_OF, ...embeds, Feature.RERANK],
   alwaysStream: false,
   usageCountsChoices: true,
   continuousUsage: false,
@@ -83,6 +89,7 @@ export const plain: Flavour = {
   members: {},
   topKOff: undefined,
   defaults: {},
+  tokenizes: undefined,
 };
 
 const vllm: Flavour = {
@@ -97,13 +104,14 @@ const vllm: Flavour = {
     waiting: "vllm:num_requests_waiting",
     kvUsed: "vllm:kv_cache_usage_perc",
   },
-  features: everything,
+  features: [...everything, ...embeds, Feature.RERANK, ...counts],
   continuousUsage: true,
   cacheSalt: true,
   developerRole: false,
   // The member was renamed; each version ignores the other's.
   reasoningMembers: ["reasoning", "reasoning_content"],
   topKOff: 0,
+  tokenizes: "prompt",
 };
 
 const llamacpp: Flavour = {
@@ -114,7 +122,13 @@ const llamacpp: Flavour = {
   question: { path: "/props", identify: identifyLlamaCpp },
   healthPath: "/health",
   gauges: { running: "llamacpp:requests_processing", waiting: "llamacpp:requests_deferred", kvUsed: "" },
-  features: everything.filter((feature) => feature !== Feature.ECHO),
+  features: [
+    ...everything.filter((feature) => feature !== Feature.ECHO),
+    Feature.EMBED,
+    Feature.EMBED_TOKEN_IDS,
+    Feature.RERANK,
+    ...counts,
+  ],
   alwaysStream: true,
   usageCountsChoices: false,
   developerRole: false,
@@ -122,6 +136,7 @@ const llamacpp: Flavour = {
   members: { repetition_penalty: "repeat_penalty", min_tokens: "", stop_token_ids: "" },
   topKOff: 0,
   defaults: { temperature: 1, top_p: 1, top_k: 0, min_p: 0 },
+  tokenizes: "content",
 };
 
 const sglang: Flavour = {
@@ -140,11 +155,12 @@ const sglang: Flavour = {
     waiting: "sglang:num_queue_reqs",
     kvUsed: "sglang:token_usage",
   },
-  features: everything,
+  features: [...everything, ...embeds, Feature.RERANK, Feature.COUNT_TOKENS],
   requestIdMember: "rid",
   developerRole: false,
   reasoningMembers: ["reasoning_content"],
   topKOff: -1,
+  tokenizes: "prompt",
 };
 
 const ollama: Flavour = {
@@ -163,6 +179,8 @@ const ollama: Flavour = {
     Feature.SUFFIX,
     Feature.IMAGES,
     Feature.CANCEL,
+    Feature.EMBED,
+    Feature.EMBED_DIMENSIONS,
   ],
   developerRole: false,
   members: { top_k: "", min_p: "", repetition_penalty: "", min_tokens: "", stop_token_ids: "", ignore_eos: "" },

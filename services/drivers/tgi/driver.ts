@@ -3,6 +3,8 @@ import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Driver, DriverKind, Target } from "../driver.ts";
 import { connectionTo } from "../http/connection.ts";
+import { judged } from "../unary.ts";
+import { countAtTgi } from "./counting.ts";
 import { startGeneration } from "./generation.ts";
 import { createTgiProbe, isTgi } from "./probe.ts";
 
@@ -29,6 +31,7 @@ function openTgi(target: Target): Driver {
         return () => undefined;
       }
     },
+    countTokens: (attempt, signal) => judged(attempt, target, () => countAtTgi(connection, target, attempt, signal)),
     probe: createTgiProbe(connection),
     [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
   };

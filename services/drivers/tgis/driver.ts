@@ -1,6 +1,7 @@
 import { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { DriverKind } from "../driver.ts";
 import { grpcDriver } from "../grpc/driver.ts";
+import { countAtTgis } from "./counting.ts";
 import { startGeneration } from "./generation.ts";
 import type { TgisInterface } from "./interface.ts";
 import { isTgis, probeTgis } from "./probe.ts";
@@ -11,4 +12,5 @@ export const tgisDriver: DriverKind = grpcDriver<TgisInterface>({
   detect: isTgis,
   probe: probeTgis,
   generate: startGeneration,
+  countTokens: countAtTgis,
 });

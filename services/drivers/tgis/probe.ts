@@ -56,6 +56,13 @@ async function pieceForm(channel: Channel, signal: AbortSignal): Promise<PieceFo
 }
 
 function featuresOf({ pieces }: TgisInterface): Feature[] {
-  const features = [Feature.PROMPT, Feature.STREAM, Feature.JSON_SCHEMA, Feature.JSON_OBJECT, Feature.CANCEL];
+  const features = [
+    Feature.PROMPT,
+    Feature.STREAM,
+    Feature.JSON_SCHEMA,
+    Feature.JSON_OBJECT,
+    Feature.CANCEL,
+    Feature.COUNT_TOKENS,
+  ];
   return pieces === undefined ? features : [...features, Feature.LOGPROBS];
 }

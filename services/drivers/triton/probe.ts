@@ -10,6 +10,7 @@ import {
 import type { ProbeResult } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { isAnswered, isServiceError, probeError } from "../grpc/status.ts";
+import { embeddingFeatures, embeddingInterfaceOf } from "./embedding-interface.ts";
 import { recognise } from "./errors.ts";
 import { coreCandidates, featuresOf, interfaceOf, takesStop } from "./flavour.ts";
 
@@ -22,7 +23,7 @@ export function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean
 }
 
 /**
- * Asks for every model with text in and text out: what it is, and whether it takes requests. The steps of an ensemble,
+ * Asks for every model with text in and text out, and every one that embeds: what it is, and whether it takes requests. The steps of an ensemble,
  * which take token ids, are no models for a caller. ServerReady is not asked: it is false while any model loads.
  */
 export async function probeTriton(channel: Channel, signal: AbortSignal): Promise<ProbeResult> {
@@ -45,13 +46,14 @@ async function probeModel(channel: Channel, name: string, signal: AbortSignal): 
   try {
     const metadata = await channel.ask(modelMetadata, { name }, signal);
     const { config = create(ModelConfigSchema) } = await channel.ask(modelConfig, { name }, signal);
-    const described = interfaceOf(metadata, config, await stopModelOf(channel, config, signal));
+    const generates = interfaceOf(metadata, config, await stopModelOf(channel, config, signal));
+    const described = generates ?? embeddingInterfaceOf(metadata, config);
     if (!described) return undefined;
     const { ready } = await channel.ask(modelReady, { name }, signal);
     return create(ReplicaModelSchema, {
       engineModel: name,
       ready,
-      features: featuresOf(described),
+      features: described.flavour === "embedding" ? embeddingFeatures(described) : featuresOf(described),
       flavour: described.flavour,
       interfaceJson: JSON.stringify(described),
     });

@@ -3,6 +3,7 @@ import { Dialect, Feature, type ReplicaModel, ReplicaModelSchema } from "../../.
 import type { Attempt, Driver, DriverKind, ProbeResult } from "../driver.ts";
 import { grpcDriver } from "../grpc/driver.ts";
 import { openaiDriver } from "../openai/driver.ts";
+import type { UnaryDriver } from "../unary.ts";
 import { startGeneration } from "./generation.ts";
 import type { VllmInterface } from "./interface.ts";
 import { isVllm, probeVllm } from "./probe.ts";
@@ -15,7 +16,7 @@ const overGrpc = grpcDriver<VllmInterface>({
 });
 
 /**
- * vLLM's own gRPC. Prompts go over it; what it lacks (conversations, tools, log probabilities with texts, gauges) goes
+ * vLLM's own gRPC. Prompts go over it; what it lacks (conversations, tools, log probabilities with texts, embeddings, rankings, counts of tokens, gauges) goes
  * over HTTP, if it is known where the same server serves that.
  */
 export const vllmDriver: DriverKind = {
@@ -28,7 +29,14 @@ export const vllmDriver: DriverKind = {
 };
 
 function withHttp(grpc: Driver, http: Driver): Driver {
+  const { embed, rerank, countTokens } = http;
+  const unary: UnaryDriver = {
+    ...(embed && { embed }),
+    ...(rerank && { rerank }),
+    ...(countTokens && { countTokens }),
+  };
   return {
+    ...unary,
     dialect: Dialect.VLLM,
     generate: (attempt, sink) => (goesOverHttp(attempt) ? http : grpc).generate(attempt, sink),
     async probe(signal) {

@@ -37,8 +37,8 @@ export type Rule = (value: Exclude<JsonValue, null>, draft: Draft, member: strin
 /** The form of a model's name in the contract, without steps up a path. */
 const modelForm = /^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$/;
 
-/** Starts a request: `model` is read first, because errors name it. */
-export function startDraft(body: JsonObject, strict: boolean): Draft {
+/** The model that a body names. */
+export function modelNameOf(body: JsonObject): string {
   const model = body["model"];
   if (model === undefined || model === null) throw missing("model");
   const name = expectString(model, "model", 256);
@@ -46,6 +46,12 @@ export function startDraft(body: JsonObject, strict: boolean): Draft {
   if (!modelForm.test(name) || name.includes("..")) {
     throw invalid("model", "invalid_value", "must be a model's name, as GET /v1/models lists them");
   }
+  return name;
+}
+
+/** Starts a request: `model` is read first, because errors name it. */
+export function startDraft(body: JsonObject, strict: boolean): Draft {
+  const name = modelNameOf(body);
   const sampling = emptySampling();
   return {
     body,
@@ -66,9 +72,29 @@ export function readMembers(draft: Draft, rules: ReadonlyMap<string, Rule>): voi
     if (value === null || value === undefined) continue;
     const rule = rules.get(member);
     if (rule !== undefined) rule(value, draft, member);
-    else if (draft.strict) throw invalid(member, "unknown_parameter", "is not known here: leave it out");
+    else if (draft.strict) throw notKnown(member);
     else draft.carried.set(member, value);
   }
+}
+
+/** Members of a body that is not read member by member, beside those that are known. */
+export function unknownMembers(
+  body: JsonObject,
+  known: ReadonlySet<string>,
+  strict: boolean,
+): ReadonlyMap<string, JsonValue> {
+  const unknown = new Map<string, JsonValue>();
+  for (const member in body) {
+    const value = body[member];
+    if (value === null || value === undefined || known.has(member)) continue;
+    if (strict) throw notKnown(member);
+    unknown.set(member, value);
+  }
+  return unknown;
+}
+
+function notKnown(member: string): Error {
+  return invalid(member, "unknown_parameter", "is not known here: leave it out");
 }
 
 /** Members of one request, carried as one JSON object: they are for engines, not a second way to send content. */

@@ -53,6 +53,7 @@ export function openQuota(
       },
     }),
   );
+  runtime.metrics.grants(() => ({ ...holder.counts }));
   repeat = () => holder.repeatNotes();
   return holder;
 }

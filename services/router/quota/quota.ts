@@ -6,7 +6,9 @@ import type { IdSource } from "../../runtime/ids.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import { followWatch } from "../follow-watch.ts";
 import { type Ask, Desk } from "./desk.ts";
-import { type Grant, unlimited } from "./grant.ts";
+import type { Account } from "./account.ts";
+import type { Consumption } from "./consumption.ts";
+import { type Grant, type HeldGrant, unlimited } from "./grant.ts";
 import { Keeper } from "./keeper.ts";
 import { LeaseBook } from "./lease-book.ts";
 import { LeaseNotes, type NoteJournal } from "./lease-notes.ts";
@@ -44,6 +46,18 @@ export interface QuotaOptions {
   readonly news: QuotaNews;
 }
 
+/** Requests so far, by what it took to know whether their limits have room. */
+export interface QuotaCounts {
+  /** No limit counts them. */
+  unlimited: number;
+  /** Nothing: this node had leased what they needed. */
+  leased: number;
+  /** A call of the quota service. */
+  asked: number;
+  /** It could not be asked: each limit's on_failure decided. */
+  unchecked: number;
+}
+
 /** What the operator is told. */
 export interface QuotaNews {
   readonly away: (error: WeirError) => void;
@@ -56,6 +70,7 @@ const returnMs = 2_000;
 
 /** The holder of this node's leases. Disposing it gives everything back that is not running. */
 export class QuotaHolder implements Quota, AsyncDisposable {
+  readonly counts: QuotaCounts = { unlimited: 0, leased: 0, asked: 0, unchecked: 0 };
   readonly #clock: Clock;
   readonly #desk: Desk;
   readonly #book: LeaseBook;
@@ -112,29 +127,51 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     consumption.count(ask.expected, nowMs);
     let { accounts } = consumption;
     if (nowMs >= consumption.untilMs || accounts === undefined) {
-      if (desk.link.mayCall(nowMs)) {
-        const pending = new PendingGrant(desk, consumption, ask, taker);
-        void pending.list();
-        return pending;
-      }
+      if (desk.link.mayCall(nowMs)) return this.#ask(consumption, ask, taker);
       if (accounts === undefined && this.#book.goByKey(consumption)) accounts = consumption.accounts;
-      if (accounts === undefined) return uncheckable();
+      if (accounts === undefined) return this.#uncheckable();
     }
     desk.keepWarm(consumption, accounts, nowMs);
-    if (accounts.length === 0) return unlimited;
+    if (accounts.length === 0) {
+      this.counts.unlimited += 1;
+      return unlimited;
+    }
     const grant = desk.open(ask, consumption);
     const missing = desk.draw(grant, accounts, nowMs);
-    if (missing === undefined) return desk.finish(grant, ask);
-    if (desk.link.mayCall(nowMs)) {
-      const pending = new PendingGrant(desk, consumption, ask, taker);
-      if (this.#book.brings(consumption, missing)) {
-        grant.giveBack();
-        void pending.list();
-      } else void pending.reserve(grant, missing);
-      return pending;
+    if (missing === undefined) {
+      this.counts.leased += 1;
+      return desk.finish(grant, ask);
     }
-    if (desk.unchecked(grant, missing)) return desk.finish(grant, ask);
-    grant.giveBack();
+    if (desk.link.mayCall(nowMs)) {
+      if (!this.#book.brings(consumption, missing)) return this.#ask(consumption, ask, taker, grant, missing);
+      grant.giveBack();
+      return this.#ask(consumption, ask, taker);
+    }
+    if (!desk.unchecked(grant, missing)) {
+      grant.giveBack();
+      return this.#uncheckable();
+    }
+    this.counts.unchecked += 1;
+    return desk.finish(grant, ask);
+  }
+
+  /** Takes a call: for what the leases do not have, or for leases. */
+  #ask(
+    consumption: Consumption,
+    ask: Ask,
+    taker: Taker,
+    grant?: HeldGrant,
+    missing?: readonly Account[],
+  ): PendingGrant {
+    this.counts.asked += 1;
+    const pending = new PendingGrant(this.#desk, consumption, ask, taker);
+    if (grant && missing) void pending.reserve(grant, missing);
+    else void pending.list();
+    return pending;
+  }
+
+  #uncheckable(): WeirError {
+    this.counts.unchecked += 1;
     return uncheckable();
   }
 

@@ -16,19 +16,19 @@ export interface Dispatch {
  *
  * It is *open* until the end is passed on, or it is *dropped*: then nothing more comes out of it.
  */
-export class HeldSink implements Sink<GenerateResponse>, Waiter {
+export class HeldSink<E = GenerateResponse> implements Sink<E>, Waiter {
   /** Undefined before the request is admitted: there is nothing to note. */
   usage: RequestUsage | undefined;
-  readonly #sink: Sink<GenerateResponse>;
+  readonly #sink: Sink<E>;
   readonly #journal: RequestJournal;
-  #held: GenerateResponse[] = [];
-  #passing: GenerateResponse[] = [];
+  #held: E[] = [];
+  #passing: E[] = [];
   #ending: WeirError | "end" | undefined;
   #dispatch: Dispatch | undefined;
   #waiting = false;
   #dropped = false;
 
-  constructor(sink: Sink<GenerateResponse>, journal: RequestJournal) {
+  constructor(sink: Sink<E>, journal: RequestJournal) {
     this.#sink = sink;
     this.#journal = journal;
   }
@@ -39,7 +39,7 @@ export class HeldSink implements Sink<GenerateResponse>, Waiter {
     this.#wait();
   }
 
-  event(message: GenerateResponse): void {
+  event(message: E): void {
     if (this.#dropped) return;
     this.#held.push(message);
     this.#wait();

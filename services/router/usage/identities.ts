@@ -1,5 +1,6 @@
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { identityFields } from "./usage-bytes.ts";
+import type { OperationName } from "./usage-facts.ts";
 
 /** Models that are remembered of a key: few keys use more. */
 const modelsMax = 64;
@@ -14,17 +15,19 @@ export class Identities {
   readonly #known = new WeakMap<Principal, Map<string, Known>>();
 
   /** The fields for a request of a principal. */
-  of(principal: Principal, requestedModel: string, model: string): Uint8Array {
+  of(principal: Principal, requestedModel: string, model: string, operation: OperationName): Uint8Array {
+    // No model's name has a space.
+    const key = operation === "generate" ? requestedModel : `${operation} ${requestedModel}`;
     let models = this.#known.get(principal);
-    const found = models?.get(requestedModel);
+    const found = models?.get(key);
     // An alias may mean another model by now, and a fallback may have answered.
     if (found?.model === model) return found.fields;
     if (models === undefined || models.size >= modelsMax) {
       models = new Map();
       this.#known.set(principal, models);
     }
-    const fields = identityFields(principal, requestedModel, model);
-    models.set(requestedModel, { model, fields });
+    const fields = identityFields(principal, requestedModel, model, operation);
+    models.set(key, { model, fields });
     return fields;
   }
 }

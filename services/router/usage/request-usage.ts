@@ -10,7 +10,7 @@ import type { Meter } from "../metering/meter.ts";
 import { endReasonOf } from "./end-reason.ts";
 import type { UsageJournal } from "./usage-journal.ts";
 import { writeUsage } from "./usage-bytes.ts";
-import type { AttemptFacts, UsageFacts } from "./usage-facts.ts";
+import type { AttemptFacts, OperationName, UsageFacts } from "./usage-facts.ts";
 import type { WireWriter } from "./wire-writer.ts";
 
 /** Whose request it is, and when it was admitted. */
@@ -19,6 +19,7 @@ export interface AdmittedRequest {
   readonly principal: Principal;
   /** As the caller named it. */
   readonly requestedModel: string;
+  readonly operation: OperationName;
   /** On the monotonic clock, in milliseconds. */
   readonly startMs: number;
   /** The same moment on the wall clock, in milliseconds. */
@@ -64,6 +65,7 @@ export class RequestUsage implements Running, UsageFacts {
   readonly #usage: UsageJournal;
   readonly #principal: Principal;
   readonly #requestedModel: string;
+  readonly #operation: OperationName;
   #meter: Meter | undefined;
   #ended = false;
 
@@ -73,9 +75,10 @@ export class RequestUsage implements Running, UsageFacts {
     this.requestId = request.requestId;
     this.#principal = request.principal;
     this.#requestedModel = request.requestedModel;
+    this.#operation = request.operation;
     this.startMs = request.startMs;
     this.admitMs = request.admitMs;
-    this.identity = usage.identities.of(request.principal, request.requestedModel, model);
+    this.identity = usage.identities.of(request.principal, request.requestedModel, model, request.operation);
   }
 
   get reasoningTokens(): number {
@@ -98,7 +101,7 @@ export class RequestUsage implements Running, UsageFacts {
     const { UNSPECIFIED } = ErrorReason;
     this.attempts.push({ replicaId, dispatchMs, durationMs: undefined, counts: undefined, reason: UNSPECIFIED });
     this.replicaId = replicaId;
-    this.identity = this.#usage.identities.of(this.#principal, this.#requestedModel, model);
+    this.identity = this.#usage.identities.of(this.#principal, this.#requestedModel, model, this.#operation);
     this.#meter = meter;
     this.completionTokens = 0;
     if (this.#snapshot(false) || noted) return true;

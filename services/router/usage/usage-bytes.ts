@@ -1,7 +1,7 @@
 import { CountSource } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import type { Counts } from "../../drivers/events.ts";
-import type { AttemptFacts, UsageFacts } from "./usage-facts.ts";
+import type { AttemptFacts, OperationName, UsageFacts } from "./usage-facts.ts";
 import { WireWriter } from "./wire-writer.ts";
 
 /** Fields of weir.usage.v1.UsageRecord. */
@@ -49,14 +49,19 @@ const nothing: Counts = {
 };
 
 /** The part of a UsageRecord that is the same for all requests of a key for a model. */
-export function identityFields(principal: Principal, requestedModel: string, model: string): Buffer {
+export function identityFields(
+  principal: Principal,
+  requestedModel: string,
+  model: string,
+  operation: OperationName,
+): Buffer {
   const writer = new WireWriter(Buffer.allocUnsafe(identityBytesMax));
   writer.text(record.orgId, principal.orgId);
   writer.text(record.projectId, principal.projectId);
   writer.text(record.keyId, principal.keyId);
   writer.text(record.requestedModel, requestedModel);
   writer.text(record.model, model);
-  writer.text(record.operation, "generate");
+  writer.text(record.operation, operation);
   return Buffer.from(writer.buffer.subarray(0, writer.at));
 }
 

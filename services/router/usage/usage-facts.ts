@@ -2,6 +2,9 @@ import type { EndReason, UsageState } from "../../../gen/ts/weir/usage/v1/usage_
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Counts } from "../../drivers/events.ts";
 
+/** What a request does, as the ledger and the log call it. */
+export type OperationName = "generate" | "embed" | "rerank" | "count_tokens";
+
 /** One dispatch of a request. Times are milliseconds. */
 export interface AttemptFacts {
   readonly replicaId: string;

@@ -2,12 +2,22 @@ import { Counter, Registry } from "prom-client";
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { type CountSource, CountSourceSchema } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { reasonName } from "../errors/reason-name.ts";
+import { addGrantSeries } from "./grant-series.ts";
 import { addJournalSeries, type JournalState } from "./journal-series.ts";
 import { addQuotaSeries, type QuotaCounts, type QuotaState } from "./quota-series.ts";
 import { Histogram, type Level, Levels } from "./series.ts";
 
 /** The doors that requests come through. */
-export type Endpoint = "chat_completions" | "completions" | "models" | "generate";
+export type Endpoint =
+  | "chat_completions"
+  | "completions"
+  | "embeddings"
+  | "models"
+  // Of the contract, or of the edge.
+  | "rerank"
+  | "generate"
+  | "embed"
+  | "count_tokens";
 
 /** How a request ended: well, or for a reason. */
 export type Outcome = "ok" | ErrorReason;
@@ -43,6 +53,8 @@ export interface Metrics {
   usageSetAside(reason: SetAsideReason): void;
   /** A router has a usage journal: once a process. */
   journal(read: () => JournalState): void;
+  /** A router checks limits: once a process. */
+  grants(read: () => Readonly<Record<string, number>>): void;
   /** This process counts by limits: once a process. */
   quota(state: QuotaState): QuotaCounts;
   /** An RPC is over, on whatever transport. Both names are closed sets: methods that are served, and codes. */
@@ -136,6 +148,7 @@ export function createMetrics(): Metrics {
     usageSetAside: (reason) => setAside.inc({ reason }),
     journal: (read) => addJournalSeries(registry, read),
     quota: (state) => addQuotaSeries(registry, state),
+    grants: (read) => addGrantSeries(registry, read),
     rpc(method, code, durationMs) {
       rpcs.of(method, code).value += 1;
       rpcDuration.observe(durationMs, method);

@@ -4,6 +4,7 @@ import type { Engine, JobSink, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
 import { type Scored, scoredFrom } from "../scored.ts";
 import type { Token } from "../text.ts";
+import { failureFrom } from "./failure.ts";
 import type { Asked } from "./request.ts";
 import { type Shape, shapeOf } from "./shapes.ts";
 
@@ -108,15 +109,7 @@ class Answer implements JobSink {
     if (fault.kind === "crash") return this.#crash();
     if (fault.kind === "cut") return void response.socket?.resetAndDestroy();
     if (fault.kind === "early_end") return this.#asked.stream ? void response.end() : this.#whole();
-    const error =
-      fault.kind === "reject"
-        ? { message: "The engine's queue is full", type: "ServiceUnavailableError", param: null, code: 503 }
-        : {
-            message: "CUDA error: an illegal memory access was encountered",
-            type: "InternalServerError",
-            param: null,
-            code: 500,
-          };
+    const error = failureFrom(fault);
     if (response.headersSent) return void response.end(`data: ${JSON.stringify({ error })}\n\ndata: [DONE]\n\n`);
     response.writeHead(error.code, { "content-type": "application/json" });
     response.end(JSON.stringify({ error }));

@@ -3,6 +3,8 @@ import { endWith, type HttpCall, type HttpServerOptions, openHttpServer } from "
 import type { OpenServer } from "../listener.ts";
 import { answer } from "./answer.ts";
 import { askedFrom } from "./request.ts";
+import { answerOnce } from "./unary-answer.ts";
+import { unaryFrom, unaryPaths } from "./unary-request.ts";
 
 /** What vLLM would call itself. */
 const version = "0.11.0+weir.simulator";
@@ -12,14 +14,28 @@ const kinds: Readonly<Record<string, "chat" | "completion">> = {
   "/v1/completions": "completion",
 };
 
-/** Serves /v1/models, /v1/chat/completions, /v1/completions, /health, /version and /metrics as vLLM does. */
+/**
+ * Serves /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, /tokenize, /health, /version and
+ * /metrics as vLLM does.
+ */
 export function openOpenAiServer(options: HttpServerOptions): Promise<OpenServer> {
   return openHttpServer(options, (call) => {
     const kind = kinds[call.path];
     if (call.method === "GET") get(options, call);
+    else if (call.path in unaryPaths) call.readJson((body) => answerUnary(options, body, call));
     else if (kind !== undefined) call.readJson((body) => generate(options, kind, body, call));
     else call.send(404, { detail: "Not Found" });
   });
+}
+
+function answerUnary({ engine, models, crash }: HttpServerOptions, body: unknown, call: HttpCall): void {
+  const asked = unaryFrom(call.path, body, models, engine.speed.contextLength);
+  if ("status" in asked) {
+    const { status, message, type } = asked;
+    call.send(status, { error: { message, type, param: null, code: status } });
+    return;
+  }
+  endWith(call.response, answerOnce(engine, asked, call.id, call.response, crash));
 }
 
 function generate(

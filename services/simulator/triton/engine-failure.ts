@@ -11,6 +11,7 @@ export function engineFailure(model: Model, id: string): string {
       return modelFailure(model, `Encountered an error in forwardAsync function: ${cuda}`);
     case "vllm":
     case "core":
+    case "embedding":
       return modelFailure(model, cuda);
   }
 }
@@ -33,6 +34,7 @@ export function modelFailure(model: Model, text: string): string {
     case "vllm":
       return `Error generating stream: ${text}`;
     case "core":
+    case "embedding":
       return text;
   }
 }

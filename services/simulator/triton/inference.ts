@@ -5,17 +5,12 @@ import type { Fault } from "../fault.ts";
 import type { Refusal } from "../grpc/server.ts";
 import { TensorrtAnswer } from "./answer-tensorrt.ts";
 import { VllmAnswer } from "./answer-vllm.ts";
+import { embed } from "./embedding.ts";
 import { modelFailure } from "./engine-failure.ts";
 import { inputsFrom } from "./inputs.ts";
 import type { Model } from "./models.ts";
-import { type Caller, prefixed, Reply } from "./reply.ts";
+import { type Caller, type Inference, prefixed, Reply } from "./reply.ts";
 import { tensorrtAsked, vllmAsked } from "./request.ts";
-
-/** A request that its model has. */
-export interface Inference {
-  /** The caller's call is gone. What the model makes of that is its own affair. */
-  callerLeft(): void;
-}
 
 /** The models' side of the server: it runs requests. */
 export interface Models {
@@ -60,6 +55,7 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
       reply.over();
       return nothing;
     }
+    if (model.flavour === "embedding") return embed(model, request, inputs, reply, engine, id);
     const read = model.flavour === "vllm" ? vllmAsked : tensorrtAsked;
     const asked = read(model, request, inputs, engine.speed.contextLength);
     if (typeof asked === "string") {

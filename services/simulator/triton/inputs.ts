@@ -19,6 +19,13 @@ export class Inputs {
     return (this.#tensors.get(name)?.elements ?? []).map(String);
   }
 
+  /** The elements of each input of a batch. */
+  rows(name: string, count: number): readonly Element[][] {
+    const elements = this.#tensors.get(name)?.elements ?? [];
+    const each = elements.length / Math.max(1, count);
+    return Array.from({ length: count }, (_, at) => elements.slice(at * each, (at + 1) * each));
+  }
+
   number(name: string): number | undefined {
     const first = this.#first(name);
     return typeof first === "number" || typeof first === "bigint" ? Number(first) : undefined;

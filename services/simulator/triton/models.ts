@@ -1,15 +1,16 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ModelMetadataResponseSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { DataType, type ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
-import { bls, core, ensemble, type TensorTable, vllm } from "./tensor-tables.ts";
+import { bls, core, ensemble, type TensorTable, textEmbedding, tokenEmbedding, vllm } from "./tensor-tables.ts";
 
 /**
  * - `ensemble`: text in and out, through a core model; a cancel stops it only while it waits.
  * - `bls`: the same tensors, with the whole text so far in each response; nothing stops it once it runs.
  * - `vllm`: Triton's vLLM backend; a cancel stops it at once.
+ * - `embedding`: a text, or token ids, in and a vector out; a cancel stops it only while it waits.
  * - `core`: TensorRT-LLM's core model, which here only takes the request that stops another.
  */
-export type Flavour = "ensemble" | "bls" | "vllm" | "core";
+export type Flavour = "ensemble" | "bls" | "vllm" | "core" | "embedding";
 
 /** A tensor as a model declares it. */
 export interface TensorSpec {
@@ -43,7 +44,13 @@ const dataTypes = {
 } as const;
 
 const batchSizeMax = 64;
-const backends: Readonly<Record<Flavour, string>> = { ensemble: "", bls: "python", vllm: "vllm", core: "tensorrtllm" };
+const backends: Readonly<Record<Flavour, string>> = {
+  ensemble: "",
+  bls: "python",
+  vllm: "vllm",
+  core: "tensorrtllm",
+  embedding: "onnxruntime",
+};
 
 /** The models by name. `decoupled` is said of those of TensorRT-LLM; vLLM's always is. */
 export function modelsOf(decoupled: boolean): ReadonlyMap<string, Model> {
@@ -51,7 +58,7 @@ export function modelsOf(decoupled: boolean): ReadonlyMap<string, Model> {
     name,
     flavour,
     batched: flavour !== "vllm",
-    decoupled: flavour === "vllm" || decoupled,
+    decoupled: flavour === "vllm" || (decoupled && flavour !== "embedding"),
     inputs: specsFrom(table.inputs),
     outputs: specsFrom(table.outputs),
   });
@@ -60,6 +67,8 @@ export function modelsOf(decoupled: boolean): ReadonlyMap<string, Model> {
     model("tensorrt_llm", "core", core),
     model("tensorrt_llm_bls", "bls", bls),
     model("vllm_model", "vllm", vllm),
+    model("text_embedding", "embedding", textEmbedding),
+    model("token_embedding", "embedding", tokenEmbedding),
   ];
   return new Map(models.map((each) => [each.name, each]));
 }

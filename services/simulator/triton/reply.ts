@@ -27,6 +27,12 @@ export interface Caller {
   crash(): void;
 }
 
+/** A request that its model has. */
+export interface Inference {
+  /** The caller's call is gone. What the model makes of that is its own affair. */
+  callerLeft(): void;
+}
+
 /** What a model says to one request, in messages as Triton makes them. */
 export class Reply {
   readonly #caller: Caller;

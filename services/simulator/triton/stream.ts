@@ -1,8 +1,8 @@
 import { type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData, status } from "@grpc/grpc-js";
 import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { Refusal } from "../grpc/server.ts";
-import type { Inference, Models } from "./inference.ts";
-import type { InferResponse, StreamResponse } from "./reply.ts";
+import type { Models } from "./inference.ts";
+import type { Inference, InferResponse, StreamResponse } from "./reply.ts";
 
 /** What a call can do to its connection and its process. */
 export interface Surroundings {

@@ -1,3 +1,5 @@
+import { dimensionsDefault } from "../vectors.ts";
+
 /** The tensors of a kind of model, a line each: name, datatype, dims. A star marks what must be given. */
 export interface TensorTable {
   readonly inputs: string;
@@ -105,4 +107,18 @@ export const vllm: TensorTable = {
   logprobs BYTES -1
   num_input_tokens UINT32 1
   num_output_tokens UINT32 -1`,
+};
+
+/** A model that embeds texts. */
+export const textEmbedding: TensorTable = {
+  inputs: "TEXT* BYTES 1",
+  outputs: `EMBEDDING FP32 ${dimensionsDefault}`,
+};
+
+/** A model that embeds token ids, as encoders are exported. */
+export const tokenEmbedding: TensorTable = {
+  inputs: `
+  input_ids* INT64 -1
+  attention_mask* INT64 -1`,
+  outputs: `sentence_embedding FP32 ${dimensionsDefault}`,
 };

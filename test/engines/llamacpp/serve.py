@@ -1,4 +1,4 @@
-"""Runs the llama.cpp server until SIGTERM. usage: serve.py <model.gguf> <alias> <slots> <context tokens per slot>
+"""Runs the llama.cpp server until SIGTERM. usage: serve.py <model.gguf> <alias> <slots> <context tokens per slot> [embeddings]
 
 Its first line on stdout is the address that the kernel gave it: {"url": "http://127.0.0.1:40000"}.
 """
@@ -28,6 +28,9 @@ def main() -> None:
     parameters.endpoint_metrics = True
     parameters.endpoint_slots = True
     parameters.ui = False
+    if sys.argv[5:] == ["embeddings"]:
+        parameters.embedding = True
+        parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     server = xllamacpp.Server(parameters)

@@ -12,6 +12,8 @@ export interface LlamaCppOptions {
   slots?: number;
   /** Tokens that a slot holds, prompt and answer together; at most 8,192, the default. */
   contextTokens?: number;
+  /** Also embeds, by the mean of a text's tokens. */
+  embeddings?: boolean;
 }
 
 /** A real llama.cpp server with a tiny random model. */
@@ -56,6 +58,7 @@ export async function startLlamaCpp(options: LlamaCppOptions = {}): Promise<Llam
         model,
         String(options.slots ?? 4),
         String(options.contextTokens ?? 8_192),
+        ...(options.embeddings ? ["embeddings"] : []),
       ],
       env: { PATH: process.env.PATH },
       folder,

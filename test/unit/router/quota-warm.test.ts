@@ -36,6 +36,9 @@ test("a burst on a node that has just started asks for leases, and then for noth
   await Promise.all(Array.from({ length: 32 }, () => worker(50)));
   expect(node.calls).toMatchObject({ reserve: 0, settle: 0 });
   expect(node.calls.lease).toBeLessThanOrEqual(8);
+  const { leased, asked } = holder.counts;
+  expect(leased + asked).toBe(32 * 50);
+  expect(leased).toBeGreaterThan(1_500);
 });
 
 test("a burst upon leases that were small until then asks for larger ones, and then for nothing", async () => {

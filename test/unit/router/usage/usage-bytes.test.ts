@@ -27,7 +27,7 @@ const facts: UsageFacts = {
   requestId,
   state: UsageState.FINAL,
   sequence: 300,
-  identity: identityFields(principal, "chat", "weir-sim"),
+  identity: identityFields(principal, "chat", "weir-sim", "generate"),
   replicaId: "sim-0",
   admitMs: 1_795_647_402_784,
   firstTokenMs: 53.25,
@@ -118,7 +118,7 @@ describe("a record's bytes", () => {
       expect(kept?.promptTokens).toBe(BigInt(count));
     }
     for (const name of ["é", "模型".repeat(64), "🌊".repeat(256), "a".repeat(127), "a".repeat(128), "a".repeat(256)]) {
-      const identity = identityFields(principal, name, name);
+      const identity = identityFields(principal, name, name, "generate");
       const attempts = Array.from({ length: 20 }, (_, i) => ({
         replicaId: `${name.slice(0, -2)}${i}`,
         dispatchMs: facts.admitMs + i,
@@ -147,12 +147,21 @@ describe("a record's bytes", () => {
 describe("identities", () => {
   test("are remembered of a key and a name, until the name means another model", () => {
     const identities = new Identities();
-    const first = identities.of(principal, "chat", "a");
-    expect(identities.of(principal, "chat", "a")).toBe(first);
-    expect(identities.of(principal, "chat", "b")).toEqual(identityFields(principal, "chat", "b"));
-    expect(identities.of(principal, "chat", "a")).toEqual(first);
-    for (let i = 0; i < 200; i++) identities.of(principal, `name-${i}`, "a");
-    expect(identities.of(principal, "chat", "a")).toEqual(first);
+    const first = identities.of(principal, "chat", "a", "generate");
+    expect(identities.of(principal, "chat", "a", "generate")).toBe(first);
+    expect(identities.of(principal, "chat", "b", "generate")).toEqual(
+      identityFields(principal, "chat", "b", "generate"),
+    );
+    expect(identities.of(principal, "chat", "a", "generate")).toEqual(first);
+    for (let i = 0; i < 200; i++) identities.of(principal, `name-${i}`, "a", "generate");
+    expect(identities.of(principal, "chat", "a", "generate")).toEqual(first);
+  });
+
+  test("of one name and several operations are kept apart", () => {
+    const identities = new Identities();
+    const generate = identities.of(principal, "chat", "a", "generate");
+    expect(identities.of(principal, "chat", "a", "embed")).toEqual(identityFields(principal, "chat", "a", "embed"));
+    expect(identities.of(principal, "chat", "a", "generate")).toBe(generate);
   });
 });
 

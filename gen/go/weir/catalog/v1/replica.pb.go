@@ -178,6 +178,18 @@ const (
 	Feature_FEATURE_JSON_OBJECT Feature = 15
 	// It draws several candidates and keeps the best.
 	Feature_FEATURE_BEST_OF Feature = 16
+	// It embeds texts.
+	Feature_FEATURE_EMBED Feature = 17
+	// It embeds token ids.
+	Feature_FEATURE_EMBED_TOKEN_IDS Feature = 18
+	// Its vectors have the length that is asked for.
+	Feature_FEATURE_EMBED_DIMENSIONS Feature = 19
+	// It orders documents by relevance.
+	Feature_FEATURE_RERANK Feature = 20
+	// It counts the tokens of a text.
+	Feature_FEATURE_COUNT_TOKENS Feature = 21
+	// It counts the tokens that it would make of a conversation.
+	Feature_FEATURE_COUNT_CONVERSATION Feature = 22
 )
 
 // Enum value maps for Feature.
@@ -200,25 +212,37 @@ var (
 		14: "FEATURE_CANCEL",
 		15: "FEATURE_JSON_OBJECT",
 		16: "FEATURE_BEST_OF",
+		17: "FEATURE_EMBED",
+		18: "FEATURE_EMBED_TOKEN_IDS",
+		19: "FEATURE_EMBED_DIMENSIONS",
+		20: "FEATURE_RERANK",
+		21: "FEATURE_COUNT_TOKENS",
+		22: "FEATURE_COUNT_CONVERSATION",
 	}
 	Feature_value = map[string]int32{
-		"FEATURE_UNSPECIFIED":  0,
-		"FEATURE_CONVERSATION": 1,
-		"FEATURE_PROMPT":       2,
-		"FEATURE_TOKEN_IDS":    3,
-		"FEATURE_STREAM":       4,
-		"FEATURE_TOOLS":        5,
-		"FEATURE_JSON_SCHEMA":  6,
-		"FEATURE_LOGPROBS":     7,
-		"FEATURE_CHOICES":      8,
-		"FEATURE_ECHO":         9,
-		"FEATURE_SUFFIX":       10,
-		"FEATURE_IMAGES":       11,
-		"FEATURE_AUDIO":        12,
-		"FEATURE_LOGIT_BIAS":   13,
-		"FEATURE_CANCEL":       14,
-		"FEATURE_JSON_OBJECT":  15,
-		"FEATURE_BEST_OF":      16,
+		"FEATURE_UNSPECIFIED":        0,
+		"FEATURE_CONVERSATION":       1,
+		"FEATURE_PROMPT":             2,
+		"FEATURE_TOKEN_IDS":          3,
+		"FEATURE_STREAM":             4,
+		"FEATURE_TOOLS":              5,
+		"FEATURE_JSON_SCHEMA":        6,
+		"FEATURE_LOGPROBS":           7,
+		"FEATURE_CHOICES":            8,
+		"FEATURE_ECHO":               9,
+		"FEATURE_SUFFIX":             10,
+		"FEATURE_IMAGES":             11,
+		"FEATURE_AUDIO":              12,
+		"FEATURE_LOGIT_BIAS":         13,
+		"FEATURE_CANCEL":             14,
+		"FEATURE_JSON_OBJECT":        15,
+		"FEATURE_BEST_OF":            16,
+		"FEATURE_EMBED":              17,
+		"FEATURE_EMBED_TOKEN_IDS":    18,
+		"FEATURE_EMBED_DIMENSIONS":   19,
+		"FEATURE_RERANK":             20,
+		"FEATURE_COUNT_TOKENS":       21,
+		"FEATURE_COUNT_CONVERSATION": 22,
 	}
 )
 
@@ -637,7 +661,7 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\rReplicaHealth\x12\x1e\n" +
 	"\x1aREPLICA_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REPLICA_HEALTH_READY\x10\x01\x12\x17\n" +
-	"\x13REPLICA_HEALTH_DOWN\x10\x02*\xf9\x02\n" +
+	"\x13REPLICA_HEALTH_DOWN\x10\x02*\x95\x04\n" +
 	"\aFeature\x12\x17\n" +
 	"\x13FEATURE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14FEATURE_CONVERSATION\x10\x01\x12\x12\n" +
@@ -656,7 +680,13 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\x12FEATURE_LOGIT_BIAS\x10\r\x12\x12\n" +
 	"\x0eFEATURE_CANCEL\x10\x0e\x12\x17\n" +
 	"\x13FEATURE_JSON_OBJECT\x10\x0f\x12\x13\n" +
-	"\x0fFEATURE_BEST_OF\x10\x10B\xb1\x01\n" +
+	"\x0fFEATURE_BEST_OF\x10\x10\x12\x11\n" +
+	"\rFEATURE_EMBED\x10\x11\x12\x1b\n" +
+	"\x17FEATURE_EMBED_TOKEN_IDS\x10\x12\x12\x1c\n" +
+	"\x18FEATURE_EMBED_DIMENSIONS\x10\x13\x12\x12\n" +
+	"\x0eFEATURE_RERANK\x10\x14\x12\x18\n" +
+	"\x14FEATURE_COUNT_TOKENS\x10\x15\x12\x1e\n" +
+	"\x1aFEATURE_COUNT_CONVERSATION\x10\x16B\xb1\x01\n" +
 	"\x13com.weir.catalog.v1B\fReplicaProtoP\x01Z.weir.dev/weir/gen/go/weir/catalog/v1;catalogv1\xa2\x02\x03WCX\xaa\x02\x0fWeir.Catalog.V1\xca\x02\x0fWeir\\Catalog\\V1\xe2\x02\x1bWeir\\Catalog\\V1\\GPBMetadata\xea\x02\x11Weir::Catalog::V1b\x06proto3"
 
 var (

@@ -310,6 +310,536 @@ func (x *TokenIds) GetIds() []int32 {
 	return nil
 }
 
+// What to embed.
+type EmbedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Model or alias.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Each gets a vector. More than 8 MiB of them together is refused by the listener.
+	Inputs []*EmbedInput `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// The length of the vectors, for models that have several. Unset: the model's own.
+	Dimensions *int32 `protobuf:"varint,3,opt,name=dimensions,proto3,oneof" json:"dimensions,omitempty"`
+	// Members of the engine's request that this contract has no field for, as one JSON object, as in GenerateRequest.
+	ExtrasJson    string `protobuf:"bytes,4,opt,name=extras_json,json=extrasJson,proto3" json:"extras_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedRequest) Reset() {
+	*x = EmbedRequest{}
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedRequest) ProtoMessage() {}
+
+func (x *EmbedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedRequest.ProtoReflect.Descriptor instead.
+func (*EmbedRequest) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EmbedRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *EmbedRequest) GetInputs() []*EmbedInput {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *EmbedRequest) GetDimensions() int32 {
+	if x != nil && x.Dimensions != nil {
+		return *x.Dimensions
+	}
+	return 0
+}
+
+func (x *EmbedRequest) GetExtrasJson() string {
+	if x != nil {
+		return x.ExtrasJson
+	}
+	return ""
+}
+
+// One of the inputs.
+type EmbedInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In which form.
+	//
+	// Types that are valid to be assigned to Input:
+	//
+	//	*EmbedInput_Text
+	//	*EmbedInput_TokenIds
+	Input         isEmbedInput_Input `protobuf_oneof:"input"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedInput) Reset() {
+	*x = EmbedInput{}
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedInput) ProtoMessage() {}
+
+func (x *EmbedInput) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedInput.ProtoReflect.Descriptor instead.
+func (*EmbedInput) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *EmbedInput) GetInput() isEmbedInput_Input {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *EmbedInput) GetText() string {
+	if x != nil {
+		if x, ok := x.Input.(*EmbedInput_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+func (x *EmbedInput) GetTokenIds() *TokenIds {
+	if x != nil {
+		if x, ok := x.Input.(*EmbedInput_TokenIds); ok {
+			return x.TokenIds
+		}
+	}
+	return nil
+}
+
+type isEmbedInput_Input interface {
+	isEmbedInput_Input()
+}
+
+type EmbedInput_Text struct {
+	// Text.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3,oneof"`
+}
+
+type EmbedInput_TokenIds struct {
+	// Token ids of the model's own vocabulary.
+	TokenIds *TokenIds `protobuf:"bytes,2,opt,name=token_ids,json=tokenIds,proto3,oneof"`
+}
+
+func (*EmbedInput_Text) isEmbedInput_Input() {}
+
+func (*EmbedInput_TokenIds) isEmbedInput_Input() {}
+
+// The vectors.
+type EmbedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request as it was served: its id, what had no effect, what the caller's limits have left.
+	Started *Started `protobuf:"bytes,1,opt,name=started,proto3" json:"started,omitempty"`
+	// In the order of the inputs.
+	Embeddings []*Embedding `protobuf:"bytes,2,rep,name=embeddings,proto3" json:"embeddings,omitempty"`
+	// The tokens of all inputs are `prompt_tokens`.
+	Usage         *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedResponse) Reset() {
+	*x = EmbedResponse{}
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedResponse) ProtoMessage() {}
+
+func (x *EmbedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedResponse.ProtoReflect.Descriptor instead.
+func (*EmbedResponse) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EmbedResponse) GetStarted() *Started {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *EmbedResponse) GetEmbeddings() []*Embedding {
+	if x != nil {
+		return x.Embeddings
+	}
+	return nil
+}
+
+func (x *EmbedResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+// What to order.
+type RerankRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Model or alias.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// What the documents are held against.
+	Query string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// The documents. An empty one is as good as any.
+	Documents []string `protobuf:"bytes,3,rep,name=documents,proto3" json:"documents,omitempty"`
+	// Tell of this many, the most relevant; 0: of all.
+	TopN int32 `protobuf:"varint,4,opt,name=top_n,json=topN,proto3" json:"top_n,omitempty"`
+	// Members of the engine's request that this contract has no field for, as one JSON object, as in GenerateRequest.
+	ExtrasJson    string `protobuf:"bytes,5,opt,name=extras_json,json=extrasJson,proto3" json:"extras_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerankRequest) Reset() {
+	*x = RerankRequest{}
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerankRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerankRequest) ProtoMessage() {}
+
+func (x *RerankRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerankRequest.ProtoReflect.Descriptor instead.
+func (*RerankRequest) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RerankRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *RerankRequest) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *RerankRequest) GetDocuments() []string {
+	if x != nil {
+		return x.Documents
+	}
+	return nil
+}
+
+func (x *RerankRequest) GetTopN() int32 {
+	if x != nil {
+		return x.TopN
+	}
+	return 0
+}
+
+func (x *RerankRequest) GetExtrasJson() string {
+	if x != nil {
+		return x.ExtrasJson
+	}
+	return ""
+}
+
+// The order.
+type RerankResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request as it was served: its id, what had no effect, what the caller's limits have left.
+	Started *Started `protobuf:"bytes,1,opt,name=started,proto3" json:"started,omitempty"`
+	// The most relevant first; of two alike the one that came first.
+	Results []*RankedDocument `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	// The tokens of query and documents are `prompt_tokens`.
+	Usage         *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerankResponse) Reset() {
+	*x = RerankResponse{}
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerankResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerankResponse) ProtoMessage() {}
+
+func (x *RerankResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerankResponse.ProtoReflect.Descriptor instead.
+func (*RerankResponse) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RerankResponse) GetStarted() *Started {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *RerankResponse) GetResults() []*RankedDocument {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *RerankResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+// What to count.
+type CountTokensRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Model or alias.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// The prompt.
+	//
+	// Types that are valid to be assigned to Input:
+	//
+	//	*CountTokensRequest_Conversation
+	//	*CountTokensRequest_Prompt
+	Input isCountTokensRequest_Input `protobuf_oneof:"input"`
+	// Functions that the model may call: they are part of a conversation's prompt. At most 128.
+	Tools         []*Tool `protobuf:"bytes,4,rep,name=tools,proto3" json:"tools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountTokensRequest) Reset() {
+	*x = CountTokensRequest{}
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountTokensRequest) ProtoMessage() {}
+
+func (x *CountTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountTokensRequest.ProtoReflect.Descriptor instead.
+func (*CountTokensRequest) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CountTokensRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *CountTokensRequest) GetInput() isCountTokensRequest_Input {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *CountTokensRequest) GetConversation() *Conversation {
+	if x != nil {
+		if x, ok := x.Input.(*CountTokensRequest_Conversation); ok {
+			return x.Conversation
+		}
+	}
+	return nil
+}
+
+func (x *CountTokensRequest) GetPrompt() string {
+	if x != nil {
+		if x, ok := x.Input.(*CountTokensRequest_Prompt); ok {
+			return x.Prompt
+		}
+	}
+	return ""
+}
+
+func (x *CountTokensRequest) GetTools() []*Tool {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+type isCountTokensRequest_Input interface {
+	isCountTokensRequest_Input()
+}
+
+type CountTokensRequest_Conversation struct {
+	// A conversation; the engine or the model's chat template turns it into a prompt.
+	Conversation *Conversation `protobuf:"bytes,2,opt,name=conversation,proto3,oneof"`
+}
+
+type CountTokensRequest_Prompt struct {
+	// Plain text, taken as it is.
+	Prompt string `protobuf:"bytes,3,opt,name=prompt,proto3,oneof"`
+}
+
+func (*CountTokensRequest_Conversation) isCountTokensRequest_Input() {}
+
+func (*CountTokensRequest_Prompt) isCountTokensRequest_Input() {}
+
+// The count.
+type CountTokensResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request as it was served.
+	Started *Started `protobuf:"bytes,1,opt,name=started,proto3" json:"started,omitempty"`
+	// Tokens of the prompt, those that the model's template adds among them.
+	Tokens        int64 `protobuf:"varint,2,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountTokensResponse) Reset() {
+	*x = CountTokensResponse{}
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountTokensResponse) ProtoMessage() {}
+
+func (x *CountTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountTokensResponse.ProtoReflect.Descriptor instead.
+func (*CountTokensResponse) Descriptor() ([]byte, []int) {
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CountTokensResponse) GetStarted() *Started {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *CountTokensResponse) GetTokens() int64 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
 // Which page.
 type ListModelsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -323,7 +853,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[2]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +865,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[2]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +878,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{2}
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListModelsRequest) GetPageSize() int32 {
@@ -378,7 +908,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[3]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +920,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[3]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +933,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{3}
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListModelsResponse) GetModels() []*CallableModel {
@@ -431,7 +961,7 @@ type GetModelRequest struct {
 
 func (x *GetModelRequest) Reset() {
 	*x = GetModelRequest{}
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[4]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -443,7 +973,7 @@ func (x *GetModelRequest) String() string {
 func (*GetModelRequest) ProtoMessage() {}
 
 func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[4]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -456,7 +986,7 @@ func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
 func (*GetModelRequest) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{4}
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetModelRequest) GetModel() string {
@@ -477,7 +1007,7 @@ type GetModelResponse struct {
 
 func (x *GetModelResponse) Reset() {
 	*x = GetModelResponse{}
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[5]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +1019,7 @@ func (x *GetModelResponse) String() string {
 func (*GetModelResponse) ProtoMessage() {}
 
 func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[5]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +1032,7 @@ func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelResponse.ProtoReflect.Descriptor instead.
 func (*GetModelResponse) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{5}
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetModelResponse) GetModel() *CallableModel {
@@ -531,7 +1061,7 @@ type GenerateResponse struct {
 
 func (x *GenerateResponse) Reset() {
 	*x = GenerateResponse{}
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[6]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +1073,7 @@ func (x *GenerateResponse) String() string {
 func (*GenerateResponse) ProtoMessage() {}
 
 func (x *GenerateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_router_v1_inference_service_proto_msgTypes[6]
+	mi := &file_weir_router_v1_inference_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +1086,7 @@ func (x *GenerateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateResponse.ProtoReflect.Descriptor instead.
 func (*GenerateResponse) Descriptor() ([]byte, []int) {
-	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{6}
+	return file_weir_router_v1_inference_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GenerateResponse) GetEvent() isGenerateResponse_Event {
@@ -654,7 +1184,7 @@ var File_weir_router_v1_inference_service_proto protoreflect.FileDescriptor
 
 const file_weir_router_v1_inference_service_proto_rawDesc = "" +
 	"\n" +
-	"&weir/router/v1/inference_service.proto\x12\x0eweir.router.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x1aweir/router/v1/event.proto\x1a\x1fweir/router/v1/generation.proto\x1a\x1cweir/router/v1/message.proto\x1a\x1aweir/router/v1/model.proto\"\xea\a\n" +
+	"&weir/router/v1/inference_service.proto\x12\x0eweir.router.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1bweir/policy/v1/policy.proto\x1a\x1aweir/router/v1/event.proto\x1a\x1fweir/router/v1/generation.proto\x1a\x1cweir/router/v1/message.proto\x1a\x1aweir/router/v1/model.proto\x1a!weir/router/v1/unary_answer.proto\"\xea\a\n" +
 	"\x0fGenerateRequest\x12B\n" +
 	"\x05model\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x05model\x12B\n" +
 	"\fconversation\x18\x02 \x01(\v2\x1c.weir.router.v1.ConversationH\x00R\fconversation\x12*\n" +
@@ -682,7 +1212,48 @@ const file_weir_router_v1_inference_service_proto_rawDesc = "" +
 	"\x05input\x12\x05\xbaH\x02\b\x01B\x16\n" +
 	"\x14_parallel_tool_calls\"4\n" +
 	"\bTokenIds\x12(\n" +
-	"\x03ids\x18\x01 \x03(\x05B\x16\xbaH\x0f\x92\x01\f\b\x01\x10\x80\x89z\"\x04\x1a\x02(\x00\xd0\xf3\x18\x01R\x03ids\"e\n" +
+	"\x03ids\x18\x01 \x03(\x05B\x16\xbaH\x0f\x92\x01\f\b\x01\x10\x80\x89z\"\x04\x1a\x02(\x00\xd0\xf3\x18\x01R\x03ids\"\x84\x02\n" +
+	"\fEmbedRequest\x12B\n" +
+	"\x05model\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x05model\x12?\n" +
+	"\x06inputs\x18\x02 \x03(\v2\x1a.weir.router.v1.EmbedInputB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80\x10R\x06inputs\x120\n" +
+	"\n" +
+	"dimensions\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\x80\x80\x04 \x00H\x00R\n" +
+	"dimensions\x88\x01\x01\x12.\n" +
+	"\vextras_json\x18\x04 \x01(\tB\r\xbaH\x06r\x04(\x80\x80\x04\xd0\xf3\x18\x01R\n" +
+	"extrasJsonB\r\n" +
+	"\v_dimensions\"}\n" +
+	"\n" +
+	"EmbedInput\x12&\n" +
+	"\x04text\x18\x01 \x01(\tB\x10\xbaH\tr\a\x10\x01(\x80\x80\x80\x04\xd0\xf3\x18\x01H\x00R\x04text\x127\n" +
+	"\ttoken_ids\x18\x02 \x01(\v2\x18.weir.router.v1.TokenIdsH\x00R\btokenIdsB\x0e\n" +
+	"\x05input\x12\x05\xbaH\x02\b\x01\"\xaa\x01\n" +
+	"\rEmbedResponse\x121\n" +
+	"\astarted\x18\x01 \x01(\v2\x17.weir.router.v1.StartedR\astarted\x129\n" +
+	"\n" +
+	"embeddings\x18\x02 \x03(\v2\x19.weir.router.v1.EmbeddingR\n" +
+	"embeddings\x12+\n" +
+	"\x05usage\x18\x03 \x01(\v2\x15.weir.router.v1.UsageR\x05usage\"\x84\x02\n" +
+	"\rRerankRequest\x12B\n" +
+	"\x05model\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x05model\x12&\n" +
+	"\x05query\x18\x02 \x01(\tB\x10\xbaH\tr\a\x10\x01(\x80\x80\x80\x04\xd0\xf3\x18\x01R\x05query\x126\n" +
+	"\tdocuments\x18\x03 \x03(\tB\x18\xbaH\x11\x92\x01\x0e\b\x01\x10\x80\x10\"\ar\x05(\x80\x80\x80\x04\xd0\xf3\x18\x01R\tdocuments\x12\x1f\n" +
+	"\x05top_n\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x80\x10(\x00R\x04topN\x12.\n" +
+	"\vextras_json\x18\x05 \x01(\tB\r\xbaH\x06r\x04(\x80\x80\x04\xd0\xf3\x18\x01R\n" +
+	"extrasJson\"\xaa\x01\n" +
+	"\x0eRerankResponse\x121\n" +
+	"\astarted\x18\x01 \x01(\v2\x17.weir.router.v1.StartedR\astarted\x128\n" +
+	"\aresults\x18\x02 \x03(\v2\x1e.weir.router.v1.RankedDocumentR\aresults\x12+\n" +
+	"\x05usage\x18\x03 \x01(\v2\x15.weir.router.v1.UsageR\x05usage\"\x8f\x02\n" +
+	"\x12CountTokensRequest\x12B\n" +
+	"\x05model\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x05model\x12B\n" +
+	"\fconversation\x18\x02 \x01(\v2\x1c.weir.router.v1.ConversationH\x00R\fconversation\x12*\n" +
+	"\x06prompt\x18\x03 \x01(\tB\x10\xbaH\tr\a\x10\x01(\x80\x80\x80\x04\xd0\xf3\x18\x01H\x00R\x06prompt\x125\n" +
+	"\x05tools\x18\x04 \x03(\v2\x14.weir.router.v1.ToolB\t\xbaH\x06\x92\x01\x03\x10\x80\x01R\x05toolsB\x0e\n" +
+	"\x05input\x12\x05\xbaH\x02\b\x01\"`\n" +
+	"\x13CountTokensResponse\x121\n" +
+	"\astarted\x18\x01 \x01(\v2\x17.weir.router.v1.StartedR\astarted\x12\x16\n" +
+	"\x06tokens\x18\x02 \x01(\x03R\x06tokens\"e\n" +
 	"\x11ListModelsRequest\x12'\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -702,9 +1273,12 @@ const file_weir_router_v1_inference_service_proto_rawDesc = "" +
 	"\bfinished\x18\x03 \x01(\v2\x18.weir.router.v1.FinishedH\x00R\bfinished\x12-\n" +
 	"\x05usage\x18\x04 \x01(\v2\x15.weir.router.v1.UsageH\x00R\x05usage\x120\n" +
 	"\x06failed\x18\x05 \x01(\v2\x16.weir.router.v1.FailedH\x00R\x06failedB\a\n" +
-	"\x05event2\xf3\x02\n" +
+	"\x05event2\xc5\x05\n" +
 	"\x10InferenceService\x12s\n" +
-	"\bGenerate\x12\x1f.weir.router.v1.GenerateRequest\x1a .weir.router.v1.GenerateResponse\"\"\xca\xf3\x18\x1e\b\x01\x12\rmodels.invoke\x1a\x02\b\x04 \x03*\x03\b\x90\x1c8\x010\x01\x12w\n" +
+	"\bGenerate\x12\x1f.weir.router.v1.GenerateRequest\x1a .weir.router.v1.GenerateResponse\"\"\xca\xf3\x18\x1e\b\x01\x12\rmodels.invoke\x1a\x02\b\x04 \x03*\x03\b\x90\x1c8\x010\x01\x12h\n" +
+	"\x05Embed\x12\x1c.weir.router.v1.EmbedRequest\x1a\x1d.weir.router.v1.EmbedResponse\"\"\xca\xf3\x18\x1e\b\x01\x12\rmodels.invoke\x1a\x02\b\x04 \x03*\x03\b\xd8\x048\x01\x12k\n" +
+	"\x06Rerank\x12\x1d.weir.router.v1.RerankRequest\x1a\x1e.weir.router.v1.RerankResponse\"\"\xca\xf3\x18\x1e\b\x01\x12\rmodels.invoke\x1a\x02\b\x04 \x03*\x03\b\xd8\x048\x01\x12y\n" +
+	"\vCountTokens\x12\".weir.router.v1.CountTokensRequest\x1a#.weir.router.v1.CountTokensResponse\"!\xca\xf3\x18\x1d\b\x01\x12\rmodels.invoke\x1a\x02\b\x04 \x03*\x02\b<8\x01\x12w\n" +
 	"\n" +
 	"ListModels\x12!.weir.router.v1.ListModelsRequest\x1a\".weir.router.v1.ListModelsResponse\"\"\xca\xf3\x18\x1b\b\x01\x12\vmodels.read\x1a\x02\b\x04 \x01*\x02\b\n" +
 	"8\x01\x90\x02\x01\x12q\n" +
@@ -724,54 +1298,80 @@ func file_weir_router_v1_inference_service_proto_rawDescGZIP() []byte {
 	return file_weir_router_v1_inference_service_proto_rawDescData
 }
 
-var file_weir_router_v1_inference_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_weir_router_v1_inference_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_weir_router_v1_inference_service_proto_goTypes = []any{
-	(*GenerateRequest)(nil),    // 0: weir.router.v1.GenerateRequest
-	(*TokenIds)(nil),           // 1: weir.router.v1.TokenIds
-	(*ListModelsRequest)(nil),  // 2: weir.router.v1.ListModelsRequest
-	(*ListModelsResponse)(nil), // 3: weir.router.v1.ListModelsResponse
-	(*GetModelRequest)(nil),    // 4: weir.router.v1.GetModelRequest
-	(*GetModelResponse)(nil),   // 5: weir.router.v1.GetModelResponse
-	(*GenerateResponse)(nil),   // 6: weir.router.v1.GenerateResponse
-	(*Conversation)(nil),       // 7: weir.router.v1.Conversation
-	(*Sampling)(nil),           // 8: weir.router.v1.Sampling
-	(*Tool)(nil),               // 9: weir.router.v1.Tool
-	(*ToolChoice)(nil),         // 10: weir.router.v1.ToolChoice
-	(*ResponseFormat)(nil),     // 11: weir.router.v1.ResponseFormat
-	(*LogprobsRequest)(nil),    // 12: weir.router.v1.LogprobsRequest
-	(*CallableModel)(nil),      // 13: weir.router.v1.CallableModel
-	(*Started)(nil),            // 14: weir.router.v1.Started
-	(*Delta)(nil),              // 15: weir.router.v1.Delta
-	(*Finished)(nil),           // 16: weir.router.v1.Finished
-	(*Usage)(nil),              // 17: weir.router.v1.Usage
-	(*Failed)(nil),             // 18: weir.router.v1.Failed
+	(*GenerateRequest)(nil),     // 0: weir.router.v1.GenerateRequest
+	(*TokenIds)(nil),            // 1: weir.router.v1.TokenIds
+	(*EmbedRequest)(nil),        // 2: weir.router.v1.EmbedRequest
+	(*EmbedInput)(nil),          // 3: weir.router.v1.EmbedInput
+	(*EmbedResponse)(nil),       // 4: weir.router.v1.EmbedResponse
+	(*RerankRequest)(nil),       // 5: weir.router.v1.RerankRequest
+	(*RerankResponse)(nil),      // 6: weir.router.v1.RerankResponse
+	(*CountTokensRequest)(nil),  // 7: weir.router.v1.CountTokensRequest
+	(*CountTokensResponse)(nil), // 8: weir.router.v1.CountTokensResponse
+	(*ListModelsRequest)(nil),   // 9: weir.router.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),  // 10: weir.router.v1.ListModelsResponse
+	(*GetModelRequest)(nil),     // 11: weir.router.v1.GetModelRequest
+	(*GetModelResponse)(nil),    // 12: weir.router.v1.GetModelResponse
+	(*GenerateResponse)(nil),    // 13: weir.router.v1.GenerateResponse
+	(*Conversation)(nil),        // 14: weir.router.v1.Conversation
+	(*Sampling)(nil),            // 15: weir.router.v1.Sampling
+	(*Tool)(nil),                // 16: weir.router.v1.Tool
+	(*ToolChoice)(nil),          // 17: weir.router.v1.ToolChoice
+	(*ResponseFormat)(nil),      // 18: weir.router.v1.ResponseFormat
+	(*LogprobsRequest)(nil),     // 19: weir.router.v1.LogprobsRequest
+	(*Started)(nil),             // 20: weir.router.v1.Started
+	(*Embedding)(nil),           // 21: weir.router.v1.Embedding
+	(*Usage)(nil),               // 22: weir.router.v1.Usage
+	(*RankedDocument)(nil),      // 23: weir.router.v1.RankedDocument
+	(*CallableModel)(nil),       // 24: weir.router.v1.CallableModel
+	(*Delta)(nil),               // 25: weir.router.v1.Delta
+	(*Finished)(nil),            // 26: weir.router.v1.Finished
+	(*Failed)(nil),              // 27: weir.router.v1.Failed
 }
 var file_weir_router_v1_inference_service_proto_depIdxs = []int32{
-	7,  // 0: weir.router.v1.GenerateRequest.conversation:type_name -> weir.router.v1.Conversation
+	14, // 0: weir.router.v1.GenerateRequest.conversation:type_name -> weir.router.v1.Conversation
 	1,  // 1: weir.router.v1.GenerateRequest.token_ids:type_name -> weir.router.v1.TokenIds
-	8,  // 2: weir.router.v1.GenerateRequest.sampling:type_name -> weir.router.v1.Sampling
-	9,  // 3: weir.router.v1.GenerateRequest.tools:type_name -> weir.router.v1.Tool
-	10, // 4: weir.router.v1.GenerateRequest.tool_choice:type_name -> weir.router.v1.ToolChoice
-	11, // 5: weir.router.v1.GenerateRequest.response_format:type_name -> weir.router.v1.ResponseFormat
-	12, // 6: weir.router.v1.GenerateRequest.logprobs:type_name -> weir.router.v1.LogprobsRequest
-	13, // 7: weir.router.v1.ListModelsResponse.models:type_name -> weir.router.v1.CallableModel
-	13, // 8: weir.router.v1.GetModelResponse.model:type_name -> weir.router.v1.CallableModel
-	14, // 9: weir.router.v1.GenerateResponse.started:type_name -> weir.router.v1.Started
-	15, // 10: weir.router.v1.GenerateResponse.delta:type_name -> weir.router.v1.Delta
-	16, // 11: weir.router.v1.GenerateResponse.finished:type_name -> weir.router.v1.Finished
-	17, // 12: weir.router.v1.GenerateResponse.usage:type_name -> weir.router.v1.Usage
-	18, // 13: weir.router.v1.GenerateResponse.failed:type_name -> weir.router.v1.Failed
-	0,  // 14: weir.router.v1.InferenceService.Generate:input_type -> weir.router.v1.GenerateRequest
-	2,  // 15: weir.router.v1.InferenceService.ListModels:input_type -> weir.router.v1.ListModelsRequest
-	4,  // 16: weir.router.v1.InferenceService.GetModel:input_type -> weir.router.v1.GetModelRequest
-	6,  // 17: weir.router.v1.InferenceService.Generate:output_type -> weir.router.v1.GenerateResponse
-	3,  // 18: weir.router.v1.InferenceService.ListModels:output_type -> weir.router.v1.ListModelsResponse
-	5,  // 19: weir.router.v1.InferenceService.GetModel:output_type -> weir.router.v1.GetModelResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	15, // 2: weir.router.v1.GenerateRequest.sampling:type_name -> weir.router.v1.Sampling
+	16, // 3: weir.router.v1.GenerateRequest.tools:type_name -> weir.router.v1.Tool
+	17, // 4: weir.router.v1.GenerateRequest.tool_choice:type_name -> weir.router.v1.ToolChoice
+	18, // 5: weir.router.v1.GenerateRequest.response_format:type_name -> weir.router.v1.ResponseFormat
+	19, // 6: weir.router.v1.GenerateRequest.logprobs:type_name -> weir.router.v1.LogprobsRequest
+	3,  // 7: weir.router.v1.EmbedRequest.inputs:type_name -> weir.router.v1.EmbedInput
+	1,  // 8: weir.router.v1.EmbedInput.token_ids:type_name -> weir.router.v1.TokenIds
+	20, // 9: weir.router.v1.EmbedResponse.started:type_name -> weir.router.v1.Started
+	21, // 10: weir.router.v1.EmbedResponse.embeddings:type_name -> weir.router.v1.Embedding
+	22, // 11: weir.router.v1.EmbedResponse.usage:type_name -> weir.router.v1.Usage
+	20, // 12: weir.router.v1.RerankResponse.started:type_name -> weir.router.v1.Started
+	23, // 13: weir.router.v1.RerankResponse.results:type_name -> weir.router.v1.RankedDocument
+	22, // 14: weir.router.v1.RerankResponse.usage:type_name -> weir.router.v1.Usage
+	14, // 15: weir.router.v1.CountTokensRequest.conversation:type_name -> weir.router.v1.Conversation
+	16, // 16: weir.router.v1.CountTokensRequest.tools:type_name -> weir.router.v1.Tool
+	20, // 17: weir.router.v1.CountTokensResponse.started:type_name -> weir.router.v1.Started
+	24, // 18: weir.router.v1.ListModelsResponse.models:type_name -> weir.router.v1.CallableModel
+	24, // 19: weir.router.v1.GetModelResponse.model:type_name -> weir.router.v1.CallableModel
+	20, // 20: weir.router.v1.GenerateResponse.started:type_name -> weir.router.v1.Started
+	25, // 21: weir.router.v1.GenerateResponse.delta:type_name -> weir.router.v1.Delta
+	26, // 22: weir.router.v1.GenerateResponse.finished:type_name -> weir.router.v1.Finished
+	22, // 23: weir.router.v1.GenerateResponse.usage:type_name -> weir.router.v1.Usage
+	27, // 24: weir.router.v1.GenerateResponse.failed:type_name -> weir.router.v1.Failed
+	0,  // 25: weir.router.v1.InferenceService.Generate:input_type -> weir.router.v1.GenerateRequest
+	2,  // 26: weir.router.v1.InferenceService.Embed:input_type -> weir.router.v1.EmbedRequest
+	5,  // 27: weir.router.v1.InferenceService.Rerank:input_type -> weir.router.v1.RerankRequest
+	7,  // 28: weir.router.v1.InferenceService.CountTokens:input_type -> weir.router.v1.CountTokensRequest
+	9,  // 29: weir.router.v1.InferenceService.ListModels:input_type -> weir.router.v1.ListModelsRequest
+	11, // 30: weir.router.v1.InferenceService.GetModel:input_type -> weir.router.v1.GetModelRequest
+	13, // 31: weir.router.v1.InferenceService.Generate:output_type -> weir.router.v1.GenerateResponse
+	4,  // 32: weir.router.v1.InferenceService.Embed:output_type -> weir.router.v1.EmbedResponse
+	6,  // 33: weir.router.v1.InferenceService.Rerank:output_type -> weir.router.v1.RerankResponse
+	8,  // 34: weir.router.v1.InferenceService.CountTokens:output_type -> weir.router.v1.CountTokensResponse
+	10, // 35: weir.router.v1.InferenceService.ListModels:output_type -> weir.router.v1.ListModelsResponse
+	12, // 36: weir.router.v1.InferenceService.GetModel:output_type -> weir.router.v1.GetModelResponse
+	31, // [31:37] is the sub-list for method output_type
+	25, // [25:31] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_weir_router_v1_inference_service_proto_init() }
@@ -783,12 +1383,22 @@ func file_weir_router_v1_inference_service_proto_init() {
 	file_weir_router_v1_generation_proto_init()
 	file_weir_router_v1_message_proto_init()
 	file_weir_router_v1_model_proto_init()
+	file_weir_router_v1_unary_answer_proto_init()
 	file_weir_router_v1_inference_service_proto_msgTypes[0].OneofWrappers = []any{
 		(*GenerateRequest_Conversation)(nil),
 		(*GenerateRequest_Prompt)(nil),
 		(*GenerateRequest_TokenIds)(nil),
 	}
-	file_weir_router_v1_inference_service_proto_msgTypes[6].OneofWrappers = []any{
+	file_weir_router_v1_inference_service_proto_msgTypes[2].OneofWrappers = []any{}
+	file_weir_router_v1_inference_service_proto_msgTypes[3].OneofWrappers = []any{
+		(*EmbedInput_Text)(nil),
+		(*EmbedInput_TokenIds)(nil),
+	}
+	file_weir_router_v1_inference_service_proto_msgTypes[7].OneofWrappers = []any{
+		(*CountTokensRequest_Conversation)(nil),
+		(*CountTokensRequest_Prompt)(nil),
+	}
+	file_weir_router_v1_inference_service_proto_msgTypes[13].OneofWrappers = []any{
 		(*GenerateResponse_Started)(nil),
 		(*GenerateResponse_Delta)(nil),
 		(*GenerateResponse_Finished)(nil),
@@ -801,7 +1411,7 @@ func file_weir_router_v1_inference_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_router_v1_inference_service_proto_rawDesc), len(file_weir_router_v1_inference_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

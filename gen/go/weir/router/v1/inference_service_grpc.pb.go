@@ -19,9 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	InferenceService_Generate_FullMethodName   = "/weir.router.v1.InferenceService/Generate"
-	InferenceService_ListModels_FullMethodName = "/weir.router.v1.InferenceService/ListModels"
-	InferenceService_GetModel_FullMethodName   = "/weir.router.v1.InferenceService/GetModel"
+	InferenceService_Generate_FullMethodName    = "/weir.router.v1.InferenceService/Generate"
+	InferenceService_Embed_FullMethodName       = "/weir.router.v1.InferenceService/Embed"
+	InferenceService_Rerank_FullMethodName      = "/weir.router.v1.InferenceService/Rerank"
+	InferenceService_CountTokens_FullMethodName = "/weir.router.v1.InferenceService/CountTokens"
+	InferenceService_ListModels_FullMethodName  = "/weir.router.v1.InferenceService/ListModels"
+	InferenceService_GetModel_FullMethodName    = "/weir.router.v1.InferenceService/GetModel"
 )
 
 // InferenceServiceClient is the client API for InferenceService service.
@@ -38,6 +41,21 @@ type InferenceServiceClient interface {
 	// ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, ERROR_REASON_QUEUE_FULL, ERROR_REASON_QUEUE_TIMEOUT, ERROR_REASON_NO_REPLICA,
 	// ERROR_REASON_CHAT_TEMPLATE_MISSING, and every ERROR_REASON_ENGINE_*.
 	Generate(ctx context.Context, in *GenerateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GenerateResponse], error)
+	// Turns texts into vectors, all of one length, in the order of the inputs. No other model serves in place of one that
+	// can't: vectors of two models say nothing to each other. Cancel the call, and the engine hears of it.
+	//
+	// Errors: those of Generate, but for ERROR_REASON_CHAT_TEMPLATE_MISSING; ERROR_REASON_UNSUPPORTED where the model does
+	// not embed, or not these inputs, or has one length only.
+	Embed(ctx context.Context, in *EmbedRequest, opts ...grpc.CallOption) (*EmbedResponse, error)
+	// Orders documents by how relevant they are to a query. No other model serves in place of one that can't.
+	//
+	// Errors: those of Embed.
+	Rerank(ctx context.Context, in *RerankRequest, opts ...grpc.CallOption) (*RerankResponse, error)
+	// Counts the tokens of a prompt with the model's own tokenizer, at an engine that has it. It is not billed and no limit
+	// on tokens or requests counts it; it takes a place at a replica, and its record in the ledger has no tokens.
+	//
+	// Errors: those of Embed, and ERROR_REASON_CHAT_TEMPLATE_MISSING.
+	CountTokens(ctx context.Context, in *CountTokensRequest, opts ...grpc.CallOption) (*CountTokensResponse, error)
 	// Lists the models and aliases that the caller may call, by id.
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
 	// Returns one model or alias that the caller may call.
@@ -73,6 +91,36 @@ func (c *inferenceServiceClient) Generate(ctx context.Context, in *GenerateReque
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type InferenceService_GenerateClient = grpc.ServerStreamingClient[GenerateResponse]
 
+func (c *inferenceServiceClient) Embed(ctx context.Context, in *EmbedRequest, opts ...grpc.CallOption) (*EmbedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EmbedResponse)
+	err := c.cc.Invoke(ctx, InferenceService_Embed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inferenceServiceClient) Rerank(ctx context.Context, in *RerankRequest, opts ...grpc.CallOption) (*RerankResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RerankResponse)
+	err := c.cc.Invoke(ctx, InferenceService_Rerank_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *inferenceServiceClient) CountTokens(ctx context.Context, in *CountTokensRequest, opts ...grpc.CallOption) (*CountTokensResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountTokensResponse)
+	err := c.cc.Invoke(ctx, InferenceService_CountTokens_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *inferenceServiceClient) ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListModelsResponse)
@@ -107,6 +155,21 @@ type InferenceServiceServer interface {
 	// ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, ERROR_REASON_QUEUE_FULL, ERROR_REASON_QUEUE_TIMEOUT, ERROR_REASON_NO_REPLICA,
 	// ERROR_REASON_CHAT_TEMPLATE_MISSING, and every ERROR_REASON_ENGINE_*.
 	Generate(*GenerateRequest, grpc.ServerStreamingServer[GenerateResponse]) error
+	// Turns texts into vectors, all of one length, in the order of the inputs. No other model serves in place of one that
+	// can't: vectors of two models say nothing to each other. Cancel the call, and the engine hears of it.
+	//
+	// Errors: those of Generate, but for ERROR_REASON_CHAT_TEMPLATE_MISSING; ERROR_REASON_UNSUPPORTED where the model does
+	// not embed, or not these inputs, or has one length only.
+	Embed(context.Context, *EmbedRequest) (*EmbedResponse, error)
+	// Orders documents by how relevant they are to a query. No other model serves in place of one that can't.
+	//
+	// Errors: those of Embed.
+	Rerank(context.Context, *RerankRequest) (*RerankResponse, error)
+	// Counts the tokens of a prompt with the model's own tokenizer, at an engine that has it. It is not billed and no limit
+	// on tokens or requests counts it; it takes a place at a replica, and its record in the ledger has no tokens.
+	//
+	// Errors: those of Embed, and ERROR_REASON_CHAT_TEMPLATE_MISSING.
+	CountTokens(context.Context, *CountTokensRequest) (*CountTokensResponse, error)
 	// Lists the models and aliases that the caller may call, by id.
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
 	// Returns one model or alias that the caller may call.
@@ -125,6 +188,15 @@ type UnimplementedInferenceServiceServer struct{}
 
 func (UnimplementedInferenceServiceServer) Generate(*GenerateRequest, grpc.ServerStreamingServer[GenerateResponse]) error {
 	return status.Error(codes.Unimplemented, "method Generate not implemented")
+}
+func (UnimplementedInferenceServiceServer) Embed(context.Context, *EmbedRequest) (*EmbedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Embed not implemented")
+}
+func (UnimplementedInferenceServiceServer) Rerank(context.Context, *RerankRequest) (*RerankResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rerank not implemented")
+}
+func (UnimplementedInferenceServiceServer) CountTokens(context.Context, *CountTokensRequest) (*CountTokensResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountTokens not implemented")
 }
 func (UnimplementedInferenceServiceServer) ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListModels not implemented")
@@ -163,6 +235,60 @@ func _InferenceService_Generate_Handler(srv interface{}, stream grpc.ServerStrea
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type InferenceService_GenerateServer = grpc.ServerStreamingServer[GenerateResponse]
+
+func _InferenceService_Embed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EmbedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InferenceServiceServer).Embed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InferenceService_Embed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InferenceServiceServer).Embed(ctx, req.(*EmbedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InferenceService_Rerank_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RerankRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InferenceServiceServer).Rerank(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InferenceService_Rerank_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InferenceServiceServer).Rerank(ctx, req.(*RerankRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InferenceService_CountTokens_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountTokensRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InferenceServiceServer).CountTokens(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InferenceService_CountTokens_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InferenceServiceServer).CountTokens(ctx, req.(*CountTokensRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _InferenceService_ListModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListModelsRequest)
@@ -207,6 +333,18 @@ var InferenceService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "weir.router.v1.InferenceService",
 	HandlerType: (*InferenceServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Embed",
+			Handler:    _InferenceService_Embed_Handler,
+		},
+		{
+			MethodName: "Rerank",
+			Handler:    _InferenceService_Rerank_Handler,
+		},
+		{
+			MethodName: "CountTokens",
+			Handler:    _InferenceService_CountTokens_Handler,
+		},
 		{
 			MethodName: "ListModels",
 			Handler:    _InferenceService_ListModels_Handler,

@@ -241,7 +241,7 @@ type UsageRecord struct {
 	Model string `protobuf:"bytes,9,opt,name=model,proto3" json:"model,omitempty"`
 	// The replica that gave the answer; empty if none was dispatched to.
 	ReplicaId string `protobuf:"bytes,10,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
-	// What the request did: "generate", "embed", "rerank".
+	// What the request did: "generate", "embed", "rerank", "count_tokens" (which has no tokens: it is not billed).
 	Operation string `protobuf:"bytes,11,opt,name=operation,proto3" json:"operation,omitempty"`
 	// When it was admitted: the time that it is counted at.
 	AdmitTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=admit_time,json=admitTime,proto3" json:"admit_time,omitempty"`

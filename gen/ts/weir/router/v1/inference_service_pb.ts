@@ -14,13 +14,15 @@ import type { Conversation, ConversationJson, Tool, ToolChoice, ToolChoiceJson, 
 import { file_weir_router_v1_message } from "./message_pb.ts";
 import type { CallableModel, CallableModelJson } from "./model_pb.ts";
 import { file_weir_router_v1_model } from "./model_pb.ts";
+import type { Embedding, EmbeddingJson, RankedDocument, RankedDocumentJson } from "./unary_answer_pb.ts";
+import { file_weir_router_v1_unary_answer } from "./unary_answer_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weir/router/v1/inference_service.proto.
  */
 export const file_weir_router_v1_inference_service: GenFile = /*@__PURE__*/
-  fileDesc("CiZ3ZWlyL3JvdXRlci92MS9pbmZlcmVuY2Vfc2VydmljZS5wcm90bxIOd2Vpci5yb3V0ZXIudjEipwYKD0dlbmVyYXRlUmVxdWVzdBI7CgVtb2RlbBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSNAoMY29udmVyc2F0aW9uGAIgASgLMhwud2Vpci5yb3V0ZXIudjEuQ29udmVyc2F0aW9uSAASIgoGcHJvbXB0GAMgASgJQhC6SAlyBxABKICAgATQ8xgBSAASLQoJdG9rZW5faWRzGAQgASgLMhgud2Vpci5yb3V0ZXIudjEuVG9rZW5JZHNIABIqCghzYW1wbGluZxgFIAEoCzIYLndlaXIucm91dGVyLnYxLlNhbXBsaW5nEhsKB2Nob2ljZXMYBiABKAVCCrpIBxoFGIABKAASLgoFdG9vbHMYByADKAsyFC53ZWlyLnJvdXRlci52MS5Ub29sQgm6SAaSAQMQgAESLwoLdG9vbF9jaG9pY2UYCCABKAsyGi53ZWlyLnJvdXRlci52MS5Ub29sQ2hvaWNlEiAKE3BhcmFsbGVsX3Rvb2xfY2FsbHMYCSABKAhIAYgBARI3Cg9yZXNwb25zZV9mb3JtYXQYCiABKAsyHi53ZWlyLnJvdXRlci52MS5SZXNwb25zZUZvcm1hdBIxCghsb2dwcm9icxgLIAEoCzIfLndlaXIucm91dGVyLnYxLkxvZ3Byb2JzUmVxdWVzdBIMCgRlY2hvGAwgASgIEh0KBnN1ZmZpeBgNIAEoCUINukgGcgQogIBA0PMYARJPChByZWFzb25pbmdfZWZmb3J0GA4gASgJQjW6SDJyMFIAUgRub25lUgdtaW5pbWFsUgNsb3dSBm1lZGl1bVIEaGlnaFIFeGhpZ2hSA21heBIfCg1hZmZpbml0eV9oaW50GA8gASgJQgi6SAVyAxiAAhIOCgZzdHJlYW0YECABKAgSIgoLZXh0cmFzX2pzb24YESABKAlCDbpIBnIEKICABNDzGAESGwoHYmVzdF9vZhgSIAEoBUIKukgHGgUYgAEoAEIOCgVpbnB1dBIFukgCCAFCFgoUX3BhcmFsbGVsX3Rvb2xfY2FsbHMiLwoIVG9rZW5JZHMSIwoDaWRzGAEgAygFQha6SA+SAQwIARCAiXoiBBoCKADQ8xgBIlAKEUxpc3RNb2RlbHNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY6AcoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABCJcChJMaXN0TW9kZWxzUmVzcG9uc2USLQoGbW9kZWxzGAEgAygLMh0ud2Vpci5yb3V0ZXIudjEuQ2FsbGFibGVNb2RlbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiLAoPR2V0TW9kZWxSZXF1ZXN0EhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACIkAKEEdldE1vZGVsUmVzcG9uc2USLAoFbW9kZWwYASABKAsyHS53ZWlyLnJvdXRlci52MS5DYWxsYWJsZU1vZGVsIu8BChBHZW5lcmF0ZVJlc3BvbnNlEioKB3N0YXJ0ZWQYASABKAsyFy53ZWlyLnJvdXRlci52MS5TdGFydGVkSAASJgoFZGVsdGEYAiABKAsyFS53ZWlyLnJvdXRlci52MS5EZWx0YUgAEiwKCGZpbmlzaGVkGAMgASgLMhgud2Vpci5yb3V0ZXIudjEuRmluaXNoZWRIABImCgV1c2FnZRgEIAEoCzIVLndlaXIucm91dGVyLnYxLlVzYWdlSAASKAoGZmFpbGVkGAUgASgLMhYud2Vpci5yb3V0ZXIudjEuRmFpbGVkSABCBwoFZXZlbnQy8wIKEEluZmVyZW5jZVNlcnZpY2UScwoIR2VuZXJhdGUSHy53ZWlyLnJvdXRlci52MS5HZW5lcmF0ZVJlcXVlc3QaIC53ZWlyLnJvdXRlci52MS5HZW5lcmF0ZVJlc3BvbnNlIiLK8xgeCAESDW1vZGVscy5pbnZva2UaAggEIAMqAwiQHDgBMAESdwoKTGlzdE1vZGVscxIhLndlaXIucm91dGVyLnYxLkxpc3RNb2RlbHNSZXF1ZXN0GiIud2Vpci5yb3V0ZXIudjEuTGlzdE1vZGVsc1Jlc3BvbnNlIiKQAgHK8xgbCAESC21vZGVscy5yZWFkGgIIBCABKgIICjgBEnEKCEdldE1vZGVsEh8ud2Vpci5yb3V0ZXIudjEuR2V0TW9kZWxSZXF1ZXN0GiAud2Vpci5yb3V0ZXIudjEuR2V0TW9kZWxSZXNwb25zZSIikAIByvMYGwgBEgttb2RlbHMucmVhZBoCCAQgASoCCAo4AWIGcHJvdG8z", [file_buf_validate_validate, file_weir_policy_v1_policy, file_weir_router_v1_event, file_weir_router_v1_generation, file_weir_router_v1_message, file_weir_router_v1_model]);
+  fileDesc("CiZ3ZWlyL3JvdXRlci92MS9pbmZlcmVuY2Vfc2VydmljZS5wcm90bxIOd2Vpci5yb3V0ZXIudjEipwYKD0dlbmVyYXRlUmVxdWVzdBI7CgVtb2RlbBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSNAoMY29udmVyc2F0aW9uGAIgASgLMhwud2Vpci5yb3V0ZXIudjEuQ29udmVyc2F0aW9uSAASIgoGcHJvbXB0GAMgASgJQhC6SAlyBxABKICAgATQ8xgBSAASLQoJdG9rZW5faWRzGAQgASgLMhgud2Vpci5yb3V0ZXIudjEuVG9rZW5JZHNIABIqCghzYW1wbGluZxgFIAEoCzIYLndlaXIucm91dGVyLnYxLlNhbXBsaW5nEhsKB2Nob2ljZXMYBiABKAVCCrpIBxoFGIABKAASLgoFdG9vbHMYByADKAsyFC53ZWlyLnJvdXRlci52MS5Ub29sQgm6SAaSAQMQgAESLwoLdG9vbF9jaG9pY2UYCCABKAsyGi53ZWlyLnJvdXRlci52MS5Ub29sQ2hvaWNlEiAKE3BhcmFsbGVsX3Rvb2xfY2FsbHMYCSABKAhIAYgBARI3Cg9yZXNwb25zZV9mb3JtYXQYCiABKAsyHi53ZWlyLnJvdXRlci52MS5SZXNwb25zZUZvcm1hdBIxCghsb2dwcm9icxgLIAEoCzIfLndlaXIucm91dGVyLnYxLkxvZ3Byb2JzUmVxdWVzdBIMCgRlY2hvGAwgASgIEh0KBnN1ZmZpeBgNIAEoCUINukgGcgQogIBA0PMYARJPChByZWFzb25pbmdfZWZmb3J0GA4gASgJQjW6SDJyMFIAUgRub25lUgdtaW5pbWFsUgNsb3dSBm1lZGl1bVIEaGlnaFIFeGhpZ2hSA21heBIfCg1hZmZpbml0eV9oaW50GA8gASgJQgi6SAVyAxiAAhIOCgZzdHJlYW0YECABKAgSIgoLZXh0cmFzX2pzb24YESABKAlCDbpIBnIEKICABNDzGAESGwoHYmVzdF9vZhgSIAEoBUIKukgHGgUYgAEoAEIOCgVpbnB1dBIFukgCCAFCFgoUX3BhcmFsbGVsX3Rvb2xfY2FsbHMiLwoIVG9rZW5JZHMSIwoDaWRzGAEgAygFQha6SA+SAQwIARCAiXoiBBoCKADQ8xgBIt0BCgxFbWJlZFJlcXVlc3QSOwoFbW9kZWwYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEjcKBmlucHV0cxgCIAMoCzIaLndlaXIucm91dGVyLnYxLkVtYmVkSW5wdXRCC7pICJIBBQgBEIAQEiQKCmRpbWVuc2lvbnMYAyABKAVCC7pICBoGGICABCAASACIAQESIgoLZXh0cmFzX2pzb24YBCABKAlCDbpIBnIEKICABNDzGAFCDQoLX2RpbWVuc2lvbnMibQoKRW1iZWRJbnB1dBIgCgR0ZXh0GAEgASgJQhC6SAlyBxABKICAgATQ8xgBSAASLQoJdG9rZW5faWRzGAIgASgLMhgud2Vpci5yb3V0ZXIudjEuVG9rZW5JZHNIAEIOCgVpbnB1dBIFukgCCAEijgEKDUVtYmVkUmVzcG9uc2USKAoHc3RhcnRlZBgBIAEoCzIXLndlaXIucm91dGVyLnYxLlN0YXJ0ZWQSLQoKZW1iZWRkaW5ncxgCIAMoCzIZLndlaXIucm91dGVyLnYxLkVtYmVkZGluZxIkCgV1c2FnZRgDIAEoCzIVLndlaXIucm91dGVyLnYxLlVzYWdlItkBCg1SZXJhbmtSZXF1ZXN0EjsKBW1vZGVsGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIfCgVxdWVyeRgCIAEoCUIQukgJcgcQASiAgIAE0PMYARIrCglkb2N1bWVudHMYAyADKAlCGLpIEZIBDggBEIAQIgdyBSiAgIAE0PMYARIZCgV0b3BfbhgEIAEoBUIKukgHGgUYgBAoABIiCgtleHRyYXNfanNvbhgFIAEoCUINukgGcgQogIAE0PMYASKRAQoOUmVyYW5rUmVzcG9uc2USKAoHc3RhcnRlZBgBIAEoCzIXLndlaXIucm91dGVyLnYxLlN0YXJ0ZWQSLwoHcmVzdWx0cxgCIAMoCzIeLndlaXIucm91dGVyLnYxLlJhbmtlZERvY3VtZW50EiQKBXVzYWdlGAMgASgLMhUud2Vpci5yb3V0ZXIudjEuVXNhZ2Ui6wEKEkNvdW50VG9rZW5zUmVxdWVzdBI7CgVtb2RlbBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSNAoMY29udmVyc2F0aW9uGAIgASgLMhwud2Vpci5yb3V0ZXIudjEuQ29udmVyc2F0aW9uSAASIgoGcHJvbXB0GAMgASgJQhC6SAlyBxABKICAgATQ8xgBSAASLgoFdG9vbHMYBCADKAsyFC53ZWlyLnJvdXRlci52MS5Ub29sQgm6SAaSAQMQgAFCDgoFaW5wdXQSBbpIAggBIk8KE0NvdW50VG9rZW5zUmVzcG9uc2USKAoHc3RhcnRlZBgBIAEoCzIXLndlaXIucm91dGVyLnYxLlN0YXJ0ZWQSDgoGdG9rZW5zGAIgASgDIlAKEUxpc3RNb2RlbHNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY6AcoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABCJcChJMaXN0TW9kZWxzUmVzcG9uc2USLQoGbW9kZWxzGAEgAygLMh0ud2Vpci5yb3V0ZXIudjEuQ2FsbGFibGVNb2RlbBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiLAoPR2V0TW9kZWxSZXF1ZXN0EhkKBW1vZGVsGAEgASgJQgq6SAdyBRABGIACIkAKEEdldE1vZGVsUmVzcG9uc2USLAoFbW9kZWwYASABKAsyHS53ZWlyLnJvdXRlci52MS5DYWxsYWJsZU1vZGVsIu8BChBHZW5lcmF0ZVJlc3BvbnNlEioKB3N0YXJ0ZWQYASABKAsyFy53ZWlyLnJvdXRlci52MS5TdGFydGVkSAASJgoFZGVsdGEYAiABKAsyFS53ZWlyLnJvdXRlci52MS5EZWx0YUgAEiwKCGZpbmlzaGVkGAMgASgLMhgud2Vpci5yb3V0ZXIudjEuRmluaXNoZWRIABImCgV1c2FnZRgEIAEoCzIVLndlaXIucm91dGVyLnYxLlVzYWdlSAASKAoGZmFpbGVkGAUgASgLMhYud2Vpci5yb3V0ZXIudjEuRmFpbGVkSABCBwoFZXZlbnQyxQUKEEluZmVyZW5jZVNlcnZpY2UScwoIR2VuZXJhdGUSHy53ZWlyLnJvdXRlci52MS5HZW5lcmF0ZVJlcXVlc3QaIC53ZWlyLnJvdXRlci52MS5HZW5lcmF0ZVJlc3BvbnNlIiLK8xgeCAESDW1vZGVscy5pbnZva2UaAggEIAMqAwiQHDgBMAESaAoFRW1iZWQSHC53ZWlyLnJvdXRlci52MS5FbWJlZFJlcXVlc3QaHS53ZWlyLnJvdXRlci52MS5FbWJlZFJlc3BvbnNlIiLK8xgeCAESDW1vZGVscy5pbnZva2UaAggEIAMqAwjYBDgBEmsKBlJlcmFuaxIdLndlaXIucm91dGVyLnYxLlJlcmFua1JlcXVlc3QaHi53ZWlyLnJvdXRlci52MS5SZXJhbmtSZXNwb25zZSIiyvMYHggBEg1tb2RlbHMuaW52b2tlGgIIBCADKgMI2AQ4ARJ5CgtDb3VudFRva2VucxIiLndlaXIucm91dGVyLnYxLkNvdW50VG9rZW5zUmVxdWVzdBojLndlaXIucm91dGVyLnYxLkNvdW50VG9rZW5zUmVzcG9uc2UiIcrzGB0IARINbW9kZWxzLmludm9rZRoCCAQgAyoCCDw4ARJ3CgpMaXN0TW9kZWxzEiEud2Vpci5yb3V0ZXIudjEuTGlzdE1vZGVsc1JlcXVlc3QaIi53ZWlyLnJvdXRlci52MS5MaXN0TW9kZWxzUmVzcG9uc2UiIpACAcrzGBsIARILbW9kZWxzLnJlYWQaAggEIAEqAggKOAEScQoIR2V0TW9kZWwSHy53ZWlyLnJvdXRlci52MS5HZXRNb2RlbFJlcXVlc3QaIC53ZWlyLnJvdXRlci52MS5HZXRNb2RlbFJlc3BvbnNlIiKQAgHK8xgbCAESC21vZGVscy5yZWFkGgIIBCABKgIICjgBYgZwcm90bzM", [file_buf_validate_validate, file_weir_policy_v1_policy, file_weir_router_v1_event, file_weir_router_v1_generation, file_weir_router_v1_message, file_weir_router_v1_model, file_weir_router_v1_unary_answer]);
 
 /**
  * What to generate. A field that is not set is left to the engine's own default, which `started` reports where known.
@@ -345,6 +347,493 @@ export const TokenIdsSchema: GenMessage<TokenIds, {jsonType: TokenIdsJson}> = /*
   messageDesc(file_weir_router_v1_inference_service, 1);
 
 /**
+ * What to embed.
+ *
+ * @generated from message weir.router.v1.EmbedRequest
+ */
+export type EmbedRequest = Message<"weir.router.v1.EmbedRequest"> & {
+  /**
+   * Model or alias.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Each gets a vector. More than 8 MiB of them together is refused by the listener.
+   *
+   * @generated from field: repeated weir.router.v1.EmbedInput inputs = 2;
+   */
+  inputs: EmbedInput[];
+
+  /**
+   * The length of the vectors, for models that have several. Unset: the model's own.
+   *
+   * @generated from field: optional int32 dimensions = 3;
+   */
+  dimensions?: number | undefined;
+
+  /**
+   * Members of the engine's request that this contract has no field for, as one JSON object, as in GenerateRequest.
+   *
+   * @generated from field: string extras_json = 4;
+   */
+  extrasJson: string;
+};
+
+/**
+ * What to embed.
+ *
+ * @generated from message weir.router.v1.EmbedRequest
+ */
+export type EmbedRequestJson = {
+  /**
+   * Model or alias.
+   *
+   * @generated from field: string model = 1;
+   */
+  model?: string;
+
+  /**
+   * Each gets a vector. More than 8 MiB of them together is refused by the listener.
+   *
+   * @generated from field: repeated weir.router.v1.EmbedInput inputs = 2;
+   */
+  inputs?: EmbedInputJson[];
+
+  /**
+   * The length of the vectors, for models that have several. Unset: the model's own.
+   *
+   * @generated from field: optional int32 dimensions = 3;
+   */
+  dimensions?: number;
+
+  /**
+   * Members of the engine's request that this contract has no field for, as one JSON object, as in GenerateRequest.
+   *
+   * @generated from field: string extras_json = 4;
+   */
+  extrasJson?: string;
+};
+
+/**
+ * Describes the message weir.router.v1.EmbedRequest.
+ * Use `create(EmbedRequestSchema)` to create a new message.
+ */
+export const EmbedRequestSchema: GenMessage<EmbedRequest, {jsonType: EmbedRequestJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_inference_service, 2);
+
+/**
+ * One of the inputs.
+ *
+ * @generated from message weir.router.v1.EmbedInput
+ */
+export type EmbedInput = Message<"weir.router.v1.EmbedInput"> & {
+  /**
+   * In which form.
+   *
+   * @generated from oneof weir.router.v1.EmbedInput.input
+   */
+  input: {
+    /**
+     * Text.
+     *
+     * @generated from field: string text = 1;
+     */
+    value: string;
+    case: "text";
+  } | {
+    /**
+     * Token ids of the model's own vocabulary.
+     *
+     * @generated from field: weir.router.v1.TokenIds token_ids = 2;
+     */
+    value: TokenIds;
+    case: "tokenIds";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * One of the inputs.
+ *
+ * @generated from message weir.router.v1.EmbedInput
+ */
+export type EmbedInputJson = {
+  /**
+   * Text.
+   *
+   * @generated from field: string text = 1;
+   */
+  text?: string;
+
+  /**
+   * Token ids of the model's own vocabulary.
+   *
+   * @generated from field: weir.router.v1.TokenIds token_ids = 2;
+   */
+  tokenIds?: TokenIdsJson;
+};
+
+/**
+ * Describes the message weir.router.v1.EmbedInput.
+ * Use `create(EmbedInputSchema)` to create a new message.
+ */
+export const EmbedInputSchema: GenMessage<EmbedInput, {jsonType: EmbedInputJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_inference_service, 3);
+
+/**
+ * The vectors.
+ *
+ * @generated from message weir.router.v1.EmbedResponse
+ */
+export type EmbedResponse = Message<"weir.router.v1.EmbedResponse"> & {
+  /**
+   * The request as it was served: its id, what had no effect, what the caller's limits have left.
+   *
+   * @generated from field: weir.router.v1.Started started = 1;
+   */
+  started?: Started | undefined;
+
+  /**
+   * In the order of the inputs.
+   *
+   * @generated from field: repeated weir.router.v1.Embedding embeddings = 2;
+   */
+  embeddings: Embedding[];
+
+  /**
+   * The tokens of all inputs are `prompt_tokens`.
+   *
+   * @generated from field: weir.router.v1.Usage usage = 3;
+   */
+  usage?: Usage | undefined;
+};
+
+/**
+ * The vectors.
+ *
+ * @generated from message weir.router.v1.EmbedResponse
+ */
+export type EmbedResponseJson = {
+  /**
+   * The request as it was served: its id, what had no effect, what the caller's limits have left.
+   *
+   * @generated from field: weir.router.v1.Started started = 1;
+   */
+  started?: StartedJson;
+
+  /**
+   * In the order of the inputs.
+   *
+   * @generated from field: repeated weir.router.v1.Embedding embeddings = 2;
+   */
+  embeddings?: EmbeddingJson[];
+
+  /**
+   * The tokens of all inputs are `prompt_tokens`.
+   *
+   * @generated from field: weir.router.v1.Usage usage = 3;
+   */
+  usage?: UsageJson;
+};
+
+/**
+ * Describes the message weir.router.v1.EmbedResponse.
+ * Use `create(EmbedResponseSchema)` to create a new message.
+ */
+export const EmbedResponseSchema: GenMessage<EmbedResponse, {jsonType: EmbedResponseJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_inference_service, 4);
+
+/**
+ * What to order.
+ *
+ * @generated from message weir.router.v1.RerankRequest
+ */
+export type RerankRequest = Message<"weir.router.v1.RerankRequest"> & {
+  /**
+   * Model or alias.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * What the documents are held against.
+   *
+   * @generated from field: string query = 2;
+   */
+  query: string;
+
+  /**
+   * The documents. An empty one is as good as any.
+   *
+   * @generated from field: repeated string documents = 3;
+   */
+  documents: string[];
+
+  /**
+   * Tell of this many, the most relevant; 0: of all.
+   *
+   * @generated from field: int32 top_n = 4;
+   */
+  topN: number;
+
+  /**
+   * Members of the engine's request that this contract has no field for, as one JSON object, as in GenerateRequest.
+   *
+   * @generated from field: string extras_json = 5;
+   */
+  extrasJson: string;
+};
+
+/**
+ * What to order.
+ *
+ * @generated from message weir.router.v1.RerankRequest
+ */
+export type RerankRequestJson = {
+  /**
+   * Model or alias.
+   *
+   * @generated from field: string model = 1;
+   */
+  model?: string;
+
+  /**
+   * What the documents are held against.
+   *
+   * @generated from field: string query = 2;
+   */
+  query?: string;
+
+  /**
+   * The documents. An empty one is as good as any.
+   *
+   * @generated from field: repeated string documents = 3;
+   */
+  documents?: string[];
+
+  /**
+   * Tell of this many, the most relevant; 0: of all.
+   *
+   * @generated from field: int32 top_n = 4;
+   */
+  topN?: number;
+
+  /**
+   * Members of the engine's request that this contract has no field for, as one JSON object, as in GenerateRequest.
+   *
+   * @generated from field: string extras_json = 5;
+   */
+  extrasJson?: string;
+};
+
+/**
+ * Describes the message weir.router.v1.RerankRequest.
+ * Use `create(RerankRequestSchema)` to create a new message.
+ */
+export const RerankRequestSchema: GenMessage<RerankRequest, {jsonType: RerankRequestJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_inference_service, 5);
+
+/**
+ * The order.
+ *
+ * @generated from message weir.router.v1.RerankResponse
+ */
+export type RerankResponse = Message<"weir.router.v1.RerankResponse"> & {
+  /**
+   * The request as it was served: its id, what had no effect, what the caller's limits have left.
+   *
+   * @generated from field: weir.router.v1.Started started = 1;
+   */
+  started?: Started | undefined;
+
+  /**
+   * The most relevant first; of two alike the one that came first.
+   *
+   * @generated from field: repeated weir.router.v1.RankedDocument results = 2;
+   */
+  results: RankedDocument[];
+
+  /**
+   * The tokens of query and documents are `prompt_tokens`.
+   *
+   * @generated from field: weir.router.v1.Usage usage = 3;
+   */
+  usage?: Usage | undefined;
+};
+
+/**
+ * The order.
+ *
+ * @generated from message weir.router.v1.RerankResponse
+ */
+export type RerankResponseJson = {
+  /**
+   * The request as it was served: its id, what had no effect, what the caller's limits have left.
+   *
+   * @generated from field: weir.router.v1.Started started = 1;
+   */
+  started?: StartedJson;
+
+  /**
+   * The most relevant first; of two alike the one that came first.
+   *
+   * @generated from field: repeated weir.router.v1.RankedDocument results = 2;
+   */
+  results?: RankedDocumentJson[];
+
+  /**
+   * The tokens of query and documents are `prompt_tokens`.
+   *
+   * @generated from field: weir.router.v1.Usage usage = 3;
+   */
+  usage?: UsageJson;
+};
+
+/**
+ * Describes the message weir.router.v1.RerankResponse.
+ * Use `create(RerankResponseSchema)` to create a new message.
+ */
+export const RerankResponseSchema: GenMessage<RerankResponse, {jsonType: RerankResponseJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_inference_service, 6);
+
+/**
+ * What to count.
+ *
+ * @generated from message weir.router.v1.CountTokensRequest
+ */
+export type CountTokensRequest = Message<"weir.router.v1.CountTokensRequest"> & {
+  /**
+   * Model or alias.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * The prompt.
+   *
+   * @generated from oneof weir.router.v1.CountTokensRequest.input
+   */
+  input: {
+    /**
+     * A conversation; the engine or the model's chat template turns it into a prompt.
+     *
+     * @generated from field: weir.router.v1.Conversation conversation = 2;
+     */
+    value: Conversation;
+    case: "conversation";
+  } | {
+    /**
+     * Plain text, taken as it is.
+     *
+     * @generated from field: string prompt = 3;
+     */
+    value: string;
+    case: "prompt";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Functions that the model may call: they are part of a conversation's prompt. At most 128.
+   *
+   * @generated from field: repeated weir.router.v1.Tool tools = 4;
+   */
+  tools: Tool[];
+};
+
+/**
+ * What to count.
+ *
+ * @generated from message weir.router.v1.CountTokensRequest
+ */
+export type CountTokensRequestJson = {
+  /**
+   * Model or alias.
+   *
+   * @generated from field: string model = 1;
+   */
+  model?: string;
+
+  /**
+   * A conversation; the engine or the model's chat template turns it into a prompt.
+   *
+   * @generated from field: weir.router.v1.Conversation conversation = 2;
+   */
+  conversation?: ConversationJson;
+
+  /**
+   * Plain text, taken as it is.
+   *
+   * @generated from field: string prompt = 3;
+   */
+  prompt?: string;
+
+  /**
+   * Functions that the model may call: they are part of a conversation's prompt. At most 128.
+   *
+   * @generated from field: repeated weir.router.v1.Tool tools = 4;
+   */
+  tools?: ToolJson[];
+};
+
+/**
+ * Describes the message weir.router.v1.CountTokensRequest.
+ * Use `create(CountTokensRequestSchema)` to create a new message.
+ */
+export const CountTokensRequestSchema: GenMessage<CountTokensRequest, {jsonType: CountTokensRequestJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_inference_service, 7);
+
+/**
+ * The count.
+ *
+ * @generated from message weir.router.v1.CountTokensResponse
+ */
+export type CountTokensResponse = Message<"weir.router.v1.CountTokensResponse"> & {
+  /**
+   * The request as it was served.
+   *
+   * @generated from field: weir.router.v1.Started started = 1;
+   */
+  started?: Started | undefined;
+
+  /**
+   * Tokens of the prompt, those that the model's template adds among them.
+   *
+   * @generated from field: int64 tokens = 2;
+   */
+  tokens: bigint;
+};
+
+/**
+ * The count.
+ *
+ * @generated from message weir.router.v1.CountTokensResponse
+ */
+export type CountTokensResponseJson = {
+  /**
+   * The request as it was served.
+   *
+   * @generated from field: weir.router.v1.Started started = 1;
+   */
+  started?: StartedJson;
+
+  /**
+   * Tokens of the prompt, those that the model's template adds among them.
+   *
+   * @generated from field: int64 tokens = 2;
+   */
+  tokens?: string;
+};
+
+/**
+ * Describes the message weir.router.v1.CountTokensResponse.
+ * Use `create(CountTokensResponseSchema)` to create a new message.
+ */
+export const CountTokensResponseSchema: GenMessage<CountTokensResponse, {jsonType: CountTokensResponseJson}> = /*@__PURE__*/
+  messageDesc(file_weir_router_v1_inference_service, 8);
+
+/**
  * Which page.
  *
  * @generated from message weir.router.v1.ListModelsRequest
@@ -391,7 +880,7 @@ export type ListModelsRequestJson = {
  * Use `create(ListModelsRequestSchema)` to create a new message.
  */
 export const ListModelsRequestSchema: GenMessage<ListModelsRequest, {jsonType: ListModelsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_inference_service, 2);
+  messageDesc(file_weir_router_v1_inference_service, 9);
 
 /**
  * A page.
@@ -440,7 +929,7 @@ export type ListModelsResponseJson = {
  * Use `create(ListModelsResponseSchema)` to create a new message.
  */
 export const ListModelsResponseSchema: GenMessage<ListModelsResponse, {jsonType: ListModelsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_inference_service, 3);
+  messageDesc(file_weir_router_v1_inference_service, 10);
 
 /**
  * Which model.
@@ -475,7 +964,7 @@ export type GetModelRequestJson = {
  * Use `create(GetModelRequestSchema)` to create a new message.
  */
 export const GetModelRequestSchema: GenMessage<GetModelRequest, {jsonType: GetModelRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_inference_service, 4);
+  messageDesc(file_weir_router_v1_inference_service, 11);
 
 /**
  * The model.
@@ -510,7 +999,7 @@ export type GetModelResponseJson = {
  * Use `create(GetModelResponseSchema)` to create a new message.
  */
 export const GetModelResponseSchema: GenMessage<GetModelResponse, {jsonType: GetModelResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_inference_service, 5);
+  messageDesc(file_weir_router_v1_inference_service, 12);
 
 /**
  * One step of a generation.
@@ -613,7 +1102,7 @@ export type GenerateResponseJson = {
  * Use `create(GenerateResponseSchema)` to create a new message.
  */
 export const GenerateResponseSchema: GenMessage<GenerateResponse, {jsonType: GenerateResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_router_v1_inference_service, 6);
+  messageDesc(file_weir_router_v1_inference_service, 13);
 
 /**
  * Runs models.
@@ -636,6 +1125,45 @@ export const InferenceService: GenService<{
     methodKind: "server_streaming";
     input: typeof GenerateRequestSchema;
     output: typeof GenerateResponseSchema;
+  },
+  /**
+   * Turns texts into vectors, all of one length, in the order of the inputs. No other model serves in place of one that
+   * can't: vectors of two models say nothing to each other. Cancel the call, and the engine hears of it.
+   *
+   * Errors: those of Generate, but for ERROR_REASON_CHAT_TEMPLATE_MISSING; ERROR_REASON_UNSUPPORTED where the model does
+   * not embed, or not these inputs, or has one length only.
+   *
+   * @generated from rpc weir.router.v1.InferenceService.Embed
+   */
+  embed: {
+    methodKind: "unary";
+    input: typeof EmbedRequestSchema;
+    output: typeof EmbedResponseSchema;
+  },
+  /**
+   * Orders documents by how relevant they are to a query. No other model serves in place of one that can't.
+   *
+   * Errors: those of Embed.
+   *
+   * @generated from rpc weir.router.v1.InferenceService.Rerank
+   */
+  rerank: {
+    methodKind: "unary";
+    input: typeof RerankRequestSchema;
+    output: typeof RerankResponseSchema;
+  },
+  /**
+   * Counts the tokens of a prompt with the model's own tokenizer, at an engine that has it. It is not billed and no limit
+   * on tokens or requests counts it; it takes a place at a replica, and its record in the ledger has no tokens.
+   *
+   * Errors: those of Embed, and ERROR_REASON_CHAT_TEMPLATE_MISSING.
+   *
+   * @generated from rpc weir.router.v1.InferenceService.CountTokens
+   */
+  countTokens: {
+    methodKind: "unary";
+    input: typeof CountTokensRequestSchema;
+    output: typeof CountTokensResponseSchema;
   },
   /**
    * Lists the models and aliases that the caller may call, by id.

@@ -97,7 +97,7 @@ export type UsageRecord = Message<"weir.usage.v1.UsageRecord"> & {
   replicaId: string;
 
   /**
-   * What the request did: "generate", "embed", "rerank".
+   * What the request did: "generate", "embed", "rerank", "count_tokens" (which has no tokens: it is not billed).
    *
    * @generated from field: string operation = 11;
    */
@@ -254,7 +254,7 @@ export type UsageRecordJson = {
   replicaId?: string;
 
   /**
-   * What the request did: "generate", "embed", "rerank".
+   * What the request did: "generate", "embed", "rerank", "count_tokens" (which has no tokens: it is not billed).
    *
    * @generated from field: string operation = 11;
    */

@@ -36,6 +36,13 @@ const (
 	// InferenceServiceGenerateProcedure is the fully-qualified name of the InferenceService's Generate
 	// RPC.
 	InferenceServiceGenerateProcedure = "/weir.router.v1.InferenceService/Generate"
+	// InferenceServiceEmbedProcedure is the fully-qualified name of the InferenceService's Embed RPC.
+	InferenceServiceEmbedProcedure = "/weir.router.v1.InferenceService/Embed"
+	// InferenceServiceRerankProcedure is the fully-qualified name of the InferenceService's Rerank RPC.
+	InferenceServiceRerankProcedure = "/weir.router.v1.InferenceService/Rerank"
+	// InferenceServiceCountTokensProcedure is the fully-qualified name of the InferenceService's
+	// CountTokens RPC.
+	InferenceServiceCountTokensProcedure = "/weir.router.v1.InferenceService/CountTokens"
 	// InferenceServiceListModelsProcedure is the fully-qualified name of the InferenceService's
 	// ListModels RPC.
 	InferenceServiceListModelsProcedure = "/weir.router.v1.InferenceService/ListModels"
@@ -54,6 +61,21 @@ type InferenceServiceClient interface {
 	// ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, ERROR_REASON_QUEUE_FULL, ERROR_REASON_QUEUE_TIMEOUT, ERROR_REASON_NO_REPLICA,
 	// ERROR_REASON_CHAT_TEMPLATE_MISSING, and every ERROR_REASON_ENGINE_*.
 	Generate(context.Context, *connect.Request[v1.GenerateRequest]) (*connect.ServerStreamForClient[v1.GenerateResponse], error)
+	// Turns texts into vectors, all of one length, in the order of the inputs. No other model serves in place of one that
+	// can't: vectors of two models say nothing to each other. Cancel the call, and the engine hears of it.
+	//
+	// Errors: those of Generate, but for ERROR_REASON_CHAT_TEMPLATE_MISSING; ERROR_REASON_UNSUPPORTED where the model does
+	// not embed, or not these inputs, or has one length only.
+	Embed(context.Context, *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error)
+	// Orders documents by how relevant they are to a query. No other model serves in place of one that can't.
+	//
+	// Errors: those of Embed.
+	Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error)
+	// Counts the tokens of a prompt with the model's own tokenizer, at an engine that has it. It is not billed and no limit
+	// on tokens or requests counts it; it takes a place at a replica, and its record in the ledger has no tokens.
+	//
+	// Errors: those of Embed, and ERROR_REASON_CHAT_TEMPLATE_MISSING.
+	CountTokens(context.Context, *connect.Request[v1.CountTokensRequest]) (*connect.Response[v1.CountTokensResponse], error)
 	// Lists the models and aliases that the caller may call, by id.
 	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
 	// Returns one model or alias that the caller may call.
@@ -79,6 +101,24 @@ func NewInferenceServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(inferenceServiceMethods.ByName("Generate")),
 			connect.WithClientOptions(opts...),
 		),
+		embed: connect.NewClient[v1.EmbedRequest, v1.EmbedResponse](
+			httpClient,
+			baseURL+InferenceServiceEmbedProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("Embed")),
+			connect.WithClientOptions(opts...),
+		),
+		rerank: connect.NewClient[v1.RerankRequest, v1.RerankResponse](
+			httpClient,
+			baseURL+InferenceServiceRerankProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("Rerank")),
+			connect.WithClientOptions(opts...),
+		),
+		countTokens: connect.NewClient[v1.CountTokensRequest, v1.CountTokensResponse](
+			httpClient,
+			baseURL+InferenceServiceCountTokensProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("CountTokens")),
+			connect.WithClientOptions(opts...),
+		),
 		listModels: connect.NewClient[v1.ListModelsRequest, v1.ListModelsResponse](
 			httpClient,
 			baseURL+InferenceServiceListModelsProcedure,
@@ -98,14 +138,32 @@ func NewInferenceServiceClient(httpClient connect.HTTPClient, baseURL string, op
 
 // inferenceServiceClient implements InferenceServiceClient.
 type inferenceServiceClient struct {
-	generate   *connect.Client[v1.GenerateRequest, v1.GenerateResponse]
-	listModels *connect.Client[v1.ListModelsRequest, v1.ListModelsResponse]
-	getModel   *connect.Client[v1.GetModelRequest, v1.GetModelResponse]
+	generate    *connect.Client[v1.GenerateRequest, v1.GenerateResponse]
+	embed       *connect.Client[v1.EmbedRequest, v1.EmbedResponse]
+	rerank      *connect.Client[v1.RerankRequest, v1.RerankResponse]
+	countTokens *connect.Client[v1.CountTokensRequest, v1.CountTokensResponse]
+	listModels  *connect.Client[v1.ListModelsRequest, v1.ListModelsResponse]
+	getModel    *connect.Client[v1.GetModelRequest, v1.GetModelResponse]
 }
 
 // Generate calls weir.router.v1.InferenceService.Generate.
 func (c *inferenceServiceClient) Generate(ctx context.Context, req *connect.Request[v1.GenerateRequest]) (*connect.ServerStreamForClient[v1.GenerateResponse], error) {
 	return c.generate.CallServerStream(ctx, req)
+}
+
+// Embed calls weir.router.v1.InferenceService.Embed.
+func (c *inferenceServiceClient) Embed(ctx context.Context, req *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error) {
+	return c.embed.CallUnary(ctx, req)
+}
+
+// Rerank calls weir.router.v1.InferenceService.Rerank.
+func (c *inferenceServiceClient) Rerank(ctx context.Context, req *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error) {
+	return c.rerank.CallUnary(ctx, req)
+}
+
+// CountTokens calls weir.router.v1.InferenceService.CountTokens.
+func (c *inferenceServiceClient) CountTokens(ctx context.Context, req *connect.Request[v1.CountTokensRequest]) (*connect.Response[v1.CountTokensResponse], error) {
+	return c.countTokens.CallUnary(ctx, req)
 }
 
 // ListModels calls weir.router.v1.InferenceService.ListModels.
@@ -128,6 +186,21 @@ type InferenceServiceHandler interface {
 	// ERROR_REASON_CONTEXT_LENGTH_EXCEEDED, ERROR_REASON_QUEUE_FULL, ERROR_REASON_QUEUE_TIMEOUT, ERROR_REASON_NO_REPLICA,
 	// ERROR_REASON_CHAT_TEMPLATE_MISSING, and every ERROR_REASON_ENGINE_*.
 	Generate(context.Context, *connect.Request[v1.GenerateRequest], *connect.ServerStream[v1.GenerateResponse]) error
+	// Turns texts into vectors, all of one length, in the order of the inputs. No other model serves in place of one that
+	// can't: vectors of two models say nothing to each other. Cancel the call, and the engine hears of it.
+	//
+	// Errors: those of Generate, but for ERROR_REASON_CHAT_TEMPLATE_MISSING; ERROR_REASON_UNSUPPORTED where the model does
+	// not embed, or not these inputs, or has one length only.
+	Embed(context.Context, *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error)
+	// Orders documents by how relevant they are to a query. No other model serves in place of one that can't.
+	//
+	// Errors: those of Embed.
+	Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error)
+	// Counts the tokens of a prompt with the model's own tokenizer, at an engine that has it. It is not billed and no limit
+	// on tokens or requests counts it; it takes a place at a replica, and its record in the ledger has no tokens.
+	//
+	// Errors: those of Embed, and ERROR_REASON_CHAT_TEMPLATE_MISSING.
+	CountTokens(context.Context, *connect.Request[v1.CountTokensRequest]) (*connect.Response[v1.CountTokensResponse], error)
 	// Lists the models and aliases that the caller may call, by id.
 	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
 	// Returns one model or alias that the caller may call.
@@ -149,6 +222,24 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 		connect.WithSchema(inferenceServiceMethods.ByName("Generate")),
 		connect.WithHandlerOptions(opts...),
 	)
+	inferenceServiceEmbedHandler := connect.NewUnaryHandler(
+		InferenceServiceEmbedProcedure,
+		svc.Embed,
+		connect.WithSchema(inferenceServiceMethods.ByName("Embed")),
+		connect.WithHandlerOptions(opts...),
+	)
+	inferenceServiceRerankHandler := connect.NewUnaryHandler(
+		InferenceServiceRerankProcedure,
+		svc.Rerank,
+		connect.WithSchema(inferenceServiceMethods.ByName("Rerank")),
+		connect.WithHandlerOptions(opts...),
+	)
+	inferenceServiceCountTokensHandler := connect.NewUnaryHandler(
+		InferenceServiceCountTokensProcedure,
+		svc.CountTokens,
+		connect.WithSchema(inferenceServiceMethods.ByName("CountTokens")),
+		connect.WithHandlerOptions(opts...),
+	)
 	inferenceServiceListModelsHandler := connect.NewUnaryHandler(
 		InferenceServiceListModelsProcedure,
 		svc.ListModels,
@@ -167,6 +258,12 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 		switch r.URL.Path {
 		case InferenceServiceGenerateProcedure:
 			inferenceServiceGenerateHandler.ServeHTTP(w, r)
+		case InferenceServiceEmbedProcedure:
+			inferenceServiceEmbedHandler.ServeHTTP(w, r)
+		case InferenceServiceRerankProcedure:
+			inferenceServiceRerankHandler.ServeHTTP(w, r)
+		case InferenceServiceCountTokensProcedure:
+			inferenceServiceCountTokensHandler.ServeHTTP(w, r)
 		case InferenceServiceListModelsProcedure:
 			inferenceServiceListModelsHandler.ServeHTTP(w, r)
 		case InferenceServiceGetModelProcedure:
@@ -182,6 +279,18 @@ type UnimplementedInferenceServiceHandler struct{}
 
 func (UnimplementedInferenceServiceHandler) Generate(context.Context, *connect.Request[v1.GenerateRequest], *connect.ServerStream[v1.GenerateResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("weir.router.v1.InferenceService.Generate is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) Embed(context.Context, *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.router.v1.InferenceService.Embed is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.router.v1.InferenceService.Rerank is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) CountTokens(context.Context, *connect.Request[v1.CountTokensRequest]) (*connect.Response[v1.CountTokensResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.router.v1.InferenceService.CountTokens is not implemented"))
 }
 
 func (UnimplementedInferenceServiceHandler) ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error) {

@@ -1,0 +1,72 @@
+import { create } from "@bufbuild/protobuf";
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import {
+  type CountTokensRequest,
+  type CountTokensResponse,
+  type GenerateRequest,
+  GenerateRequestSchema,
+} from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { fail, type WeirError } from "../../runtime/errors/fail.ts";
+import type { ModelEntry } from "../fleet/fleet.ts";
+import { checkMessages } from "../message-members.ts";
+import type { PromptRenderer } from "../prompt/chat-template.ts";
+import { bit, countsConversations, neededBy } from "../requirement.ts";
+import type { UnaryOperation } from "./operation.ts";
+import { anyHas, unsupported } from "./unsupported.ts";
+
+/** Nothing is billed: the ledger is told of the request, and of no tokens. */
+const nothing = Object.freeze({ bytes: 0, tokens: 0 });
+
+/** What stands in a conversation and can't be counted as text has to reach the engine as it is. */
+const asItIs = bit(Feature.CONVERSATION);
+
+/** Counting: how many tokens a prompt is. */
+export function countingTokens(
+  renderer: PromptRenderer,
+): UnaryOperation<CountTokensRequest, number, CountTokensResponse> {
+  function rendered(request: CountTokensRequest, { model }: ModelEntry): string | WeirError {
+    const { chatTemplate, controlText } = model;
+    if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: request.model });
+    return renderer.render(chatTemplate, asGeneration(request), {}, controlText);
+  }
+
+  return {
+    name: "count_tokens",
+    operation: undefined,
+    needed(request) {
+      if (request.input.case === "prompt") return bit(Feature.COUNT_TOKENS);
+      const parts = neededBy(asGeneration(request)) & asItIs;
+      return parts === 0 ? countsConversations : countsConversations | bit(Feature.COUNT_CONVERSATION);
+    },
+    size: () => nothing,
+    inputs: () => 1,
+    param: "messages",
+    plan(request, entry) {
+      return checkMessages(asGeneration(request), entry.pool) ?? { entry, extras: {}, ignored: [] };
+    },
+    lacking: ({ model }, sets) =>
+      anyHas(sets, Feature.COUNT_TOKENS)
+        ? fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model })
+        : unsupported("model", "counting tokens", model),
+    ask(driver, attempt, { entry, features }, signal) {
+      const { request } = attempt;
+      const native = request.input.case !== "conversation" || (features & bit(Feature.COUNT_CONVERSATION)) !== 0;
+      const prompt = native ? undefined : rendered(request, entry);
+      if (prompt !== undefined && typeof prompt !== "string") throw prompt;
+      return driver.countTokens?.({ ...attempt, prompt }, signal);
+    },
+    tokens: () => undefined,
+    respond: (_request, tokens, started) => ({
+      $typeName: "weir.router.v1.CountTokensResponse",
+      started,
+      tokens: BigInt(tokens),
+    }),
+  };
+}
+
+/** The request to generate from the same prompt. */
+function asGeneration({ model, input, tools }: CountTokensRequest): GenerateRequest {
+  if (input.case === "conversation") return create(GenerateRequestSchema, { model, input, tools });
+  return create(GenerateRequestSchema, { model, input: { case: "prompt", value: input.value ?? "" }, tools });
+}
