@@ -1,6 +1,8 @@
 import { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { connectionTo } from "../http/connection.ts";
 import { httpDriver } from "../http/driver.ts";
+import { judged } from "../unary.ts";
+import { countAtTgi } from "./counting.ts";
 import { startGeneration } from "./generation.ts";
 import { createTgiProbe, isTgi } from "./probe.ts";
 
@@ -11,4 +13,7 @@ export const tgiDriver = httpDriver({
   detect: isTgi,
   probeOf: createTgiProbe,
   generate: startGeneration,
+  unaryOf: (connection, target) => ({
+    countTokens: (attempt, signal) => judged(attempt, target, () => countAtTgi(connection, target, attempt, signal)),
+  }),
 });
