@@ -14,6 +14,7 @@ import {
 } from "../fakes/fake-anthropic.ts";
 import { startFakeOpenAi } from "../fakes/fake-openai.ts";
 import { attemptAt, run, targetAt } from "./attempts.ts";
+import { countAttempt } from "./unary-calls.ts";
 
 const cleanup = new AsyncDisposableStack();
 afterAll(() => cleanup.disposeAsync());
@@ -266,6 +267,36 @@ describe("what is read", () => {
     const { outcome } = await ask({ ...hi, sampling: { stop: ["\n\n"] } }, answer);
     expect([outcome.text(), outcome.finish(), outcome.late]).toEqual(["one", "STOP", 0]);
     expect(outcome.usage).toMatchObject({ promptTokens: 3n, completionTokens: 0n });
+  });
+});
+
+describe("a count", () => {
+  const counted = async (answer: unknown, input: Parameters<typeof countAttempt>[0] = hi.input) => {
+    const questions = { "/v1/messages/count_tokens": answer };
+    const engine = cleanup.use(await startFakeAnthropic({ questions }));
+    const driver = cleanup.use(openDriver(Dialect.ANTHROPIC, targetAt(engine.url)));
+    const [model] = (await driver.probe(AbortSignal.timeout(5_000))).models;
+    if (!model) throw new Error("the fake has no model");
+    return driver.countTokens?.(countAttempt(input, model), AbortSignal.timeout(5_000));
+  };
+
+  test("is what the API says", async () => {
+    expect(await counted({ input_tokens: 12 })).toBe(12);
+  });
+
+  test.each<[string, unknown]>([
+    ["no number", { input_tokens: "12" }],
+    ["a negative one", { input_tokens: -1 }],
+    ["nothing", {}],
+    ["no JSON", "hello"],
+    ["an error inside a 200", { type: "error", error: { type: "api_error", message: "no" } }],
+  ])("that is %s fails", async (_, answer) => {
+    await expect(counted(answer)).rejects.toMatchObject({ facts: { model: "caller-model" } });
+  });
+
+  test("of a text there is none", async () => {
+    const asked = counted({ input_tokens: 1 }, { case: "prompt", value: "x" });
+    await expect(asked).rejects.toMatchObject({ facts: { param: "prompt" } });
   });
 });
 

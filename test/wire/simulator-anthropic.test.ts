@@ -115,6 +115,16 @@ test.each<[string, Record<string, string>, number]>([
   expect((await post(hello, { headers: sent })).status).toBe(status);
 });
 
+test("a count is that of the answer's prompt", async () => {
+  const { usage } = (await (await post(hello)).json()) as { usage: Record<string, number> };
+  const response = await fetch(`${simulator.anthropicUrl}/v1/messages/count_tokens`, {
+    method: "POST",
+    headers,
+    body: JSON.stringify({ model: "weir-sim", messages: hello.messages }),
+  });
+  expect(await response.json()).toEqual({ input_tokens: usage["input_tokens"] });
+});
+
 test("a full queue is 529", async () => {
   const response = await post({ messages: [said("[[sim reject]] x")] });
   expect([response.status, await response.json()]).toMatchObject([529, { error: { type: "overloaded_error" } }]);

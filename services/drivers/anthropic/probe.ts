@@ -20,6 +20,7 @@ const features: readonly Feature[] = [
   Feature.CHOICES,
   Feature.IMAGES,
   Feature.CANCEL,
+  Feature.COUNT_CONVERSATION,
 ];
 
 /** Whether the server lists models as this API does, or would if it accepted our key. Rejects if nothing listens there. */

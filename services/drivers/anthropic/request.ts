@@ -78,7 +78,8 @@ function toolsOf(request: GenerateRequest): Readonly<Record<string, unknown>> {
   return { tools: tools.map(toolOf), tool_choice: toolChoice(request) };
 }
 
-function toolOf(tool: Tool): unknown {
+/** A function as the API takes it. Throws INVALID_ARGUMENT for a schema that is no JSON object. */
+export function toolOf(tool: Tool): unknown {
   return {
     name: tool.name,
     ...(tool.description === "" ? {} : { description: tool.description }),

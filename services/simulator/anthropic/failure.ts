@@ -10,6 +10,11 @@ export function invalid(message: string): AnthropicFailure {
   return { status: 400, type: "invalid_request_error", message };
 }
 
+/** A model that there is not. */
+export function missing(model: unknown): AnthropicFailure {
+  return { status: 404, type: "not_found_error", message: `model: ${String(model)}` };
+}
+
 export const overloaded: AnthropicFailure = { status: 529, type: "overloaded_error", message: "Overloaded" };
 export const internal: AnthropicFailure = { status: 500, type: "api_error", message: "Internal server error" };
 

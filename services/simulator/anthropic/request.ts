@@ -3,7 +3,7 @@ import { isMembers, type Members, numberOf } from "../openai/rules.ts";
 import { sampleOf } from "../sample.ts";
 import { countTokens } from "../text.ts";
 import { promptFrom } from "./conversation.ts";
-import { type AnthropicFailure, invalid } from "./failure.ts";
+import { type AnthropicFailure, invalid, missing } from "./failure.ts";
 
 /** A request as the simulated API understands it. */
 export interface Asked {
@@ -43,8 +43,7 @@ export function askedFrom(
 ): Asked | AnthropicFailure {
   if (!isMembers(body)) return invalid("the body must be a JSON object");
   const { model, max_tokens: maxTokens } = body;
-  if (typeof model !== "string" || !models.includes(model))
-    return { status: 404, type: "not_found_error", message: `model: ${String(model)}` };
+  if (typeof model !== "string" || !models.includes(model)) return missing(model);
   const problem = problemOf(body);
   if (problem !== undefined) return invalid(problem);
   const prompt = promptFrom(body["system"], body["messages"]);

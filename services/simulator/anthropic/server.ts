@@ -1,7 +1,10 @@
 import { endWith, type HttpCall, type HttpServerOptions, openHttpServer } from "../http/server.ts";
 import type { OpenServer } from "../listener.ts";
+import { isMembers } from "../openai/rules.ts";
+import { countTokens } from "../text.ts";
 import { AnthropicAnswer } from "./answer.ts";
-import { type AnthropicFailure, failureBody, invalid } from "./failure.ts";
+import { promptFrom } from "./conversation.ts";
+import { type AnthropicFailure, failureBody, invalid, missing } from "./failure.ts";
 import { askedFrom } from "./request.ts";
 
 /** A key that is not taken; every other one is. */
@@ -13,7 +16,7 @@ const unauthenticated: AnthropicFailure = {
   message: "invalid x-api-key",
 };
 
-/** Serves /v1/messages and /v1/models as Anthropic's API does, to whoever has a key. */
+/** Serves /v1/messages, its counts and /v1/models as Anthropic's API does, to whoever has a key. */
 export function openAnthropicServer(options: HttpServerOptions): Promise<OpenServer> {
   return openHttpServer(options, (call) => {
     const refusal = refusalOf(call);
@@ -21,6 +24,8 @@ export function openAnthropicServer(options: HttpServerOptions): Promise<OpenSer
     else if (call.method === "GET" && call.path === "/v1/models") listModels(options, call);
     else if (call.method === "POST" && call.path === "/v1/messages")
       call.readJson((body) => generate(options, body, call));
+    else if (call.method === "POST" && call.path === "/v1/messages/count_tokens")
+      call.readJson((body) => count(options, body, call));
     else fail(call, { status: 404, type: "not_found_error", message: "Not Found" });
   });
 }
@@ -38,6 +43,14 @@ function generate({ engine, models, crash }: HttpServerOptions, body: unknown, c
   const running = engine.run(asked.job, answer);
   answer.running = running;
   endWith(call.response, running);
+}
+
+function count({ models }: HttpServerOptions, body: unknown, call: HttpCall): void {
+  const { model, system, messages, tools } = isMembers(body) ? body : {};
+  if (typeof model !== "string" || !models.includes(model)) return fail(call, missing(model));
+  const prompt = promptFrom(system, messages);
+  if (typeof prompt === "object") return fail(call, prompt);
+  call.send(200, { input_tokens: countTokens(prompt + (tools === undefined ? "" : JSON.stringify(tools))) });
 }
 
 function listModels({ models, engine, clock }: HttpServerOptions, call: HttpCall): void {
