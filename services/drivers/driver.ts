@@ -6,7 +6,7 @@ import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
 export interface Target {
-  /** grpc://host:port, or http(s)://host:port/path without a trailing slash. */
+  /** grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version. */
   readonly url: string;
   /** Where the same engine serves HTTP too, if that is known: http(s)://host:port. */
   readonly httpUrl: string | undefined;

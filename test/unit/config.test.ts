@@ -180,6 +180,20 @@ const refused: readonly (readonly [name: string, text: string, line: number, pat
     "address",
   ],
   [
+    "a query in an address",
+    `pools: [{ id: gpu, replicas: [{ url: "http://h:1/v1?api-version=1" }] }]\n`,
+    1,
+    "pools[0].replicas[0].url",
+    "query",
+  ],
+  [
+    "another query than the version of a deployment",
+    `pools: [{ id: gpu, replicas: [{ url: "https://h/openai/deployments/d?api-version=1&key=secret" }] }]\n`,
+    1,
+    "pools[0].replicas[0].url",
+    "query",
+  ],
+  [
     "a metadata server",
     `pools: [{ id: gpu, replicas: [{ url: "http://169.254.169.254" }] }]\n`,
     1,
@@ -261,6 +275,11 @@ describe("values", () => {
     expect(load(`${base}router: { queue_max: 0o17 }\n`).settings.router.queueMax).toBe(15);
     const meant = `pools: [{ id: gpu, allow_private: true, replicas: [{ url: "http://169.254.169.254" }] }]\n`;
     expect(load(meant).settings.pools[0]?.replicas[0]?.url).toBe("http://169.254.169.254");
+  });
+
+  it("keeps the version of a deployment's address", () => {
+    const url = "https://x.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21";
+    expect(load(`pools: [{ id: gpu, replicas: [{ url: "${url}" }] }]\n`).settings.pools[0]?.replicas[0]?.url).toBe(url);
   });
 
   it("warns of a secret in the file, and not of one from the environment", () => {

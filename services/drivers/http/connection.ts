@@ -9,6 +9,8 @@ export interface Connection extends AsyncDisposable {
   readonly apiPath: string;
   /** Where its own paths begin; mostly empty. */
   readonly rootPath: string;
+  /** What follows every path below `apiPath`, such as "?api-version=1"; mostly empty. */
+  readonly query: string;
   /** The head of a question, without its end. */
   get(path: string): string;
   /** The head of a request to generate, on a path below `apiPath`, up to the fields of its own. */
@@ -21,12 +23,17 @@ export interface Connection extends AsyncDisposable {
  * Opens the way to a target. Connections are made when they are needed.
  *
  * @param own fields of every request; by default those that carry the target's key as OpenAI's servers want it.
+ * @param paths where its versioned paths begin and what follows them, where that is not as everywhere.
  */
-export function connectionTo(target: Target, own: Readonly<Record<string, string>> = bearer(target)): Connection {
+export function connectionTo(
+  target: Target,
+  own: Readonly<Record<string, string>> = bearer(target),
+  paths: { readonly apiPath?: string; readonly query?: string } = {},
+): Connection {
   const url = new URL(target.url);
   const path = url.pathname.replace(/\/+$/, "");
   const versioned = /\/v\d+$/.test(path);
-  const apiPath = versioned ? path : `${path}/v1`;
+  const { apiPath = versioned ? path : `${path}/v1`, query = "" } = paths;
   const rootPath = versioned ? path.replace(/\/v\d+$/, "") : path;
   const fields = { "accept-encoding": "identity", "user-agent": "weir", ...own };
   const http = new Http1Client(url, target.clock);
@@ -45,8 +52,9 @@ export function connectionTo(target: Target, own: Readonly<Record<string, string
     http,
     apiPath,
     rootPath,
+    query,
     get: (asked) => headText({ method: "GET", path: asked, host: url.host, fields }),
-    post: (asked, accept) => post(apiPath + asked, accept),
+    post: (asked, accept) => post(apiPath + asked + query, accept),
     postRoot: (asked, accept = "application/json") => post(rootPath + asked, accept),
     [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
   };

@@ -14,6 +14,8 @@ export interface Reply {
   /** 0: there was none. */
   readonly status: number;
   readonly text: string;
+  /** A field of its head, by its name in lower case. */
+  field(name: string): string | undefined;
 }
 
 /**
@@ -36,7 +38,7 @@ export async function askFreely(connection: Connection, path: string, signal: Ab
     return await ask(connection, path, signal);
   } catch {
     // No answer is an answer here.
-    return { status: 0, text: "" };
+    return { status: 0, text: "", field: () => undefined };
   }
 }
 
@@ -64,7 +66,7 @@ class Question implements Exchange {
   readonly #bytesMax: number;
   readonly #chunks: Buffer[] = [];
   #bytes = 0;
-  #status = 0;
+  #head: ResponseHead | undefined;
 
   /** What is longer than `bytesMax` is no answer. */
   constructor(bytesMax: number) {
@@ -75,8 +77,8 @@ class Question implements Exchange {
     this.#bytesMax = bytesMax;
   }
 
-  onHead({ status }: ResponseHead): void {
-    this.#status = status;
+  onHead(head: ResponseHead): void {
+    this.#head = head;
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
@@ -86,7 +88,9 @@ class Question implements Exchange {
   }
 
   onEnd(): void {
-    this.#settle({ status: this.#status, text: Buffer.concat(this.#chunks).toString("utf8") });
+    const head = this.#head;
+    const text = Buffer.concat(this.#chunks).toString("utf8");
+    this.#settle({ status: head?.status ?? 0, text, field: (name) => head?.field(name) });
   }
 
   onBroken(by: BrokenBy, cause: unknown): void {

@@ -23,7 +23,8 @@ export function failureFromHttpStatus(status: number, message: string, text = me
   if (status === 429 || status === 529 || status === 503) return overloaded;
   if (status === 502 || status === 504) return unavailable;
   // A server that has not the model (another may have it), or not the path.
-  if (status === 404) return /model/i.test(text) ? unavailable : protocol("404: it does not serve this path");
+  if (status === 404)
+    return /model|deployment/i.test(text) ? unavailable : protocol("404: it does not serve this path");
   if (status > 200 && status < 300) return protocol("an answer without content");
   if (status >= 300 && status < 400) return protocol("a redirect, which is not followed");
   return status >= 500 ? failed(message) : refusal(message);

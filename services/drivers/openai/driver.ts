@@ -5,9 +5,10 @@ import { Answer } from "../answer.ts";
 import { missingCapability, unsupported } from "../capabilities.ts";
 import type { Attempt, Target } from "../driver.ts";
 import { requestWithBody } from "../http1/request.ts";
-import { type Connection, connectionTo } from "../http/connection.ts";
+import type { Connection } from "../http/connection.ts";
 import { httpDriver } from "../http/driver.ts";
 import { Exchange } from "../http/exchange.ts";
+import { openaiConnection } from "./azure.ts";
 import { ChunkReader } from "./chunk.ts";
 import { failureFromResponse } from "./errors.ts";
 import { flavourNamed } from "./flavours.ts";
@@ -18,7 +19,7 @@ import { openaiUnary } from "./unary.ts";
 /** vLLM, SGLang, llama.cpp, Ollama, and what else serves OpenAI's HTTP paths. */
 export const openaiDriver = httpDriver({
   dialect: Dialect.OPENAI,
-  connect: (target) => connectionTo(target),
+  connect: openaiConnection,
   detect: isOpenAi,
   probeOf: (connection) => (signal) => probeOpenAi(connection, signal),
   generate: startExchange,

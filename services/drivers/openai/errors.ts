@@ -2,6 +2,7 @@ import { contextOverflow, isAway, isFull } from "../engine-text.ts";
 import { contextFailure, credential, type Failure, failed, overloaded, refusal, unavailable } from "../failure.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { type FailedHead, failureFromHttpStatus, isCredentialStatus, withRetryAfter } from "../http/status.ts";
+import { withReset } from "./rate-limit.ts";
 
 /** An error as some server worded it, in one form. */
 export interface EngineError {
@@ -57,7 +58,7 @@ function numberText(value: unknown): string {
 /** What an answer other than 200 means. `nowMs` is the time of day, for a Retry-After that states one. */
 export function failureFromResponse(head: FailedHead, body: string, nowMs: number): Failure {
   const error = engineErrorIn(parsed(body)) ?? { message: "", kind: "", status: 0, limit: "", promptTokens: "" };
-  return withRetryAfter(failureOf(head.status, error), head, nowMs);
+  return withReset(withRetryAfter(failureOf(head.status, error), head, nowMs), head);
 }
 
 /** What an error inside a 200 means: by the status that it states, else by its words. */
@@ -65,10 +66,13 @@ export function failureFromError(error: EngineError): Failure {
   return failureOf(error.status, error);
 }
 
+/** What a hosted API says of our account, as if it were an overload: it does not pass. */
+const ofTheAccount = /insufficient_quota|billing_hard_limit_reached|account_deactivated/;
+
 function failureOf(status: number, error: EngineError): Failure {
   const text = `${error.kind} ${error.message}`;
   // Whatever stands in such a body may be the key itself.
-  if (isCredentialStatus(status)) return credential;
+  if (isCredentialStatus(status) || ofTheAccount.test(error.kind)) return credential;
   const overflow = contextOverflow(text);
   if (overflow)
     return contextFailure({

@@ -31,6 +31,8 @@ export interface Flavour {
   readonly usageCountsChoices: boolean;
   /** It puts usage on every chunk when asked. */
   readonly continuousUsage: boolean;
+  /** What it calls the most tokens of a chat. */
+  readonly maxTokensMember: "max_tokens" | "max_completion_tokens";
   /** It separates prefix caches by `cache_salt`. */
   readonly cacheSalt: boolean;
   /** The body's member for our id; empty: the header x-request-id only. */
@@ -82,6 +84,7 @@ export const plain: Flavour = {
   alwaysStream: false,
   usageCountsChoices: true,
   continuousUsage: false,
+  maxTokensMember: "max_tokens",
   cacheSalt: false,
   requestIdMember: "",
   developerRole: true,
@@ -186,12 +189,32 @@ const ollama: Flavour = {
   members: { top_k: "", min_p: "", repetition_penalty: "", min_tokens: "", stop_token_ids: "", ignore_eos: "" },
 };
 
+/** OpenAI's own API. It refuses members that it does not know, and in chats of its newer models `max_tokens`. */
+export const hosted: Flavour = {
+  ...plain,
+  name: "hosted",
+  engine: "openai",
+  features: [...everything, Feature.SUFFIX, Feature.BEST_OF, ...embeds],
+  maxTokensMember: "max_completion_tokens",
+  members: {
+    top_k: "",
+    min_p: "",
+    repetition_penalty: "",
+    min_tokens: "",
+    stop_token_ids: "",
+    ignore_eos: "",
+  },
+};
+
+/** A deployment of Azure's. */
+export const azure: Flavour = { ...hosted, name: "azure", engine: "azure openai" };
+
 /** In the order in which they are asked. */
 export const flavours: readonly Flavour[] = [vllm, llamacpp, sglang, ollama];
 
 /** The row of a name that a probe found. */
 export function flavourNamed(name: string): Flavour {
-  return flavours.find((flavour) => flavour.name === name) ?? plain;
+  return [...flavours, hosted, azure].find((flavour) => flavour.name === name) ?? plain;
 }
 
 function versionOf(answer: JsonObject): Identity | undefined {

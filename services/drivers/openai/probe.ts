@@ -4,7 +4,8 @@ import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import type { ProbeResult } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
-import { type Flavour, flavours, type Identity, plain } from "./flavours.ts";
+import { deploymentOf } from "./azure.ts";
+import { azure, type Flavour, flavours, hosted, type Identity, plain } from "./flavours.ts";
 import { loadFrom, unknownLoad } from "../http/gauges.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { ask, askFreely } from "../http/question.ts";
@@ -15,24 +16,39 @@ const nobody: Identity = { version: "", contextLength: 0, lacks: [] };
 
 /** Whether the server lists models as OpenAI does, or would if it accepted our key. Rejects if nothing listens there. */
 export async function isOpenAi(connection: Connection, signal: AbortSignal): Promise<boolean> {
-  const { status, text } = await ask(connection, `${connection.apiPath}/models`, signal);
+  const { status, text } = await ask(connection, modelsPath(connection), signal);
   if (status === 401 || status === 403) return true;
   return status === 200 && modelList(text) !== undefined;
 }
 
 /** Asks what the server is, which models it has and how busy it is. */
 export async function probeOpenAi(connection: Connection, signal: AbortSignal): Promise<ProbeResult> {
-  const { status, text } = await ask(connection, `${connection.apiPath}/models`, signal);
+  const reply = await ask(connection, modelsPath(connection), signal);
+  const { status, text } = reply;
   if (status === 401 || status === 403) throw fail(ErrorReason.ENGINE_CREDENTIAL);
   if (status >= 500 || status === 429) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
   const list = modelList(text);
   if (status !== 200 || !list) throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not list its models" });
+  const deployment = deploymentOf(connection);
+  // Azure lists what could be deployed; what is, its address says.
+  if (deployment) return hostedResult(azure, [{ id: deployment.name }]);
+  if (reply.field("openai-version") !== undefined) return hostedResult(hosted, list);
 
   const { flavour, identity } = await identify(connection, list, signal);
   const ready = await isReady(connection, flavour, signal);
   const load = await loadOf(connection, flavour, signal);
   const models = list.slice(0, modelsMax).flatMap((card) => modelFrom(card, flavour, identity, ready));
   return { engine: `${flavour.engine} ${identity.version}`.trim(), models, load };
+}
+
+function modelsPath(connection: Connection): string {
+  return deploymentOf(connection)?.modelsPath ?? `${connection.apiPath}/models`;
+}
+
+/** A hosted API has neither health nor load to ask for. */
+function hostedResult(flavour: Flavour, list: readonly JsonObject[]): ProbeResult {
+  const models = list.slice(0, modelsMax).flatMap((card) => modelFrom(card, flavour, nobody, true));
+  return { engine: flavour.engine, models, load: unknownLoad() };
 }
 
 interface Found {

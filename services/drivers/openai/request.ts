@@ -28,7 +28,7 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
 
   const maxTokens = attempt.maxTokens || request.sampling?.maxTokens;
-  if (maxTokens) body["max_tokens"] = maxTokens;
+  if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
   if (request.choices > 1) body["n"] = request.choices;
   if (isChat) addChatMembers(body, request);
   else addCompletionMembers(body, request);

@@ -7,7 +7,8 @@ export interface UrlRules {
 }
 
 /**
- * An engine's address in its one written form, without a trailing slash: grpc://host:port or http(s)://host[:port]/path.
+ * An engine's address in its one written form, without a trailing slash: grpc://host:port or http(s)://host[:port]/path,
+ * for a deployment of Azure's with its version.
  * Without a scheme, `host:8001` is taken as HTTP or gRPC by asking: `any://`.
  */
 export function engineUrl(given: string, rules: UrlRules): { readonly url: string } | { readonly problem: string } {
@@ -22,7 +23,10 @@ export function engineUrl(given: string, rules: UrlRules): { readonly url: strin
   if (parsed.username !== "" || parsed.password !== "") {
     return { problem: "has a credential in it; use engine_key_file or engine_key: ${ENV}" };
   }
-  if (parsed.search !== "" || parsed.hash !== "") return { problem: "has a query or fragment; leave it out" };
+  // Azure's deployments are addressed by a version too.
+  const isVersioned = /\/openai\/deployments\/[^/]+\/*$/.test(parsed.pathname) && versionForm.test(parsed.search);
+  if ((parsed.search !== "" && !isVersioned) || parsed.hash !== "")
+    return { problem: "has a query or fragment; leave it out" };
   if (!rules.allowPrivate && isLinkLocal(parsed.hostname)) {
     return {
       problem:
@@ -32,8 +36,10 @@ export function engineUrl(given: string, rules: UrlRules): { readonly url: strin
   const bare = parsed.protocol === "grpc:" || parsed.protocol === "any:";
   if (bare && parsed.port === "") return { problem: "needs a port" };
   const path = bare ? "" : parsed.pathname.replace(/\/+$/, "");
-  return { url: `${parsed.protocol}//${parsed.host}${path}` };
+  return { url: `${parsed.protocol}//${parsed.host}${path}${parsed.search}` };
 }
+
+const versionForm = /^\?api-version=[\w.-]{1,32}$/;
 
 /** Names under which clouds serve metadata. */
 const metadataNames: ReadonlySet<string> = new Set(["metadata.google.internal", "metadata", "instance-data"]);
