@@ -23,7 +23,7 @@ const plans: Readonly<Record<Shape, readonly (readonly [Fault, number, number])[
 describe.each(["one", "two"] as const)("a world of %s", (shape) => {
   let world: World;
   beforeAll(async () => {
-    world = await startWorld({ shape, keys: 16 });
+    world = await startWorld({ shape, keys: 8 });
   });
   afterAll(() => world?.[Symbol.asyncDispose]());
 
