@@ -13,6 +13,8 @@ export interface CampaignOptions {
   readonly seed: number;
   /** How long the fault lasts, if it is one that does, in milliseconds. */
   readonly lastsMs?: number;
+  /** Whether limits are asked in the end how they stand: that waits until all leases are over, 5 s or more. */
+  readonly standings: boolean;
   /** No more begins once this is true. */
   readonly over: () => boolean;
   /** Told after each. */
@@ -29,7 +31,7 @@ export interface CampaignResult {
 
 /** A fault after another, aimed at each phase in turn. */
 export async function runCampaign(world: World, options: CampaignOptions): Promise<CampaignResult> {
-  const { fault, times, seed, over, told, lastsMs = 0 } = options;
+  const { fault, times, seed, standings, over, told, lastsMs = 0 } = options;
   const sinceMs = Date.now();
   const limitedProject = `limited-${sinceMs}`;
   const projectLimit = await makeLimitedProject(world.calls, limitedProject);
@@ -45,7 +47,7 @@ export async function runCampaign(world: World, options: CampaignOptions): Promi
     rounds.push(round);
     told?.(round, at);
   }
-  return { fault, rounds, problems: await atTheEnd(world, sinceMs, rounds, projectLimit) };
+  return { fault, rounds, problems: await atTheEnd(world, knownOf(sinceMs, rounds, projectLimit), standings) };
 }
 
 /** Each phase in turn; every other fault is for the one that was hit least so far. */
@@ -66,13 +68,17 @@ export function hitsIn(rounds: readonly Round[], phase: Phase): number {
  */
 const standMs = 45_000;
 
-async function atTheEnd(
-  world: World,
-  sinceMs: number,
-  rounds: readonly Round[],
-  projectLimit: Limited,
-): Promise<readonly string[]> {
-  const known: Known = {
+async function atTheEnd(world: World, known: Known, standings: boolean): Promise<readonly string[]> {
+  const endMs = performance.now() + standMs;
+  for (;;) {
+    const problems = problemsOf(await (standings ? standing(world, known) : truthSince(world, known)));
+    if (problems.length === 0 || performance.now() > endMs) return problems.map((problem) => `at the end: ${problem}`);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+  }
+}
+
+function knownOf(sinceMs: number, rounds: readonly Round[], projectLimit: Limited): Known {
+  return {
     sinceMs,
     sights: rounds.flatMap((round) => round.sights),
     deathsMs: rounds.flatMap((round) => round.deathsMs),
@@ -82,12 +88,6 @@ async function atTheEnd(
       away: rounds.flatMap(({ counting }) => counting.away),
     },
   };
-  const endMs = performance.now() + standMs;
-  for (;;) {
-    const problems = problemsOf(await standing(world, known));
-    if (problems.length === 0 || performance.now() > endMs) return problems.map((problem) => `at the end: ${problem}`);
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
-  }
 }
 
 /** With what limits say of themselves. */

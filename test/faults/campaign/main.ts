@@ -30,7 +30,7 @@ async function run(part: Part, world: World): Promise<void> {
     console.log(`${fault}, ${shape}, ${at + 1} of ${times}: ${progressOf(round)}`);
     for (const problem of round.problems) console.log(`  BROKEN ${problem}`);
   };
-  const result = await runCampaign(world, { fault, times, lastsMs, seed, over, told });
+  const result = await runCampaign(world, { fault, times, lastsMs, seed, standings: true, over, told });
   const failures = failuresOf(result, times);
   outcomes.push({ part, result, failures });
   const minutes = ((performance.now() - beganMs) / 60_000).toFixed(1);
