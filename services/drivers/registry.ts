@@ -2,14 +2,25 @@ import type { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, weirErrorFrom } from "../runtime/errors/fail.ts";
 import type { Driver, DriverKind, Target } from "./driver.ts";
+import { anthropicDriver } from "./anthropic/driver.ts";
 import { openaiDriver } from "./openai/driver.ts";
 import { tgiDriver } from "./tgi/driver.ts";
 import { tgisDriver } from "./tgis/driver.ts";
 import { tritonDriver } from "./triton/driver.ts";
 import { vllmDriver } from "./vllm/driver.ts";
 
-/** Every dialect that engines are spoken to in. OpenAI's is the last one: TGI lists its models as OpenAI does, too. */
-const driverKinds: readonly DriverKind[] = [tritonDriver, tgisDriver, vllmDriver, tgiDriver, openaiDriver];
+/**
+ * Every dialect that engines are spoken to in. OpenAI's is the last one: TGI lists its models as OpenAI does, too, and a
+ * server that refuses our key may be anything.
+ */
+const driverKinds: readonly DriverKind[] = [
+  tritonDriver,
+  tgisDriver,
+  vllmDriver,
+  tgiDriver,
+  anthropicDriver,
+  openaiDriver,
+];
 
 /**
  * Opens the driver of a dialect. It connects when it is used.

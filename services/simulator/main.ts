@@ -3,7 +3,7 @@ import type { Speed } from "./engine.ts";
 import { startSimulator } from "./simulator.ts";
 
 // The simulator as a process of its own. It prints one line of JSON when it is ready, {"httpUrl", "grpcUrl", "tgisUrl",
-// "vllmUrl", "tgiUrl", "pid"}, and ends on SIGTERM and SIGINT. A commanded crash is a kill -9 of itself.
+// "vllmUrl", "tgiUrl", "anthropicUrl", "pid"}, and ends on SIGTERM and SIGINT. A commanded crash is a kill -9 of itself.
 
 const usage = `usage: node services/simulator/main.ts [flags]
   --http-port N     OpenAI's HTTP; 0, the default, lets the kernel choose
@@ -11,6 +11,7 @@ const usage = `usage: node services/simulator/main.ts [flags]
   --tgis-port N     the gRPC of TGIS; 0, the default, lets the kernel choose
   --vllm-port N     vLLM's own gRPC; 0, the default, lets the kernel choose
   --tgi-port N      TGI's HTTP; 0, the default, lets the kernel choose
+  --anthropic-port N  Anthropic's HTTP; 0, the default, lets the kernel choose
   --host ADDRESS    default 127.0.0.1
   --record FILE     append the record to this file
   --model NAME      served over HTTP and vLLM's gRPC, repeatable; default weir-sim
@@ -41,6 +42,7 @@ function readFlags(args: readonly string[]) {
       "tgis-port": text,
       "vllm-port": text,
       "tgi-port": text,
+      "anthropic-port": text,
       host: text,
       record: text,
       model: { type: "string", multiple: true },
@@ -69,6 +71,7 @@ function readFlags(args: readonly string[]) {
     tgis: { port: number("tgis-port") ?? 0 },
     vllm: { port: number("vllm-port") ?? 0 },
     tgi: { port: number("tgi-port") ?? 0 },
+    anthropic: { port: number("anthropic-port") ?? 0 },
     ...(values.host === undefined ? {} : { host: values.host }),
     ...(values.record === undefined ? {} : { recordPath: values.record }),
     ...(values.model === undefined ? {} : { models: values.model }),
@@ -88,5 +91,5 @@ const simulator = await startSimulator({ ...flagsOrExit(), crash: () => process.
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.once(signal, () => void simulator[Symbol.asyncDispose]());
 }
-const { httpUrl, grpcUrl, tgisUrl, vllmUrl, tgiUrl } = simulator;
-console.log(JSON.stringify({ httpUrl, grpcUrl, tgisUrl, vllmUrl, tgiUrl, pid: process.pid }));
+const { httpUrl, grpcUrl, tgisUrl, vllmUrl, tgiUrl, anthropicUrl } = simulator;
+console.log(JSON.stringify({ httpUrl, grpcUrl, tgisUrl, vllmUrl, tgiUrl, anthropicUrl, pid: process.pid }));

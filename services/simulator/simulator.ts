@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from "../runtime/clock.ts";
+import { openAnthropicServer } from "./anthropic/server.ts";
 import { createEngine, defaultSpeed, type Engine, type Speed } from "./engine.ts";
 import type { OpenServer } from "./listener.ts";
 import { openOpenAiServer } from "./openai/server.ts";
@@ -23,6 +24,8 @@ export interface SimulatorOptions {
   readonly vllm?: { readonly port: number };
   /** TGI's HTTP. */
   readonly tgi?: { readonly port: number };
+  /** Anthropic's HTTP. */
+  readonly anthropic?: { readonly port: number };
   /** A file that the record is appended to. */
   readonly recordPath?: string;
   readonly clock?: Clock;
@@ -44,6 +47,8 @@ export interface Simulator extends AsyncDisposable {
   readonly vllmUrl: string;
   /** http://host:port; empty if it does not speak TGI's HTTP. */
   readonly tgiUrl: string;
+  /** http://host:port; empty if it does not speak Anthropic's HTTP. */
+  readonly anthropicUrl: string;
   /** Its `commanded` takes faults for the next requests. */
   readonly engine: Engine;
   readonly recorder: Recorder;
@@ -73,6 +78,9 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";
   const tgiUrl = options.tgi ? await open(openTgiServer({ ...surroundings, port: options.tgi.port })) : "";
+  const anthropicUrl = options.anthropic
+    ? await open(openAnthropicServer({ ...surroundings, port: options.anthropic.port }))
+    : "";
   stack.defer(() => engine.halt("stop"));
   const owned = stack.move();
   return {
@@ -81,6 +89,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     tgisUrl,
     vllmUrl,
     tgiUrl,
+    anthropicUrl,
     engine,
     recorder,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -83,6 +83,17 @@ it("tells what TGI is and has", async () => {
   expect(out).toMatch(/has .*conversation.*tools.*\n.*lacks .*json object/);
 });
 
+it("tells what Anthropic's API is and has, to whoever has a key", async () => {
+  expect((await probe(simulator.anthropicUrl)).errors).toContain("--engine-key-file FILE");
+  const file = join(await openFolder("weir-probe-"), "key");
+  await writeFile(file, "good-key\n");
+  const { code, out } = await probe(simulator.anthropicUrl, "--engine-key-file", file);
+  expect(code).toBe(0);
+  expect(out).toMatch(/protocol +anthropic\n/);
+  expect(out).toMatch(/\n {2}weir-sim\n/);
+  expect(out).toMatch(/has .*conversation.*tools.*\n.*lacks .*prompt.*logprobs/);
+});
+
 it("says how to give a credential, and takes it from a file", async () => {
   const without = await probe(lockedUrl);
   expect(without).toMatchObject({ code: 1, out: "" });

@@ -15,8 +15,12 @@ beforeAll(async () => {
   // The dialects are found by asking.
   gateway = await startGateway(`pools:
   - { id: tgi, replicas: [{ url: "${engine.tgiUrl}" }] }
+  - { id: anthropic, hosted: true, engine_key: key-canary-1234, replicas: [{ url: "${engine.anthropicUrl}" }] }
+  - { id: locked, engine_key: bad-key, replicas: [{ url: "${engine.anthropicUrl}", dialect: anthropic }] }
 models:
   - { id: tgi, pool: tgi, engine_model: weir-sim }
+  - { id: anthropic, pool: anthropic, engine_model: weir-sim, context_length: 8192 }
+  - { id: locked, pool: locked, engine_model: weir-sim }
 `);
 }, 60_000);
 afterAll(async () => {
@@ -32,6 +36,8 @@ const question = [{ role: "user" as const, content: "tell me of the river" }];
 const lacks: Readonly<Record<string, readonly string[]>> = {
   // Its grammar takes no schema without properties.
   tgi: ["an answer in JSON"],
+  // It continues no prompts, and tells no probabilities.
+  anthropic: ["log probabilities", "completions of several prompts, in one piece and streamed"],
 };
 const rows = Object.entries(lacks).flatMap(([model, without]) =>
   Object.keys(scenarios)
@@ -88,4 +94,39 @@ it("TGI refuses a JSON object of no schema by name", async () => {
     response_format: { type: "json_object" },
   });
   await expect(asked).rejects.toMatchObject({ status: 400, param: "response_format" });
+});
+
+describe("a hosted API", () => {
+  const ask = (more: object) =>
+    clientOf(targetOf("anthropic")).chat.completions.create({ model: "anthropic", messages: question, ...more });
+
+  it.each([
+    ["logprobs", { logprobs: true }],
+    ["seed", { seed: 1 }],
+    ["frequency_penalty", { frequency_penalty: 1 }],
+    ["response_format", { response_format: { type: "json_object" as const } }],
+  ])("refuses %s by name", async (param, more) => {
+    await expect(ask(more)).rejects.toMatchObject({ status: 400, param });
+  });
+
+  it("thinks, and its thought is apart from its text", async () => {
+    const { choices } = await ask({ reasoning_effort: "high" });
+    const message = choices[0]?.message as { content: string; reasoning_content?: string; reasoning?: string };
+    expect(message.reasoning_content ?? message.reasoning).toMatch(/\w/);
+    expect(message.content).toMatch(/\w/);
+  });
+
+  it("counts what its cache had as a part of the prompt", async () => {
+    const messages = [{ role: "user" as const, content: "of the river and its dam ".repeat(100) }];
+    const first = await ask({ messages });
+    const second = await ask({ messages });
+    expect(second.usage?.prompt_tokens).toBe(first.usage?.prompt_tokens);
+    expect(second.usage?.prompt_tokens_details?.cached_tokens).toBeGreaterThan(400);
+  });
+
+  it("that does not take our key is not the caller's affair, and the key is in no log", async () => {
+    const asked = clientOf(targetOf("locked")).chat.completions.create({ model: "locked", messages: question });
+    await expect(asked).rejects.toMatchObject({ status: 503 });
+    expect(gateway.weir.log()).not.toMatch(/key-canary|bad-key/);
+  });
 });

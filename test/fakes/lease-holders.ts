@@ -27,6 +27,8 @@ export class LeaseHolders {
   readonly returned: string[] = [];
   /** Calls so far, by method. */
   readonly calls = { reserve: 0, lease: 0, extend: 0, settle: 0, release: 0, returnLease: 0 };
+  /** Answers to calls for leases wait for this. */
+  leaseAnswers: Promise<void> | undefined;
   /** The store can't be reached. */
   cut = false;
   #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
@@ -78,6 +80,13 @@ export class LeaseHolders {
     await this.pass(100);
   }
 
+  /** Others need what a holder has. */
+  async recall(holderId: string): Promise<void> {
+    for (const { id } of await this.#store.leasesOf(holderId)) {
+      this.#sink?.event(create(WatchLeasesResponseSchema, { event: { case: "recall", value: { leaseId: id } } }));
+    }
+  }
+
   /** So many milliseconds pass, one after the other. */
   async pass(ms: number): Promise<void> {
     for (let passed = 0; passed < ms; passed++) {
@@ -89,7 +98,11 @@ export class LeaseHolders {
   #client(): QuotaClient {
     const client = () => storeClient(this.#store, this.#limits);
     return {
-      lease: this.#over("lease", (request) => client().lease(request)),
+      lease: this.#over("lease", async (request) => {
+        const answer = await client().lease(request);
+        await this.leaseAnswers;
+        return answer;
+      }),
       reserve: this.#over("reserve", (request) => client().reserve(request)),
       extend: this.#over("extend", (request) => client().extend(request)),
       settle: this.#over("settle", (request) => client().settle(request)),

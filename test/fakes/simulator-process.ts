@@ -13,6 +13,7 @@ export interface SimulatorProcess extends AsyncDisposable {
   readonly tgisUrl: string;
   readonly vllmUrl: string;
   readonly tgiUrl: string;
+  readonly anthropicUrl: string;
   readonly pid: number;
   /** The file of its record, a line of JSON an entry, for those who follow it. */
   readonly recordPath: string;
@@ -26,7 +27,7 @@ export interface SimulatorProcess extends AsyncDisposable {
 
 const main = resolve(import.meta.dirname, "../../services/simulator/main.ts");
 
-type Urls = Pick<SimulatorProcess, "httpUrl" | "grpcUrl" | "tgisUrl" | "vllmUrl" | "tgiUrl">;
+type Urls = Pick<SimulatorProcess, "httpUrl" | "grpcUrl" | "tgisUrl" | "vllmUrl" | "tgiUrl" | "anthropicUrl">;
 
 /** Starts one with flags of services/simulator/main.ts; `--record` is given already. */
 export async function startSimulatorProcess(flags: readonly string[] = []): Promise<SimulatorProcess> {
@@ -36,7 +37,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = once(child, "exit");
-  const { httpUrl, grpcUrl, tgisUrl, vllmUrl, tgiUrl } = await firstLine(child, ended);
+  const { httpUrl, grpcUrl, tgisUrl, vllmUrl, tgiUrl, anthropicUrl } = await firstLine(child, ended);
   const stop = async () => {
     if (isRunning(child)) child.kill("SIGTERM");
     await ended;
@@ -48,6 +49,7 @@ export async function startSimulatorProcess(flags: readonly string[] = []): Prom
     tgisUrl,
     vllmUrl,
     tgiUrl,
+    anthropicUrl,
     pid: child.pid ?? 0,
     recordPath,
     record: () => readRecord(recordPath),

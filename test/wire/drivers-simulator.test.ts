@@ -21,6 +21,7 @@ const urls = {
   [Dialect.TGIS]: "tgisUrl",
   [Dialect.VLLM]: "vllmUrl",
   [Dialect.TGI]: "tgiUrl",
+  [Dialect.ANTHROPIC]: "anthropicUrl",
 } as const;
 
 type SimulatedDialect = keyof typeof urls;
@@ -34,9 +35,8 @@ async function startModel(
   await using cleanup = new AsyncDisposableStack();
   const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
   const simulator = cleanup.use(await startSimulatorProcess(flags));
-  const driver = cleanup.use(
-    openDriver(dialect, targetAt(simulator[urls[dialect]], withHttp ? { httpUrl: simulator.httpUrl } : {})),
-  );
+  const more = { engineKey: "good-key", ...(withHttp ? { httpUrl: simulator.httpUrl } : {}) };
+  const driver = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], more)));
   const { models } = await driver.probe(AbortSignal.timeout(10_000));
   const model = models.find((candidate) => candidate.engineModel === name);
   if (model) model.features = model.features.filter((feature) => !without.includes(feature));
@@ -77,5 +77,10 @@ describe("the drivers at the simulator", () => {
   describeDriver("at TGI", { ...ofTgi, lacks: ["presencePenalty", "minP"] }, () => startModel(Dialect.TGI, "weir-sim"));
   describeDriver("at TGI's chats", { ...ofTgi, lacks: ["presencePenalty", "minP", "topK"] }, () =>
     startModel(Dialect.TGI, "weir-sim", { without: [Feature.PROMPT] }),
+  );
+  describeDriver(
+    "at Anthropic's API",
+    { shapes, cancels: true, lacks: ["frequencyPenalty", "presencePenalty", "minP", "seed"] },
+    () => startModel(Dialect.ANTHROPIC, "weir-sim"),
   );
 });

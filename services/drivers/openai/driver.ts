@@ -1,49 +1,29 @@
 import { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import { Answer } from "../answer.ts";
 import { missingCapability, unsupported } from "../capabilities.ts";
-import type { Attempt, Driver, DriverKind, Target } from "../driver.ts";
+import type { Attempt, Target } from "../driver.ts";
 import { requestWithBody } from "../http1/request.ts";
 import { type Connection, connectionTo } from "../http/connection.ts";
+import { httpDriver } from "../http/driver.ts";
 import { Exchange } from "../http/exchange.ts";
+import { ChunkReader } from "./chunk.ts";
+import { failureFromResponse } from "./errors.ts";
 import { flavourNamed } from "./flavours.ts";
 import { isOpenAi, probeOpenAi } from "./probe.ts";
 import { buildRequest } from "./request.ts";
-import { ChunkReader } from "./chunk.ts";
-import { failureFromResponse } from "./errors.ts";
 import { openaiUnary } from "./unary.ts";
 
 /** vLLM, SGLang, llama.cpp, Ollama, and what else serves OpenAI's HTTP paths. */
-export const openaiDriver: DriverKind = {
+export const openaiDriver = httpDriver({
   dialect: Dialect.OPENAI,
-  async detect(target, signal) {
-    if (!/^https?:/.test(target.url)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
-    await using connection = connectionTo(target);
-    return await isOpenAi(connection, signal);
-  },
-  open: openOpenAi,
-};
-
-function openOpenAi(target: Target): Driver {
-  const connection = connectionTo(target);
-  return {
-    ...openaiUnary(connection, target),
-    dialect: Dialect.OPENAI,
-    generate(attempt, sink) {
-      try {
-        return startExchange(connection, target, attempt, sink);
-      } catch (thrown) {
-        sink.fail(weirErrorFrom(thrown));
-        return () => undefined;
-      }
-    },
-    probe: (signal) => probeOpenAi(connection, signal),
-    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
-  };
-}
+  connect: (target) => connectionTo(target),
+  detect: isOpenAi,
+  probeOf: (connection) => (signal) => probeOpenAi(connection, signal),
+  generate: startExchange,
+  unaryOf: openaiUnary,
+});
 
 function startExchange(connection: Connection, target: Target, attempt: Attempt, sink: Sink<GenerateResponse>): Cancel {
   const flavour = flavourNamed(attempt.model.flavour);

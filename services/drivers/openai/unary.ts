@@ -4,7 +4,10 @@ import type {
   EmbedRequest,
   RerankRequest,
 } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Target } from "../driver.ts";
+import type { Failure } from "../failure.ts";
+import type { ResponseHead } from "../http1/response-head.ts";
 import { requestWithBody } from "../http1/request.ts";
 import {
   BadAnswer,
@@ -20,9 +23,10 @@ import {
 } from "../unary.ts";
 import type { Connection } from "../http/connection.ts";
 import { type Flavour, flavourNamed } from "./flavours.ts";
-import { isObject, type JsonObject } from "../http/json.ts";
+import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { openaiMessage } from "./messages.ts";
-import { postJson } from "./post.ts";
+import { postJson } from "../http/post.ts";
+import { engineErrorIn, failureFromError, failureFromResponse } from "./errors.ts";
 import { openaiTool } from "./tools.ts";
 
 type Body = Readonly<Record<string, unknown>>;
@@ -31,7 +35,12 @@ type Body = Readonly<Record<string, unknown>>;
 export function openaiUnary(connection: Connection, target: Target): Required<UnaryDriver> {
   async function ask(head: string, body: Body, feature: string, attempt: UnaryAttempt<Asking>, signal: AbortSignal) {
     const request = requestWithBody(head, attempt.id, JSON.stringify(body));
-    return await postJson({ http: connection.http, target, request, model: attempt.request.model, feature }, signal);
+    const about = { http: connection.http, target, request, model: attempt.request.model };
+    const refused = (answered: ResponseHead, text: string): Failure =>
+      lacks(answered.status, text)
+        ? { reason: ErrorReason.UNSUPPORTED, metadata: { param: "model", feature } }
+        : failureFromResponse(answered, text, target.clock.nowMs());
+    return await postJson({ ...about, refused, errorIn: failureIn }, signal);
   }
 
   return {
@@ -58,6 +67,21 @@ export function openaiUnary(connection: Connection, target: Target): Required<Un
         return countFrom(countOf(await question("/tokenize", tokenizeBody(attempt, flavour))));
       }),
   };
+}
+
+/**
+ * Whether the server says that it, or its model, does no such thing. Servers do not tell before: one binary serves models
+ * that generate and models that embed, and each has the paths of both, or answers 404 to those of the other.
+ */
+function lacks(status: number, text: string): boolean {
+  if (status === 405 || status === 501) return true;
+  if (status === 404) return !/model/i.test(engineErrorIn(parsed(text))?.message ?? "");
+  return status === 400 && /does not support|not supported by|is not an? (?:embedding|rerank)/i.test(text);
+}
+
+function failureIn(json: unknown): Failure | undefined {
+  const error = engineErrorIn(json);
+  return error && failureFromError(error);
 }
 
 type Asking = EmbedRequest | RerankRequest | CountTokensRequest;

@@ -7,7 +7,8 @@ import { allowedTools, openaiTool, toolChoice } from "../openai/tools.ts";
 import { chatModel, type TgiInterface } from "./interface.ts";
 import { type BuiltBody, grammarOf, placelessOf, stopsForEngine } from "./request.ts";
 
-const flavour = { ...plain, developerRole: false };
+/** How messages are written: as OpenAI has them, and its templates know no developer. */
+export const flavour = { ...plain, developerRole: false };
 
 /**
  * Builds the body of a chat, without its seed. It is always asked to stream: of a plain chat it counts the prompt only

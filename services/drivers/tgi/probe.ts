@@ -105,8 +105,9 @@ function featuresOf(conversation: boolean, pipeline: string): Feature[] {
     Feature.LOGPROBS,
     Feature.CHOICES,
     Feature.CANCEL,
+    Feature.COUNT_TOKENS,
   ];
-  if (conversation) features.push(Feature.CONVERSATION, Feature.TOOLS);
+  if (conversation) features.push(Feature.CONVERSATION, Feature.TOOLS, Feature.COUNT_CONVERSATION);
   if (conversation && pipeline === "image-text-to-text") features.push(Feature.IMAGES);
   return features;
 }

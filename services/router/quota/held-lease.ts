@@ -29,6 +29,8 @@ export class HeldLease {
   reporting = false;
   /** It is not drawn from any more. */
   retired = false;
+  /** Since when the store knows all of it, and nothing runs on it. */
+  overMs: number | undefined;
   /** The store knows it no more. */
   gone = false;
   /** Where what runs on it counts, once the store knows it no more. */

@@ -18,6 +18,8 @@ const tellMs = 4_000;
 const forgetMs = 300_000;
 /** The contract takes as many reports in a call. */
 const reportsMax = 1_000;
+/** A call for leases waits for 1 s. */
+const answersMs = 3_000;
 /** A reservation is kept alive three times in its life. */
 const aliveShare = 1 / 3;
 
@@ -103,7 +105,8 @@ export class Keeper implements Disposable {
         await this.#desk.book.giveBack(given.slice(at, at + reportsMax));
       }
       for (let at = 0; at < kept.length; at += reportsMax) await this.#desk.book.tell(kept.slice(at, at + reportsMax));
-      for (const account of this.#desk.book.accounts.values()) drop(account);
+      const toldMs = this.#clock.monotonicMs();
+      for (const account of this.#desk.book.accounts.values()) drop(account, toldMs);
     } catch {
       // They count as not told: the next round tells them.
     } finally {
@@ -127,7 +130,14 @@ function staleAt(lease: HeldLease, nowMs: number): boolean {
   return lease.reserved > 0 && nowMs - lease.toldMs >= tellMs;
 }
 
-/** Leases of which the store knows all, and on which nothing runs, are over. */
-function drop(account: Account): void {
-  for (const former of account.former) if (former.reserved <= 0 && !former.untold) account.former.delete(former);
+/**
+ * Leases of which the store knows all, and on which nothing runs, are over. They are remembered for as long as an answer
+ * may come in that the store gave before: it would be taken for a new lease, of which the store knows nothing.
+ */
+function drop(account: Account, nowMs: number): void {
+  for (const former of account.former) {
+    if (former.reserved > 0 || former.untold) continue;
+    former.overMs ??= nowMs;
+    if (nowMs - former.overMs >= answersMs) account.former.delete(former);
+  }
 }

@@ -40,9 +40,12 @@ const tellTimeoutMs = 5_000;
 const probeMs = 500;
 /** The service says something every 500 ms. */
 const silenceMs = 2_000;
+/** How often a call is made whose time passes while the service is heard: a caller waits for it, 3 s at most. */
+const triesMax = 3;
 
 /**
- * The way to the quota service. It is **there** until a call fails, then **away**: calls are tried now and then only, so
+ * The way to the quota service. It is **there** until a call fails; one whose time passes while the watch is heard has not
+ * failed: the service or this node is only slow, and it is made again, for each may be heard twice. Then it is **away**: calls are tried now and then only, so
  * that nobody waits for what is not there, until one succeeds or the watch is heard.
  */
 export class StoreLink {
@@ -105,16 +108,23 @@ export class StoreLink {
   }
 
   async #call<T>(run: (client: QuotaClient) => Promise<T>): Promise<T> {
-    try {
-      const answer = await run(this.#options.client);
-      this.#succeeded();
-      return answer;
-    } catch (thrown) {
-      const error = weirErrorFrom(thrown);
-      if (errorsOfTheCall.has(error.reason)) throw error;
-      this.#failed(error);
-      throw error;
+    for (let tries = 1; ; tries++) {
+      try {
+        const answer = await run(this.#options.client);
+        this.#succeeded();
+        return answer;
+      } catch (thrown) {
+        const error = weirErrorFrom(thrown);
+        if (errorsOfTheCall.has(error.reason)) throw error;
+        if (error.reason === ErrorReason.DEADLINE_EXCEEDED && tries < triesMax && this.#isHeard()) continue;
+        this.#failed(error);
+        throw error;
+      }
     }
+  }
+
+  #isHeard(): boolean {
+    return !this.#away && !this.silent(this.#options.clock.monotonicMs());
   }
 
   #succeeded(): void {

@@ -1,6 +1,7 @@
 import type { Engine } from "../engine.ts";
 import { endWith, type HttpCall, type HttpServerOptions, openHttpServer } from "../http/server.ts";
 import type { OpenServer } from "../listener.ts";
+import { countTokens } from "../text.ts";
 import { promptFromMessages } from "../openai/prompt.ts";
 import { isMembers } from "../openai/rules.ts";
 import { answerFailure, TgiAnswer } from "./answer.ts";
@@ -19,6 +20,7 @@ export function openTgiServer(options: HttpServerOptions): Promise<OpenServer> {
     else if (call.path === "/generate" || call.path === "/generate_stream")
       call.readJson((body) => generate(options, model, body, call));
     else if (call.path === "/v1/chat/completions") call.readJson((body) => chat(options, model, body, call));
+    else if (call.path === "/tokenize") call.readJson((body) => tokenize(body, call));
     else if (call.path === "/chat_tokenize") call.readJson((body) => chatTokenize(body, call));
     else call.send(404, undefined);
   });
@@ -58,7 +60,19 @@ function chatTokenize(body: unknown, call: HttpCall): void {
     const { status, ...error } = invalid("missing field `messages`");
     return call.send(status, error);
   }
-  call.send(200, { tokenize_response: [{ id: 1, text, start: 0, stop: text.length }], templated_text: text });
+  call.send(200, { tokenize_response: tokensIn(text), templated_text: text });
+}
+
+function tokenize(body: unknown, call: HttpCall): void {
+  const text = isMembers(body) ? body["inputs"] : undefined;
+  if (typeof text === "string") return call.send(200, tokensIn(text));
+  const { status, ...error } = invalid("missing field `inputs`");
+  call.send(status, error);
+}
+
+/** As many as it counts when it generates; where each begins is nobody's question here. */
+function tokensIn(text: string): object[] {
+  return Array.from({ length: countTokens(text) }, (_, id) => ({ id, text: "", start: 0, stop: 0 }));
 }
 
 function get({ engine }: HttpServerOptions, model: string, call: HttpCall): void {

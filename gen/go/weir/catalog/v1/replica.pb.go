@@ -38,6 +38,8 @@ const (
 	Dialect_DIALECT_VLLM Dialect = 4
 	// The HTTP of Hugging Face's TGI.
 	Dialect_DIALECT_TGI Dialect = 5
+	// Anthropic's Messages API over HTTP.
+	Dialect_DIALECT_ANTHROPIC Dialect = 6
 )
 
 // Enum value maps for Dialect.
@@ -49,6 +51,7 @@ var (
 		3: "DIALECT_TGIS",
 		4: "DIALECT_VLLM",
 		5: "DIALECT_TGI",
+		6: "DIALECT_ANTHROPIC",
 	}
 	Dialect_value = map[string]int32{
 		"DIALECT_UNSPECIFIED": 0,
@@ -57,6 +60,7 @@ var (
 		"DIALECT_TGIS":        3,
 		"DIALECT_VLLM":        4,
 		"DIALECT_TGI":         5,
+		"DIALECT_ANTHROPIC":   6,
 	}
 )
 
@@ -650,14 +654,15 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\vReplicaLoad\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\x05R\arunning\x12\x18\n" +
 	"\awaiting\x18\x02 \x01(\x05R\awaiting\x12\x17\n" +
-	"\akv_used\x18\x03 \x01(\x01R\x06kvUsed*\x7f\n" +
+	"\akv_used\x18\x03 \x01(\x01R\x06kvUsed*\x96\x01\n" +
 	"\aDialect\x12\x17\n" +
 	"\x13DIALECT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eDIALECT_TRITON\x10\x01\x12\x12\n" +
 	"\x0eDIALECT_OPENAI\x10\x02\x12\x10\n" +
 	"\fDIALECT_TGIS\x10\x03\x12\x10\n" +
 	"\fDIALECT_VLLM\x10\x04\x12\x0f\n" +
-	"\vDIALECT_TGI\x10\x05*b\n" +
+	"\vDIALECT_TGI\x10\x05\x12\x15\n" +
+	"\x11DIALECT_ANTHROPIC\x10\x06*b\n" +
 	"\rReplicaHealth\x12\x1e\n" +
 	"\x1aREPLICA_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REPLICA_HEALTH_READY\x10\x01\x12\x17\n" +

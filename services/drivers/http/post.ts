@@ -5,8 +5,7 @@ import { engineError, type Failure, lost, protocol, unavailable } from "../failu
 import type { BrokenBy, Connection, Exchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
-import { engineErrorIn, failureFromError, failureFromResponse } from "./errors.ts";
-import { parsed } from "../http/json.ts";
+import { parsed } from "./json.ts";
 
 /** What of an error's body is read. */
 const errorBytesMax = 64 * 1024;
@@ -19,8 +18,10 @@ export interface PostOptions {
   readonly request: string;
   /** The model as the caller names it. */
   readonly model: string;
-  /** What the feature is called, for servers that lack it and find that out now. */
-  readonly feature: string;
+  /** What an answer other than 200 means. */
+  readonly refused: (head: ResponseHead, body: string) => Failure;
+  /** What an error inside a 200 means; undefined: there is none. */
+  readonly errorIn: (json: unknown) => Failure | undefined;
 }
 
 /**
@@ -94,8 +95,8 @@ class JsonExchange implements Exchange {
     if (this.#head?.status !== 200) return this.#refused(false);
     const json = parsed(this.#text());
     if (json === undefined) return this.#failed(protocol("an answer that is not JSON"), false);
-    const error = engineErrorIn(json);
-    if (error) this.#failed(failureFromError(error), false);
+    const failure = this.#options.errorIn(json);
+    if (failure) this.#failed(failure, false);
     else this.#answered(json);
   }
 
@@ -110,22 +111,8 @@ class JsonExchange implements Exchange {
   #refused(stop: boolean): void {
     const head = this.#head;
     if (head === undefined) return this.#failed(protocol("an answer without a head"), stop);
-    const text = this.#text().slice(0, errorBytesMax);
-    const { feature, target } = this.#options;
-    if (lacks(head.status, text))
-      this.#failed({ reason: ErrorReason.UNSUPPORTED, metadata: { param: "model", feature } }, stop);
-    else this.#failed(failureFromResponse(head, text, target.clock.nowMs()), stop);
+    this.#failed(this.#options.refused(head, this.#text().slice(0, errorBytesMax)), stop);
   }
-}
-
-/**
- * Whether the server says that it, or its model, does no such thing. Servers do not tell before: one binary serves models
- * that generate and models that embed, and each has the paths of both, or answers 404 to those of the other.
- */
-function lacks(status: number, text: string): boolean {
-  if (status === 405 || status === 501) return true;
-  if (status === 404) return !/model/i.test(engineErrorIn(parsed(text))?.message ?? "");
-  return status === 400 && /does not support|not supported by|is not an? (?:embedding|rerank)/i.test(text);
 }
 
 const failures: Readonly<Record<BrokenBy, Failure>> = {

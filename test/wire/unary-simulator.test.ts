@@ -7,6 +7,7 @@ import { openDriver } from "../../services/drivers/registry.ts";
 import { fail } from "../../services/runtime/errors/fail.ts";
 import { type Simulator, startSimulator } from "../../services/simulator/simulator.ts";
 import { vectorOf } from "../../services/simulator/vectors.ts";
+import { startFakeOpenAi } from "../fakes/fake-openai.ts";
 import { attemptAt, run, targetAt } from "./attempts.ts";
 import { calm, countAttempt, embedAttempt, failureOf, numbersOf } from "./unary-calls.ts";
 
@@ -108,5 +109,35 @@ describe("TGIS", () => {
     const chat = { case: "conversation" as const, value: { messages } };
     expect(await tgis.countTokens?.(countAttempt(chat, model, "the river runs"), calm)).toBe(count);
     expect(tgis.embed).toBeUndefined();
+  });
+});
+
+describe("TGI over HTTP", () => {
+  test("counts a text, and a conversation by its own template", async () => {
+    await using server = await startSimulator({ tgi: { port: 0 } });
+    await using driver = openDriver(Dialect.TGI, targetAt(server.tgiUrl));
+    const [model] = (await driver.probe(calm)).models;
+    expect(model?.features).toEqual(expect.arrayContaining([Feature.COUNT_TOKENS, Feature.COUNT_CONVERSATION]));
+    expect(await driver.countTokens?.(countAttempt({ case: "prompt", value: "12345" }, model), calm)).toBe(2);
+    const messages = [{ role: Role.USER, parts: [{ part: { case: "text" as const, value: "hello" } }] }];
+    const chat = { case: "conversation" as const, value: { messages } };
+    expect(await driver.countTokens?.(countAttempt(chat, model), calm)).toBe(3);
+    expect(await driver.countTokens?.(countAttempt(chat, model, "12345678"), calm)).toBe(2);
+    expect(driver.embed).toBeUndefined();
+  });
+
+  test.each<[string, number, unknown, string]>([
+    ["an error", 422, { error: "Input validation error: nonsense", error_type: "validation" }, "ENGINE_REFUSED"],
+    ["an error inside a 200", 200, { error: "Model is overloaded", error_type: "overloaded" }, "ENGINE_OVERLOADED"],
+    ["no tokens", 200, [], "ENGINE_PROTOCOL"],
+    ["an object", 200, {}, "ENGINE_PROTOCOL"],
+  ])("answered with %s is a failure", async (_what, status, body, reason) => {
+    await using server = await startFakeOpenAi({
+      generate: ({ response }) =>
+        void response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body)),
+    });
+    await using driver = openDriver(Dialect.TGI, targetAt(server.url));
+    const asked = driver.countTokens?.(countAttempt({ case: "prompt", value: "x" }), calm);
+    expect((await failureOf(asked)).reason).toBe(reason);
   });
 });

@@ -1,0 +1,24 @@
+import { expect, test } from "vitest";
+import { admitted, LeaseHolders, take } from "../../fakes/lease-holders.ts";
+import { limitOf } from "../../fakes/limits.ts";
+
+test("a lease that was given back is not drawn from again when an answer from before comes late", async () => {
+  const node = new LeaseHolders([limitOf("l", { count: "100", rate: { per: "86400s" } })]);
+  const holder = node.start("n");
+  let passed = await admitted(node, holder, 1);
+  const late = Promise.withResolvers<void>();
+  node.leaseAnswers = late.promise;
+  // The lease is nearly spent: more of it is asked for.
+  const before = node.calls.lease;
+  while (node.calls.lease === before) passed += await admitted(node, holder, 1);
+  await node.pass(20);
+  await node.recall("n");
+  await node.pass(900);
+  late.resolve();
+  node.leaseAnswers = undefined;
+  await node.pass(20);
+  const all = Array.from({ length: 200 }, () => take(holder));
+  await node.pass(500);
+  for (const grant of await Promise.all(all)) if (grant) passed += 1;
+  expect(passed).toBe(100);
+});
