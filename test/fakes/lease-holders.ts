@@ -42,9 +42,9 @@ export class LeaseHolders {
   /**
    * Starts a process. The one before it is dead: it says nothing more.
    *
-   * @param lost what it had left running.
+   * @param formerRequests what it may not have told of.
    */
-  start(holderId: string, lost: readonly UsageRecord[] = []): QuotaHolder {
+  start(holderId: string, formerRequests: readonly UsageRecord[] = []): QuotaHolder {
     return new QuotaHolder({
       client: this.#client(),
       watch: (sink) => {
@@ -62,7 +62,7 @@ export class LeaseHolders {
         note: (note) => this.notes.push(Buffer.from(note)) > 0,
       },
       notes: [...this.notes],
-      lost,
+      formerRequests,
       news: { away: () => undefined, back: () => undefined, lost: () => undefined },
     });
   }

@@ -22,6 +22,8 @@ export interface Former {
   /** Oldest first; the first one has something that is to be shipped. */
   readonly segments: readonly Segment[];
   readonly unfinished: readonly Unfinished[];
+  /** The UsageRecords of those that ended last, of what is still there: who was to hear of them may not have. */
+  readonly endedLast: readonly Buffer[];
   /** By kind, oldest first. */
   readonly notes: ReadonlyMap<number, readonly Buffer[]>;
   /** The highest number that a segment has. */
@@ -30,6 +32,8 @@ export interface Former {
 
 /** Where what can't be read is put, in the journal's folder. */
 const deadFolder = "dead";
+/** More than end at a node in the time that a call takes. */
+const endedLastMax = 1_000;
 
 /**
  * Reads a folder of segments. Torn ends are told and dropped; damaged records, and whole segments of another version, are
@@ -55,6 +59,7 @@ class FormerReader {
   /** By run and handle: those without a final so far. */
   readonly #running = new Map<string, Found>();
   readonly #notes = new Map<number, Buffer[]>();
+  #ended: Buffer[] = [];
   #numberMax = 0;
 
   constructor(folder: string, trouble: (trouble: JournalTrouble) => void) {
@@ -111,7 +116,9 @@ class FormerReader {
       kept.shift();
       await rm(oldest.path, { force: true });
     }
-    return { segments: kept, unfinished, notes: this.#notes, numberMax: this.#numberMax };
+    // Copies: the segments' other bytes need not stay in memory.
+    const endedLast = this.#ended.slice(-endedLastMax).map((record) => Buffer.from(record));
+    return { segments: kept, unfinished, endedLast, notes: this.#notes, numberMax: this.#numberMax };
   }
 
   #take(segment: Segment, type: RecordType, payload: Buffer): void {
@@ -126,6 +133,8 @@ class FormerReader {
     if (type === RecordType.FINAL) {
       segment.finals += 1;
       this.#running.delete(key);
+      this.#ended.push(payload.subarray(handleBytes));
+      if (this.#ended.length >= 2 * endedLastMax) this.#ended = this.#ended.slice(-endedLastMax);
       return;
     }
     // A copy: the segment's other bytes need not stay in memory.

@@ -17,7 +17,7 @@ import { noQuota, type Quota, QuotaHolder } from "./quota.ts";
  */
 export function openQuota(
   runtime: Runtime,
-  { journal, notes, lost }: Pick<OpenedUsage, "journal" | "notes" | "lost">,
+  { journal, notes, formerRequests }: Pick<OpenedUsage, "journal" | "notes" | "formerRequests">,
   log: Logger,
   started: AsyncDisposableStack,
 ): Quota {
@@ -44,7 +44,7 @@ export function openQuota(
       holderId,
       journal: here ? undefined : own,
       notes: notes.get(leaseNoteKind) ?? [],
-      lost: here ? [] : lost,
+      formerRequests: here ? [] : formerRequests,
       news: {
         away: ({ reason }) =>
           log.warn({ reason: reasonName(reason) }, "limits can't be checked: each goes by its on_failure"),

@@ -41,8 +41,8 @@ export interface QuotaOptions {
   readonly journal: NoteJournal | undefined;
   /** What the processes before this one had noted, the oldest first. */
   readonly notes: readonly Buffer[];
-  /** What it left running: the store may hold reservations for it. */
-  readonly lost: readonly UsageRecord[];
+  /** What it left running, and what ended last: the store may hold reservations for them. */
+  readonly formerRequests: readonly UsageRecord[];
   readonly news: QuotaNews;
 }
 
@@ -85,7 +85,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
   /** What dead processes had spent is being told. */
   #telling = false;
 
-  constructor({ client, watch, clock, ids, holderId, journal, notes, lost, news }: QuotaOptions) {
+  constructor({ client, watch, clock, ids, holderId, journal, notes, formerRequests, news }: QuotaOptions) {
     this.#clock = clock;
     const back = (): void => {
       news.back();
@@ -106,7 +106,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     this.#keeper = new Keeper(this.#desk);
     const soon = (): void => this.#keeper.soon();
     this.#desk.onFreed = soon;
-    for (const record of lost) this.#settlements.settleLost(record);
+    for (const record of formerRequests) this.#settlements.settleFormer(record);
     this.#unfollow = followWatch<WatchLeasesResponse>({
       clock,
       service: "quota",

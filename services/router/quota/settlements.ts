@@ -62,10 +62,10 @@ export class Settlements implements AsyncDisposable {
   }
 
   /**
-   * A process before this one left a request running, which used this: it counts on what the store holds for it, if
-   * anything. What leases had for it is told by their notes.
+   * A process before this one had a request, which used this, and may not have told it: it counts on what the store holds
+   * for it, if anything. What leases had for it is told by their notes.
    */
-  settleLost({ requestId, orgId, projectId, keyId, userId, model, tokens, attempts }: UsageRecord): void {
+  settleFormer({ requestId, orgId, projectId, keyId, userId, model, tokens, attempts }: UsageRecord): void {
     if (attempts.length === 0) return this.release(requestId);
     this.settle({
       requestId,

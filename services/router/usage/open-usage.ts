@@ -21,8 +21,11 @@ export interface OpenedUsage extends AsyncDisposable {
   readonly journal: Journal<RequestUsage>;
   /** What others noted in the process before this one, by kind. */
   readonly notes: ReadonlyMap<number, readonly Buffer[]>;
-  /** The requests that the process before this one did not see the end of, with the end that they were given. */
-  readonly lost: readonly UsageRecord[];
+  /**
+   * The requests that the process before this one did not see the end of, with the end that they were given, and those that
+   * ended last: what they used it may not have told to their limits.
+   */
+  readonly formerRequests: readonly UsageRecord[];
 }
 
 /** Small enough to be made in a moment and to go soon, large enough for thousands of requests. */
@@ -75,7 +78,7 @@ export async function openUsage(runtime: Runtime, log: Logger): Promise<OpenedUs
     usage,
     journal,
     notes: former.notes,
-    lost,
+    formerRequests: [...lost, ...endedLast(former.endedLast)],
     async [Symbol.asyncDispose]() {
       journal.flush();
       await shipper[Symbol.asyncDispose]();
@@ -97,6 +100,18 @@ function endLost(journal: Journal<RequestUsage>, unfinished: readonly Unfinished
     }
   }
   return lost;
+}
+
+/** What can't be read is told when it is shipped. */
+function endedLast(records: readonly Buffer[]): UsageRecord[] {
+  return records.flatMap((record) => {
+    try {
+      return [fromBinary(UsageRecordSchema, record)];
+    } catch {
+      // Its checksum holds, so another version wrote it; it says nothing of limits.
+      return [];
+    }
+  });
 }
 
 function sender({ mesh, nodeId }: Runtime): ShipperOptions["send"] {

@@ -1,15 +1,10 @@
 import { EndReason } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { endOf } from "../../fakes/record-tail.ts";
-import { type Join, type Joined, join } from "./join.ts";
+import { type Checker, type Join, type Joined, join } from "./join.ts";
+import { limitCheckers } from "./limit-checkers.ts";
 import type { Truth } from "./truth.ts";
 
-/** Looks for what breaks one promise. Returns a line for each break; none: the promise was kept. */
-export type Checker = (truth: Truth, joined: Join) => readonly string[];
-
-/**
- * The promises, each by its name. A checker of limits (what was admitted in each window against what each key may have)
- * is one more entry here, over the same truth.
- */
+/** The promises, each by its name. Those of limits are in a file of their own. */
 export const checkers: Readonly<Record<string, Checker>> = {
   "what an engine saw, or a client got, is in the ledger": nothingLost,
   "what is in the ledger was asked for, once": nothingDoubled,
@@ -20,6 +15,7 @@ export const checkers: Readonly<Record<string, Checker>> = {
   "no record was set aside": nothingSetAside,
   "no engine works for nobody": noOrphans,
   "a stream ends with a word, unless its process died": typedEnds,
+  ...limitCheckers,
 };
 
 /** Every break of every promise. */

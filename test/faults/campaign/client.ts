@@ -132,6 +132,7 @@ class Client {
       keyId: this.#asker.keyId,
       model: this.#wish.model,
       promptTokens: this.#wish.promptTokens,
+      wantedTokens: this.#wish.tokens,
       sentMs: this.#sentMs,
       endedMs: Date.now(),
       ...this.#head,

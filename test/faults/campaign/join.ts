@@ -21,6 +21,9 @@ export interface Join {
   readonly strangers: readonly string[];
 }
 
+/** Looks for what breaks one promise. Returns a line for each break; none: the promise was kept. */
+export type Checker = (truth: Truth, joined: Join) => readonly string[];
+
 /**
  * Brings together what is known of each request. Engine and ledger know it by its id. A client that got the answer's head
  * knows it too. The others have keys of their own, and prompts whose length tells their requests apart in the engines'

@@ -17,6 +17,7 @@ const rowsSince = `
 select r.request_id as "requestId", s.key_id as "keyId", r.project_id as "projectId", s.requested_model as "requestedModel",
   (extract(epoch from r.admit_time) * 1000)::float8 as "admitMs", r.stage, r.prompt_tokens as "promptTokens",
   r.completion_tokens as "completionTokens", r.end_reason as "endReason", coalesce(r.queue_ms, 0) as "queueMs",
+  coalesce(r.duration_ms, 0) as "durationMs",
   case when r.attempts > 0 then r.attempts when r.attempt_delay_ms is null then 0 else 1 end as attempts
 from usage.records r join usage.series s on s.id = r.series_id
 where r.admit_time >= to_timestamp($1::float8 / 1000) order by r.request_id`;

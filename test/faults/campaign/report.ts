@@ -1,6 +1,8 @@
 import { quantile } from "../../bench/statistics.ts";
 import { type CampaignResult, hitsIn } from "./campaign.ts";
+import { isRefused } from "./load.ts";
 import { phases } from "./phases.ts";
+import type { Round } from "./round.ts";
 import type { SightEnd } from "./truth.ts";
 
 /** What a fault came to, for a table and for machines. */
@@ -12,7 +14,12 @@ export interface Summary {
   readonly phases: Readonly<Record<string, { readonly times: number; readonly requests: number }>>;
   /** How requests ended for their clients. */
   readonly ends: Readonly<Partial<Record<SightEnd, number>>>;
+  /** How many a limit refused. */
+  readonly refused: number;
+  readonly limits: number;
   readonly keyWrites: number;
+  /** How long processes stood still for want of a processor: promises of limits that take time were not looked at then. */
+  readonly stalledMs: number;
   /** From the kill until the engines had stopped, p50, p99 and most, in milliseconds; none: engines were not to stop. */
   readonly stoppedMs: readonly number[];
   /** From the restart until the ledger held everything, p50 and most, in milliseconds. */
@@ -38,6 +45,9 @@ export function summaryOf(results: readonly CampaignResult[]): Summary {
       ]),
     ),
     ends: Object.fromEntries(ends) as Summary["ends"],
+    refused: sights.filter(isRefused).length,
+    limits: rounds.reduce((sum, { limits }) => sum + limits.length, 0),
+    stalledMs: rounds.reduce((sum, round) => sum + round.stalledMs, 0),
     keyWrites: rounds.reduce((sum, { writes }) => sum + writes, 0),
     stoppedMs: stopped.length > 0 ? [quantile(stopped, 0.5), quantile(stopped, 0.99), Math.max(...stopped)] : [],
     settledMs: settled.length > 0 ? [quantile(settled, 0.5), Math.max(...settled)] : [],
@@ -62,4 +72,48 @@ export function tableOf(summaries: readonly Summary[]): object[] {
     "key writes": keyWrites,
     problems,
   }));
+}
+
+/** Of 200 kills of the gateway 20 have to hit each phase. */
+const hitsShare = 1 / 10;
+
+/** What is wrong with a campaign that was to have so many rounds. */
+export function failuresOf(result: CampaignResult, times: number): readonly string[] {
+  const { fault, rounds } = result;
+  const failures = [...problemsIn([result])];
+  if (rounds.length < times) failures.push(`the time was over after ${rounds.length} of ${times}`);
+  if (fault !== "gateway killed") return failures;
+  for (const phase of phases) {
+    const hits = hitsIn(rounds, phase);
+    if (hits < Math.floor(times * hitsShare)) failures.push(`${phase} was hit ${hits} times by ${times} kills`);
+  }
+  return failures;
+}
+
+/** One fault, in a line. */
+export function progressOf({ aim, hit, sights, settledMs, problems }: Round): string {
+  const found = phases.map((phase) => `${phase} ${hit[phase]}`).join(", ");
+  const refused = sights.filter(isRefused).length;
+  const verdict = problems.length === 0 ? "kept" : `${problems.length} BROKEN`;
+  return `aimed at ${aim}, hit ${found}; ${sights.length} requests, ${refused} refused, whole after ${settledMs} ms; ${verdict}`;
+}
+
+const barLength = 40;
+
+/** How often each phase was hit, and what else is worth knowing, a line each. */
+export function histogramOf(summary: Summary): string {
+  const { times, requests, refused, limits, ends, stoppedMs, settledMs, keyWrites, stalledMs } = summary;
+  const lines = Object.entries(summary.phases).map(([phase, found]) => {
+    const bar = "#".repeat(Math.round((found.times / Math.max(1, times)) * barLength)).padEnd(barLength);
+    return `  ${phase.padEnd(10)} ${bar} ${found.times} of ${times} times, ${found.requests} requests`;
+  });
+  const ended = Object.entries(ends).map(([end, count]) => `${count} ${end}`);
+  lines.push(
+    `  ${requests} requests (${ended.join(", ")}), ${refused} refused by ${limits} limits; ${keyWrites} key writes`,
+  );
+  const ms = (all: readonly number[]) => all.map(Math.round).join(" / ");
+  if (stoppedMs.length > 0) lines.push(`  engines stopped after ${ms(stoppedMs)} ms (half, 99 %, all)`);
+  if (settledMs.length > 0) lines.push(`  the ledger was whole after ${ms(settledMs)} ms (half, all)`);
+  if (stalledMs > 0) lines.push(`  processes stood still, or were down, for ${Math.round(stalledMs / 1_000)} s in all`);
+  return lines.join("\n");
 }

@@ -1,5 +1,6 @@
 import type { EndReason } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import type { Traced } from "../../fakes/record-tail.ts";
+import type { Standing } from "./control-calls.ts";
 
 /*
  * What is known of a run from those who were there: the clients, the engines' own records, and PostgreSQL's tables. The
@@ -13,6 +14,8 @@ export interface Sight {
   readonly model: string;
   /** Of its prompt, as the engines count. Among the key's requests of a while no other has as many. */
   readonly promptTokens: number;
+  /** The most that it wanted of an answer. */
+  readonly wantedTokens: number;
   readonly sentMs: number;
   /** The answer's head came. */
   readonly headMs?: number;
@@ -57,6 +60,8 @@ export interface Row {
   /** Tries that were dispatched. */
   readonly attempts: number;
   readonly queueMs: number;
+  /** From its admission to its end, as far as that is known. */
+  readonly durationMs: number;
 }
 
 /** Requests and tokens of one series in one slot of time. */
@@ -79,6 +84,29 @@ export interface Ledger {
   readonly setAside: number;
 }
 
+/** A limit, as it was made. */
+export interface Limited {
+  readonly limitId: string;
+  readonly of: "requests" | "tokens" | "concurrency";
+  readonly onFailure: "closed" | "local" | "open";
+  /** The key whose requests it counts; undefined: all of the project's. */
+  readonly keyId?: string;
+  readonly projectId: string;
+  readonly count: number;
+  /** How long it takes to refill from empty, in milliseconds; Infinity: it does not. */
+  readonly refillMs: number;
+  /** It was made before that, and before its key's first request. */
+  readonly sinceMs: number;
+}
+
+/** What was done to the process that counts. */
+export interface Counting {
+  /** It died: what it had counted is gone, and counting begins anew. */
+  readonly diedMs: readonly number[];
+  /** It could not be asked, until somebody has noticed that it can again. */
+  readonly away: readonly { readonly fromMs: number; readonly toMs: number }[];
+}
+
 /** All of it, of one stretch of time. */
 export interface Truth {
   readonly sights: readonly Sight[];
@@ -86,6 +114,12 @@ export interface Truth {
   readonly ledger: Ledger;
   /** When processes of the gateway died on purpose: connections may break then, and at no other time. */
   readonly deathsMs: readonly number[];
+  readonly limits: readonly Limited[];
+  readonly counting: Counting;
+  /** What limits say of themselves when nothing runs and every lease's time is over, by their ids; empty: not asked. */
+  readonly standings: ReadonlyMap<string, Standing>;
+  /** When they were asked. */
+  readonly standingMs: number;
 }
 
 /**

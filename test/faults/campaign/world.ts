@@ -5,9 +5,9 @@ import { openFolder } from "../../fakes/open-folder.ts";
 import { RecordTail, type Traced } from "../../fakes/record-tail.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../../fakes/simulator-process.ts";
 import { startWeirProcess, type WeirProcess } from "../../fakes/weir-process.ts";
-import type { Asker } from "./client.ts";
 import { type ControlCalls, controlCalls } from "./control-calls.ts";
 import { type LedgerReader, ledgerReader } from "./ledger-dump.ts";
+import type { ClientKey } from "./load.ts";
 import { type OwnPostgres, startOwnPostgres } from "./own-postgres.ts";
 
 /**
@@ -38,8 +38,8 @@ export interface World extends AsyncDisposable {
   readonly postgres: OwnPostgres;
   readonly ledger: LedgerReader;
   readonly calls: ControlCalls;
-  /** Clients' keys, evenly of three projects. */
-  readonly keys: readonly Omit<Asker, "url">[];
+  /** Clients' keys without limits of their own, evenly of three projects. */
+  readonly keys: readonly ClientKey[];
   /** What engines recorded since they began. */
   traces(): readonly Traced[];
   /** What engines work on now. */
@@ -52,8 +52,6 @@ export interface WorldOptions {
   readonly shape: Shape;
   /** A client each. */
   readonly keys: number;
-  /** More of the configuration, such as limits: `section: {...}` a line. Goes to the process that serves requests. */
-  readonly yaml?: string;
 }
 
 const projects = ["red", "green", "blue"] as const;
@@ -62,7 +60,7 @@ const engineFlags = ["--decode-ms", "8", "--prefill-ms", "0.8", "--slots", "64"]
 const listen = "listen: { port: 0, admin_port: 0, mesh_port: 0 }";
 
 /** Starts everything, and makes the keys. */
-export async function startWorld({ shape, keys, yaml = "" }: WorldOptions): Promise<World> {
+export async function startWorld({ shape, keys }: WorldOptions): Promise<World> {
   await using started = new AsyncDisposableStack();
   const folder = await openFolder("weir-world-");
   started.defer(() => rm(folder, { recursive: true, force: true }));
@@ -102,7 +100,7 @@ export async function startWorld({ shape, keys, yaml = "" }: WorldOptions): Prom
   let data: Life;
   let control: Life;
   if (shape === "one") {
-    const config = [listen, stored, served, yaml].join("\n");
+    const config = [listen, stored, served].join("\n");
     data = await life("weir", config, () => undefined);
     control = data;
   } else {
@@ -113,16 +111,15 @@ export async function startWorld({ shape, keys, yaml = "" }: WorldOptions): Prom
     });
     const url = `"http://127.0.0.1:${mesh.port}"`;
     const peers = `peers: { auth: ${url}, catalog: ${url}, quota: ${url}, usage: ${url} }`;
-    data = await life(
-      "data",
-      [listen, "roles: [edge, router]", `${token}, ${peers} }`, yaml].join("\n"),
-      () => undefined,
-    );
+    data = await life("data", [listen, "roles: [edge, router]", `${token}, ${peers} }`].join("\n"), () => undefined);
   }
   const calls = controlCalls(() => control.now.url, control.now.key);
   for (const project of projects) await calls.createProject(project);
-  const made: Omit<Asker, "url">[] = [];
-  for (let at = 0; at < keys; at++) made.push(await calls.createKey(projects[at % projects.length] ?? ""));
+  const made: ClientKey[] = [];
+  for (let at = 0; at < keys; at++) {
+    const key = await calls.createKey(projects[at % projects.length] ?? "");
+    made.push({ ...key, clients: 1, limited: false });
+  }
   const running = started.move();
   return {
     shape,

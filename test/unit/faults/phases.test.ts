@@ -32,11 +32,13 @@ function joined(
       endReason: EndReason.COMPLETED,
       attempts: over.attempts ?? 1,
       queueMs: over.queueMs ?? 0,
+      durationMs: 40,
     },
     sight: {
       keyId: "k",
       model: "wide",
       promptTokens: 5,
+      wantedTokens: 5,
       sentMs: 9,
       endedMs: over.endedMs ?? 50,
       tokens: 5,

@@ -41,7 +41,7 @@ test.each([
     holderId: "n",
     journal: undefined,
     notes: [],
-    lost: [],
+    formerRequests: [],
     news: { away: failed, back: () => undefined, lost: failed },
   });
   const world = new RouterWorld({ quota: holder });

@@ -70,6 +70,20 @@ describe("a journal", () => {
     expect(folder.segments).toEqual([]);
   });
 
+  test("tells the next process what ended last, whether or not that was acknowledged", async () => {
+    const world = await open(folder);
+    const all: string[] = [];
+    for (let round = 0; round < 50; round++) {
+      for (let i = 0; i < 50; i++) all.push(world.run());
+      world.journal.flush();
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    const { world: next } = await restart();
+    const ended = next.former.endedLast.map((record) => fromBinary(UsageRecordSchema, record));
+    expect(ids(ended)).toEqual(all.slice(-1_000));
+    expect(ended[0]?.state).toBe(UsageState.FINAL);
+  });
+
   test("is one process's", async () => {
     await open(folder);
     await expect(UsageWorld.open(folder.path)).rejects.toThrow(/another Weir uses the journal/);
