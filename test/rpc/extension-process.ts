@@ -98,6 +98,7 @@ const noFlags = {
   chatTemplate: undefined,
   toolParser: 0,
   reasoningParser: 0,
+  engineModel: "",
   engineKeyFile: undefined,
 } as const;
 

@@ -299,6 +299,13 @@ const rows: Record<Name, ErrorRow> = {
     (m) =>
       `The chat template of model \`${of(m, "model", "?")}\` does not take these messages: ${of(m, "problem", "?")}.`,
   ),
+  ENGINE_CONTROL_OFF: row(
+    "precondition",
+    "engine_control_off",
+    ENGINE,
+    NO,
+    (m) => `The engine loads and unloads no models on request: ${of(m, "problem", "no reason given")}.`,
+  ),
 
   CANCELLED: row("cancelled", "cancelled", CALLER, NO, () => "The caller went away or took the request back."),
   DEADLINE_EXCEEDED: row(
