@@ -1,6 +1,7 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Tokenizer } from "tokenizers";
 import { describe, expect, it } from "vitest";
 import { parseFlags } from "../../services/runtime/config/flags.ts";
 import { loadSettings } from "../../services/runtime/config/load.ts";
@@ -118,7 +119,7 @@ it("reads a tokenizer, and which tokens end an answer", () => {
   writeFileSync(file, `${base}models: [{ id: a, pool: gpu, tokenizer: { path: ${path}, sha256: "${sha256}" } }]\n`);
   const parsed = parseFlags(["--config", file]);
   if (!("flags" in parsed)) throw new Error(parsed.problems.join("\n"));
-  const end = 256 + 120;
+  const end = Tokenizer.fromString(tokenizer.text).tokenToId("<|end|>") ?? 0;
   const wanted = { path: tokenizer.path, sha256, endIds: [end, 3, 4], padId: end + 1 };
   expect(loadSettings(parsed.flags).settings.models[0]?.tokenizer).toEqual(wanted);
   const flags = parseFlags(["--engine", "grpc://h:1", "--tokenizer", path]);

@@ -210,6 +210,7 @@ describe("discovery", () => {
       toolParser: ToolParser.KIMI,
       reasoningParser: ReasoningParser.KIMI,
       chatTemplate: { source: "t" },
+      tokenizer: { path: "/t/tokenizer.json", sha256: "ab", endIds: [7, 8], padId: -1 },
     });
     expect(state("c")?.models.map(({ modelId }) => modelId)).toEqual(["y"]);
     expect(warnings).toEqual([
