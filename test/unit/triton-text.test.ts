@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { StopFilter } from "../../services/drivers/stop-filter.ts";
-import { partialLength, type TextMode, TextTrack } from "../../services/drivers/triton/text-track.ts";
+import { partialLength } from "../../services/drivers/character-stream.ts";
+import { type TextMode, TextTrack } from "../../services/drivers/triton/text-track.ts";
 
 const bytes = (piece: string | number[]) => (typeof piece === "string" ? Buffer.from(piece) : Uint8Array.from(piece));
 
@@ -23,7 +24,10 @@ describe("the text of a choice", () => {
     ["a text that only begins like the prompt", "delta", "Say: ", ["Sa", "y: "], ["Sa", "y: ", ""]],
     ["unknown, in fact deltas", "unknown", "", ["a", "b", "c"], ["a", "b", "c", ""]],
     ["unknown, deltas that begin alike", "unknown", "", ["I", "I'm", " so"], ["I", "", "I'm so", ""]],
-    ["unknown, deltas that are the same", "unknown", "", ["ha", "ha", "ha"], ["ha", "ha", "ha", ""]],
+    ["unknown, deltas that are the same", "unknown", "", ["ha", "ha", "!"], ["ha", "", "ha!", ""]],
+    ["unknown, the same to the end", "unknown", "", ["ha", "ha"], ["ha", "", ""]],
+    ["unknown, cumulative with a pause", "unknown", "", ["a", "a", "ab", "ab", "abc"], ["a", "", "", "", "bc", ""]],
+    ["unknown, cumulative, its end cut by a stop text", "unknown", "", ["a", "ab<", "ab"], ["a", "", "", "b"]],
     ["unknown, in fact cumulative", "unknown", "", ["a", "ab", "abc", "abcd"], ["a", "", "bc", "d", ""]],
     ["unknown to the end", "unknown", "", ["a", "ab"], ["a", "", "b"]],
     ["unknown, with an empty beginning", "unknown", "", ["", "a", "ab", "abc"], ["", "a", "", "bc", ""]],

@@ -1,3 +1,5 @@
+import { CharacterStream } from "../character-stream.ts";
+
 /** Whether each response holds what is new or the whole text so far; "unknown" is found out. */
 export type TextMode = "delta" | "cumulative" | "unknown";
 
@@ -7,15 +9,18 @@ const replacement = "�";
  * Turns the text outputs of one choice into new text. A character whose bytes are not all there is held back: in a
  * delta its bytes, in a cumulative text the U+FFFD at its end that the next response replaces.
  *
- * Mode "unknown": the second text decides, if it does not begin with the first one (delta). If it does, it is held back
- * and the third one decides; a text that ends before that is taken as cumulative.
+ * Mode "unknown": a cumulative text begins with the one before it. While that holds, texts after the first are held back,
+ * until two of them have grown (cumulative) or one is another (delta); a text that ends before that is taken as
+ * cumulative. A text may also stay as it is, or lose its end: to a stop text that was found, or a character that was not
+ * whole.
  */
 export class TextTrack {
   #mode: TextMode;
   #prompt: string;
   #sent = "";
-  #undecided: string | undefined;
-  #partial = Buffer.alloc(0);
+  #held: string[] = [];
+  #grew = 0;
+  readonly #characters = new CharacterStream();
 
   /** `prompt` is taken off the beginning where the engine repeats it; empty: it was told not to. */
   constructor(mode: TextMode, prompt: string) {
@@ -24,7 +29,7 @@ export class TextTrack {
   }
 
   push(piece: Uint8Array): string {
-    if (this.#mode === "delta") return this.#withoutPrompt(this.#decode(piece));
+    if (this.#mode === "delta") return this.#withoutPrompt(this.#characters.push(piece));
     const text = withoutPartial(this.#withoutPrompt(toBuffer(piece).toString("utf8")));
     if (this.#mode === "cumulative") return this.#grown(text);
     return this.#decide(text);
@@ -32,34 +37,31 @@ export class TextTrack {
 
   /** The text has ended. */
   flush(): string {
-    const rest = this.#undecided === undefined ? "" : this.#grown(this.#undecided);
-    const broken = this.#partial.length > 0 ? replacement : "";
-    this.#undecided = undefined;
-    this.#partial = Buffer.alloc(0);
-    return rest + broken;
+    const rest = this.#grown(this.#held.at(-1) ?? "");
+    this.#held = [];
+    return rest + this.#characters.flush();
   }
 
   #decide(text: string): string {
-    if (this.#undecided !== undefined) {
-      const second = this.#undecided;
-      this.#undecided = undefined;
-      if (text.length > second.length && text.startsWith(second)) {
-        this.#mode = "cumulative";
-        return this.#grown(text);
-      }
-      this.#mode = "delta";
-      return second + text;
-    }
     if (this.#sent === "" || text === "") {
       this.#sent += text;
       return text;
     }
-    if (text.length > this.#sent.length && text.startsWith(this.#sent)) {
-      this.#undecided = text;
-      return "";
+    const last = this.#held.at(-1) ?? this.#sent;
+    if (!text.startsWith(last) && !last.startsWith(text)) {
+      this.#mode = "delta";
+      const held = this.#held.join("");
+      this.#held = [];
+      return held + text;
     }
-    this.#mode = "delta";
-    return text;
+    if (text.length > last.length) this.#grew += 1;
+    if (this.#grew === 2) {
+      this.#mode = "cumulative";
+      this.#held = [];
+      return this.#grown(text);
+    }
+    this.#held.push(text);
+    return "";
   }
 
   #grown(text: string): string {
@@ -78,13 +80,6 @@ export class TextTrack {
     this.#prompt = "";
     return text;
   }
-
-  #decode(piece: Uint8Array): string {
-    const bytes = this.#partial.length === 0 ? toBuffer(piece) : Buffer.concat([this.#partial, piece]);
-    const missing = partialLength(bytes);
-    this.#partial = missing === 0 ? this.#partial.subarray(0, 0) : Buffer.from(bytes.subarray(bytes.length - missing));
-    return bytes.toString("utf8", 0, bytes.length - missing);
-  }
 }
 
 function toBuffer(bytes: Uint8Array): Buffer {
@@ -95,15 +90,4 @@ function withoutPartial(text: string): string {
   let end = text.length;
   while (end > 0 && text[end - 1] === replacement) end -= 1;
   return text.slice(0, end);
-}
-
-/** How many bytes at the end begin a character whose other bytes are still to come: 0 to 3. */
-export function partialLength(bytes: Uint8Array): number {
-  const deepest = Math.min(3, bytes.length);
-  for (let back = 1; back <= deepest; back += 1) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if (byte < 0x80) return 0;
-    if (byte >= 0xc0) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > back ? back : 0;
-  }
-  return 0;
 }
