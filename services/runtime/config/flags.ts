@@ -25,6 +25,7 @@ export interface Flags {
   readonly dataDir: string | undefined;
   readonly engines: readonly string[];
   readonly chatTemplate: string | undefined;
+  readonly tokenizer: string | undefined;
   readonly toolParser: ToolParser;
   readonly reasoningParser: ReasoningParser;
   /** Of `engines load` and `engines unload`: what the engine calls the model. */
@@ -42,6 +43,7 @@ export const usage = `Usage: npm start -- [flags]
   --config FILE          weir.yaml; all its fields are in weir.reference.yaml
   --engine URL           an engine, instead of a file: Triton's gRPC or OpenAI-compatible HTTP (may be repeated)
   --chat-template PATH   a jinja file or a tokenizer folder, for engines that take plain text
+  --tokenizer PATH       a tokenizer.json or a folder with one, for engines that take token ids only
   --tool-parser NAME     how their models write function calls: hermes, qwen, llama3 and others, as in weir.reference.yaml
   --reasoning-parser NAME  how they mark what they think: deepseek_r1, qwen3 and others
   --port N               the API's port (8080)
@@ -63,6 +65,7 @@ const options = {
   "data-dir": { type: "string" },
   engine: { type: "string", multiple: true },
   "chat-template": { type: "string" },
+  tokenizer: { type: "string" },
   "tool-parser": { type: "string" },
   "reasoning-parser": { type: "string" },
   "engine-key-file": { type: "string" },
@@ -87,6 +90,9 @@ export function parseFlags(
   }
   if (values["chat-template"] !== undefined && values.engine === undefined) {
     problems.push("--chat-template goes with --engine; in a file it is `chat_template` of a model");
+  }
+  if (values.tokenizer !== undefined && values.engine === undefined) {
+    problems.push("--tokenizer goes with --engine; in a file it is `tokenizer` of a model");
   }
   if (values["engine-key-file"] !== undefined && !command.startsWith("engines ")) {
     problems.push(
@@ -120,6 +126,7 @@ export function parseFlags(
     dataDir: values["data-dir"],
     engines,
     chatTemplate: values["chat-template"],
+    tokenizer: values.tokenizer,
     toolParser,
     reasoningParser,
     engineModel,
