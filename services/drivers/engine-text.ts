@@ -54,15 +54,16 @@ export interface ContextOverflow {
 }
 
 const overflow =
-  /context (?:length|window|size)|maximum (?:model|input|sequence|context) length|max(?:imum)?[ _](?:seq(?:uence)?|model|input)[ _]len|exceed_context_size|physical batch size|must have less than \d+ tokens/i;
+  /context (?:length|window|size)|maximum (?:model|input|sequence|context) length|max(?:imum)?[ _](?:seq(?:uence)?|model|input)[ _]len|exceed_context_size|physical batch size|prompt length \(|must have less than \d+ tokens/i;
 const excess =
-  /given: \d|exceed|longer than|too (?:long|large|many)|however|larger than|requested|but the prompt contains/i;
+  /given: \d|exceed|longer than|too (?:long|large|many)|however|larger than|requested|but the prompt contains|must be greater than 0/i;
 
 const limits = [
   /(?:context|model|input|sequence) length(?: is| of)? \(?(\d+)/i,
   /context (?:size|window)(?: is| of)? \(?(\d+)/i,
   /max_(?:seq|model|input)_len(?:gth)?\w*(?: is| of)?[ =:(]+(\d+)/i,
   /current batch size: (\d+)/i,
+  /max_num_tokens \((\d+)/i,
   /must have less than (\d+) tokens/i,
 ];
 const prompts = [
@@ -71,6 +72,7 @@ const prompts = [
   /(?:prompt|input|request) \((?:length )?(\d+)/i,
   /(?:prompt|input) length \((\d+)/i,
   /(\d+) tokens from the input/i,
+  /prompt_len` \((\d+)/i,
   /(?:contains|has) (?:at least )?(\d+) (?:input )?tokens/i,
   /given: (\d+)/i,
 ];

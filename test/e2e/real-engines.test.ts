@@ -27,11 +27,13 @@ describe.skipIf(gate.skip)(gate.title("the gateway in front of real engines, thr
 
   it("finds the models by asking both", async () => {
     const found = (await client.models.list()).data.map((model) => model.id);
-    expect(found).toEqual(expect.arrayContaining(["ensemble", "tensorrt_llm_bls", "vllm_model", llama.model]));
+    expect(found).toEqual(
+      expect.arrayContaining(["ensemble", "tensorrt_llm_bls", "llmapi", "vllm_model", llama.model]),
+    );
     expect(found).not.toContain("preprocessing");
   });
 
-  const models = () => ["ensemble", "tensorrt_llm_bls", "vllm_model", llama.model];
+  const models = () => ["ensemble", "tensorrt_llm_bls", "llmapi", "vllm_model", llama.model];
 
   it("answers in one piece and as a stream, with counts and an end", async () => {
     for (const model of models()) {

@@ -1,5 +1,7 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
 import { attemptAt, run, start, targetAt } from "../wire/attempts.ts";
 import { type Asked, describeDriver, type Shape, type SuiteEngine } from "../wire/driver-suite.ts";
@@ -11,7 +13,11 @@ import { startTriton } from "./triton/server.ts";
 const gate = await requireEngines("triton");
 
 const slots = 4;
-const parameters = { tensorrt_llm: { slots: String(slots) }, vllm_model: { slots: String(slots) } };
+const parameters = {
+  tensorrt_llm: { slots: String(slots) },
+  vllm_model: { slots: String(slots) },
+  llmapi: { slots: String(slots) },
+};
 
 const shapes: Readonly<Record<Shape, Asked>> = {
   short: { prompt: "[[tokens=12]] tell me of the river", maxTokens: 16 },
@@ -29,7 +35,7 @@ async function startInterface(name: string, models: readonly TritonModel[]): Pro
   const { models: found } = await driver.probe(AbortSignal.timeout(10_000));
   const model = found.find((candidate) => candidate.engineModel === name);
   if (!model) throw new Error(`the probe did not find ${name}: ${found.map((one) => one.engineModel).join(", ")}`);
-  const generators = new Set(["tensorrt_llm", "vllm_model"]);
+  const generators = new Set(["tensorrt_llm", "vllm_model", "llmapi"]);
   const owned = cleanup.move();
   return {
     driver,
@@ -49,6 +55,22 @@ describe.skipIf(gate.skip)(gate.title("the triton driver"), () => {
     startInterface("tensorrt_llm_bls", [...steps, "tensorrt_llm_bls"]),
   );
   describeDriver("at the vLLM backend", { shapes, cancels: true }, () => startInterface("vllm_model", ["vllm_model"]));
+  describeDriver("at the LLM API", { shapes, cancels: true, counts: false, lacks: ["minP"] }, () =>
+    startInterface("llmapi", ["llmapi"]),
+  );
+
+  test("the LLM API as it is shipped answers in one piece", async () => {
+    await using server = await startTriton({ models: [] });
+    const file = join(server.modelRepository, "llmapi", "config.pbtxt");
+    await writeFile(file, (await readFile(file, "utf8")).replace("decoupled: true", "decoupled: false"));
+    await fetch(`${server.httpUrl}/v2/repository/models/llmapi/load`, { method: "POST" });
+    await using driver = openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`));
+    const [model] = (await driver.probe(AbortSignal.timeout(10_000))).models;
+    if (!model) throw new Error("no model");
+    expect(model).toMatchObject({ flavour: "llmapi", features: [Feature.PROMPT, Feature.CANCEL] });
+    const outcome = await run(driver, attemptAt(model, { input: { case: "prompt", value: "[[say:amber ☕ birch]]" } }));
+    expect([outcome.reason, outcome.text(), outcome.finish()]).toEqual([undefined, "amber ☕ birch", "STOP"]);
+  }, 120_000);
 
   test("a model that is unloaded finishes what it has, and is another replica's until it is loaded again", async () => {
     await using server = await startTriton({ models: ["vllm_model"] });

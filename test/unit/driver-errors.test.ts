@@ -105,6 +105,20 @@ describe("an overflow of the context", () => {
     ],
     ["TensorRT-LLM", "Prompt length (9000) exceeds maximum input length (8192).", "8192", "9000", ""],
     [
+      "TensorRT-LLM's LLM API",
+      "Error generating request: The sum of prompt length (9000.0), query length (0) should not exceed max_num_tokens (8192)",
+      "8192",
+      "9000",
+      "",
+    ],
+    [
+      "TensorRT-LLM's LLM API, without room for an answer",
+      "`default_max_tokens` (-8) must be greater than 0, `default_max_tokens` (-8) = max_seq_len (8192) - `splited_prompt_len` (8200)",
+      "8192",
+      "8200",
+      "",
+    ],
+    [
       "llama.cpp",
       "request (18012 tokens) exceeds the available context size (8192 tokens), try increasing it",
       "8192",

@@ -12,6 +12,7 @@ import {
   takesStop,
 } from "../../services/drivers/triton/flavour.ts";
 import type { InferRequest } from "../../services/drivers/triton/inputs.ts";
+import { llmapiRequest } from "../../services/drivers/triton/request-llmapi.ts";
 import { tensorrtRequest } from "../../services/drivers/triton/request-tensorrt.ts";
 import { vllmRequest } from "../../services/drivers/triton/request-vllm.ts";
 import { attemptAt } from "../wire/attempts.ts";
@@ -42,7 +43,7 @@ describe("a model's flavour is found by its inputs", () => {
     ["the vLLM backend", metadata(["text_input", "stream", "sampling_parameters"]), config(), "vllm"],
     ["the core", metadata(["input_ids", "input_lengths", "request_output_len"], ["output_ids"]), config(), undefined],
     ["preprocessing", metadata(["QUERY", "REQUEST_OUTPUT_LEN"], ["INPUT_ID"]), config(), undefined],
-    ["the LLM API", metadata(["text_input", "streaming", "sampling_param_max_tokens"]), config(), undefined],
+    ["the LLM API", metadata(["text_input", "streaming", "sampling_param_max_tokens"]), config(), "llmapi"],
     ["an embedding model", metadata(["text_input", "max_tokens"], ["embedding"]), config(), undefined],
   ])("%s", (_, described, configured, flavour) => {
     expect(flavourOf(described, configured)).toBe(flavour);
@@ -63,6 +64,15 @@ describe("a model's flavour is found by its inputs", () => {
     expect(coreCandidates(ensembleConfig)).toEqual(["core"]);
     expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len", "stop"]))).toBe(true);
     expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len"]))).toBe(false);
+  });
+
+  test("the LLM API streams where it is decoupled, and hears a cancel", () => {
+    expect(featuresOf(llmapi)).toEqual([Feature.PROMPT, Feature.STREAM, Feature.CANCEL]);
+    expect(featuresOf({ ...llmapi, decoupled: false })).toEqual([Feature.PROMPT, Feature.CANCEL]);
+    expect(interfaceOf(metadata(["text_input", "sampling_param_max_tokens"]), config(), "core")).toMatchObject({
+      textMode: "unknown",
+      stopModel: "",
+    });
   });
 
   test("an ensemble that cannot be stopped says so", () => {
@@ -99,13 +109,28 @@ const vllm: TritonInterface = {
   flavour: "vllm",
   batched: false,
 };
+const llmapi: TritonInterface = {
+  ...trt({
+    text_input: "BYTES",
+    streaming: "BOOL",
+    sampling_param_max_tokens: "INT32",
+    sampling_param_temperature: "FP32",
+    sampling_param_seed: "UINT64",
+    sampling_param_stop: "BYTES",
+    sampling_param_exclude_input_from_output: "BOOL",
+    return_finish_reason: "BOOL",
+  }),
+  flavour: "llmapi",
+  batched: false,
+};
+const builders = { ensemble: tensorrtRequest, bls: tensorrtRequest, llmapi: llmapiRequest, vllm: vllmRequest };
 const replicaModel = create(ReplicaModelSchema, { engineModel: "the-model" });
 
 type RequestInit = Parameters<typeof attemptAt>[1];
 
 function built(model: TritonInterface, request: RequestInit, more = {}) {
   const attempt = attemptAt(replicaModel, request, more);
-  return (model.flavour === "vllm" ? vllmRequest : tensorrtRequest)({ attempt, model, prompt: "hello", stream: true });
+  return builders[model.flavour]({ attempt, model, prompt: "hello", stream: true });
 }
 
 /** Inputs as name, datatype, shape and raw bytes. */
@@ -175,6 +200,41 @@ describe("a request for TensorRT-LLM", () => {
     const extras = { bad_words: ["x"], length_penalty: 1, user: "me" };
     const request = built(trt({ ...trtInputs, bad_words: "BYTES" }), {}, { extras });
     expect(request).toMatchObject({ kind: "request", ignored: ["length_penalty", "user"] });
+  });
+});
+
+describe("a request for the LLM API", () => {
+  test("has its own names of inputs, and a temperature, without which it would be greedy", () => {
+    const request = built(llmapi, { sampling: { seed: 1n, stop: ["a", "bc"] } }, { extras: { user: "me" } });
+    if (request.kind !== "request") throw new Error("unsupported");
+    expect(inputsOf(request.request)).toEqual({
+      text_input: "BYTES [1] ....hello",
+      sampling_param_max_tokens: "INT32 [1] ....",
+      streaming: "BOOL [1] .",
+      sampling_param_exclude_input_from_output: "BOOL [1] .",
+      return_finish_reason: "BOOL [1] .",
+      sampling_param_temperature: "FP32 [1] ...?",
+      sampling_param_seed: "UINT64 [1] ........",
+      sampling_param_stop: "BYTES [2] ....a....bc",
+    });
+    expect(request.ignored).toEqual(["user"]);
+    expect(built(llmapi, { stream: false })).toMatchObject({ kind: "request" });
+  });
+
+  test.each<[string, NonNullable<RequestInit>["sampling"]]>([
+    ["top_p", { topP: 0.5 }],
+    ["min_p", { minP: 0.1 }],
+    ["repetition_penalty", { repetitionPenalty: 1.1 }],
+    ["min_tokens", { minTokens: 1 }],
+    ["ignore_eos", { ignoreEos: true }],
+  ])("refuses %s where the model has no input for it", (param, sampling) => {
+    expect(built(llmapi, { sampling })).toEqual({ kind: "unsupported", param });
+  });
+
+  test("refuses a temperature that there is no input for, and makes up none", () => {
+    const bare = { ...llmapi, inputs: { text_input: "BYTES", sampling_param_max_tokens: "INT32" } };
+    expect(built(bare, { sampling: { temperature: 0.5 } })).toEqual({ kind: "unsupported", param: "temperature" });
+    expect(built(bare, {})).toMatchObject({ kind: "request" });
   });
 });
 

@@ -63,6 +63,9 @@ describe("the drivers at the simulator", () => {
   describeDriver("over OpenAI's HTTP", { shapes, cancels: true }, () => startModel(Dialect.OPENAI, "weir-sim"));
   describeDriver("at an ensemble", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "ensemble"));
   describeDriver("at a BLS model", { shapes, cancels: false }, () => startModel(Dialect.TRITON, "tensorrt_llm_bls"));
+  describeDriver("at the LLM API", { shapes, cancels: true, counts: false, lacks: ["minP"] }, () =>
+    startModel(Dialect.TRITON, "llmapi"),
+  );
   describeDriver("at the vLLM backend", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "vllm_model"));
   describeDriver("over vLLM's gRPC", { shapes, cancels: true }, () => startModel(Dialect.VLLM, "weir-sim"));
   describeDriver("over vLLM's gRPC and HTTP", { shapes, cancels: true }, () =>

@@ -48,6 +48,7 @@ describe("questions", () => {
         { name: "ensemble", state: "READY" },
         { name: "tensorrt_llm" },
         { name: "tensorrt_llm_bls" },
+        { name: "llmapi" },
         { name: "vllm_model" },
         { name: "text_embedding" },
         { name: "token_embedding" },
@@ -177,6 +178,42 @@ describe("the BLS model", () => {
     expect(stopped.texts.at(-1)).toBe('{"river');
     const ensemble = await infer("ensemble", tensorrt("guided", { ...guided, stop_words: ["ver"] }));
     expect(ensemble.texts.join("")).toBe('{"river"');
+  });
+});
+
+describe("the LLM API", () => {
+  const asked = (more: TensorValues = {}): TensorValues => ({
+    text_input: "hello",
+    streaming: true,
+    sampling_param_max_tokens: 8,
+    return_finish_reason: true,
+    ...more,
+  });
+
+  test("repeats its text in each response, counts nothing, and says None while it goes on", async () => {
+    const { texts, finals, responses } = await infer("llmapi", asked());
+    expect(texts).toHaveLength(8);
+    for (const [at, text] of texts.entries()) expect(text.startsWith(texts[at - 1] ?? "")).toBe(true);
+    const reasons = responses.flatMap((response) => textsOf(response, "finish_reason"));
+    expect(reasons).toEqual([...Array.from({ length: 7 }, () => "None"), "length"]);
+    expect(finals.indexOf(true)).toBe(7);
+    expect((await infer("llmapi", asked({ streaming: false }))).errors[0] ?? "").toBe("");
+  });
+
+  test("is greedy where nothing is said", async () => {
+    const said = async (more: TensorValues) => (await infer("llmapi", asked(more))).texts.at(-1);
+    expect(await said({ sampling_param_seed: 7 })).toBe(await said({ sampling_param_seed: 8 }));
+    const one = { sampling_param_temperature: 1 };
+    expect(await said({ ...one, sampling_param_seed: 7 })).not.toBe(await said({ ...one, sampling_param_seed: 8 }));
+  });
+
+  test("ends a request when one of the same id says stop", async () => {
+    const long = asked({ text_input: "[[sim length=900]] [[sim drip ms=20]] on", sampling_param_max_tokens: 900 });
+    const running = infer("llmapi", long);
+    await expect.poll(() => events().some(({ event }) => event === "produced")).toBe(true);
+    expect((await infer("llmapi", asked({ stop: true }))).errors).toEqual(["Request cancelled by client"]);
+    const { responses } = await running;
+    expect(responses.flatMap((response) => textsOf(response, "finish_reason")).at(-1)).toBe("cancelled");
   });
 });
 

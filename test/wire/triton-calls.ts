@@ -72,9 +72,11 @@ export function callTriton(grpcUrl: string): TritonCalls {
   };
 }
 
+const unbatched: ReadonlySet<string> = new Set(["llmapi", "vllm_model"]);
+
 /** A request as a driver would send it; `bare` leaves out the wish for an empty last response. */
 export function requestFor(requestId: string, model: string, inputs: TensorValues, bare = false): ModelInferRequest {
-  const request = inferRequest(model, inputs, { requestId, batched: model !== "vllm_model" });
+  const request = inferRequest(model, inputs, { requestId, batched: !unbatched.has(model) });
   if (bare) request.parameters = {};
   return request;
 }

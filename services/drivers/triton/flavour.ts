@@ -3,8 +3,8 @@ import type { ModelConfig } from "../../../gen/ts/engine/triton/model_config_pb.
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { TextMode } from "./text-track.ts";
 
-/** The interfaces that the driver knows: TensorRT-LLM's ensemble and BLS models, and Triton's vLLM backend. */
-export type Flavour = "ensemble" | "bls" | "vllm";
+/** The interfaces that the driver knows: TensorRT-LLM's ensemble and BLS models and its LLM API, and Triton's vLLM backend. */
+export type Flavour = "ensemble" | "bls" | "llmapi" | "vllm";
 
 /** What the driver has to know of a model to speak to it. */
 export interface TritonInterface {
@@ -29,6 +29,7 @@ export function flavourOf(
   const inputs = new Set(metadata.inputs.map((input) => input.name));
   if (!inputs.has("text_input") || !metadata.outputs.some((output) => output.name === "text_output")) return undefined;
   if (inputs.has("sampling_parameters")) return "vllm";
+  if (inputs.has("sampling_param_max_tokens")) return "llmapi";
   if (!inputs.has("max_tokens")) return undefined;
   return config.schedulingChoice.case === "ensembleScheduling" ? "ensemble" : "bls";
 }
@@ -52,8 +53,9 @@ export function interfaceOf(
   };
 }
 
-/** Only a BLS model's text can be cumulative, and its configuration says so; where it does not, the text shows it. */
+/** A BLS model's configuration says whether its text is cumulative. Where it does not, the text shows it; of the LLM API too. */
 function textModeOf(flavour: Flavour, config: ModelConfig): TextMode {
+  if (flavour === "llmapi") return "unknown";
   if (flavour !== "bls") return "delta";
   const accumulates = config.parameters["accumulate_tokens"]?.stringValue.toLowerCase();
   if (accumulates === "true") return "cumulative";
@@ -73,18 +75,24 @@ export function takesStop(metadata: Pick<ModelMetadataResponse, "inputs">): bool
   return ["input_ids", "input_lengths", "request_output_len", "stop"].every((name) => inputs.has(name));
 }
 
+/** Whether it can be asked for a stream. */
+export function isStreamable({ decoupled, inputs, flavour }: TritonInterface): boolean {
+  return decoupled && (flavour === "llmapi" ? "streaming" : "stream") in inputs;
+}
+
 /** What a model of this interface can do. */
 export function featuresOf(model: TritonInterface): Feature[] {
   const features: Feature[] = [Feature.PROMPT];
   const takes = (...names: string[]) => names.every((name) => name in model.inputs);
-  if (model.decoupled && takes("stream")) features.push(Feature.STREAM);
+  if (isStreamable(model)) features.push(Feature.STREAM);
   if (model.flavour === "vllm") {
     features.push(Feature.CHOICES, Feature.LOGIT_BIAS, Feature.JSON_SCHEMA, Feature.JSON_OBJECT);
-  } else {
+  } else if (model.flavour !== "llmapi") {
     if (takes("num_return_sequences")) features.push(Feature.CHOICES);
     if (takes("guided_decoding_guide_type", "guided_decoding_guide"))
       features.push(Feature.JSON_SCHEMA, Feature.JSON_OBJECT);
   }
-  if (model.flavour === "vllm" || model.stopModel !== "") features.push(Feature.CANCEL);
+  const hearsCancel = model.flavour === "vllm" || model.flavour === "llmapi";
+  if (hearsCancel || model.stopModel !== "") features.push(Feature.CANCEL);
   return features;
 }

@@ -7,12 +7,24 @@ import { GenerationCall, type Listener } from "../grpc/call.ts";
 import type { Channel } from "../grpc/channel.ts";
 import type { InferMessage } from "./codec.ts";
 import { failureFromText, failureFromTritonStatus } from "./errors.ts";
-import type { TritonInterface } from "./flavour.ts";
+import { type Flavour, isStreamable, type TritonInterface } from "./flavour.ts";
 import { Reader } from "./reader.ts";
+import type { BuiltRequest, Wanted } from "./request.ts";
+import { llmapiRequest } from "./request-llmapi.ts";
 import { tensorrtRequest } from "./request-tensorrt.ts";
 import { vllmRequest } from "./request-vllm.ts";
 import { modelInfer, modelStreamInfer } from "./rpcs.ts";
 import { stopBehindEnsemble } from "./stop-request.ts";
+
+const builders: Readonly<Record<Flavour, (wanted: Wanted) => BuiltRequest>> = {
+  ensemble: tensorrtRequest,
+  bls: tensorrtRequest,
+  llmapi: llmapiRequest,
+  vllm: vllmRequest,
+};
+
+/** Inputs that tell a model to leave the prompt out of its text. */
+const exclusions = ["exclude_input_in_output", "sampling_param_exclude_input_from_output"];
 
 /** What a generation needs beside the attempt. */
 interface Surroundings {
@@ -35,9 +47,8 @@ export function startGeneration(
   sink: Sink<GenerateResponse>,
 ): Cancel {
   const prompt = promptOf(attempt);
-  const streams = attempt.request.stream && model.decoupled && "stream" in model.inputs;
-  const build = model.flavour === "vllm" ? vllmRequest : tensorrtRequest;
-  const built = build({ attempt, model, prompt, stream: streams });
+  const streams = attempt.request.stream && isStreamable(model);
+  const built = builders[model.flavour]({ attempt, model, prompt, stream: streams });
   if (built.kind === "unsupported") throw unsupported(attempt, built.param);
 
   const call = new GenerationCall({ channel, target, attempt, sink, streams, ignored: built.ignored });
@@ -45,7 +56,7 @@ export function startGeneration(
     model,
     outlet: call.answer,
     stops: attempt.request.sampling?.stop ?? [],
-    prompt: "exclude_input_in_output" in model.inputs ? "" : prompt,
+    prompt: exclusions.some((name) => name in model.inputs) ? "" : prompt,
     maxTokens: built.maxTokens,
   });
   const listener = new TritonListener({ channel, target, model }, attempt.id, call.answer, reader);

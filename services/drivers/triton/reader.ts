@@ -38,9 +38,11 @@ const finishReasons: Readonly<Record<string, FinishReason>> = {
   repetition: FinishReason.STOP,
 };
 
+const gaveUp: ReadonlySet<string> = new Set(["abort", "error", "cancelled", "timeout"]);
+
 /**
- * Reads the responses of one generation. The vLLM backend says why a choice ended; TensorRT-LLM does not, so there the
- * number of tokens tells. Stop texts are enforced here on every flavour.
+ * Reads the responses of one generation. The vLLM backend and the LLM API say why a choice ended; TensorRT-LLM's other
+ * models do not, so there the number of tokens tells. Stop texts are enforced here on every flavour.
  */
 export class Reader {
   readonly #options: ReaderOptions;
@@ -77,14 +79,16 @@ export class Reader {
     const counts = named.get("num_output_tokens");
     const counted = counts ? numbersOf(counts) : [];
     const reasons = named.get("finish_reason");
-    const ends = reasons ? textsOf(reasons).map((text) => Buffer.from(text).toString()) : [];
+    const ends = reasons ? stringsOf(reasons) : [];
+    const stopReasons = named.get("stop_reason");
+    const found = stopReasons ? stringsOf(stopReasons) : [];
     let wasted = false;
     texts.forEach((text, index) => {
       const place = places ? (numbersOf(places)[0] ?? 0) : index;
       if (!this.#options.outlet.has(place)) throw new TensorProblem(`choice ${place} was not asked for`);
       if (this.#options.outlet.isFinished(place) && text.length > 0) wasted = true;
       this.#text(place, text, counted[index]);
-      this.#end(place, ends[index]);
+      this.#end(place, ends[index], found[index]);
     });
     this.#tellCounts();
     return wasted;
@@ -93,7 +97,7 @@ export class Reader {
   /** The engine says that this was all. Choices whose end it should have told stay open. */
   ended(): void {
     const { model, outlet, maxTokens } = this.#options;
-    const tells = model.flavour === "vllm" && model.outputs.includes("finish_reason");
+    const tells = "return_finish_reason" in model.inputs && model.outputs.includes("finish_reason");
     this.#choices.forEach((choice, index) => {
       if (tells || !choice.seen || outlet.isFinished(index)) return;
       this.#finish(index, choice.tokens >= maxTokens ? FinishReason.LENGTH : FinishReason.STOP);
@@ -117,19 +121,22 @@ export class Reader {
     if (stop !== undefined) choice.output.finish(FinishReason.STOP, stop);
   }
 
-  #end(index: number, reason: string | undefined): void {
+  /** `found`: the stop text that the engine found, if it says so. */
+  #end(index: number, reason: string | undefined, found: string | undefined): void {
     // Python writes its None as text while a choice goes on.
     if (reason === undefined || reason === "" || reason === "None") return;
-    if (reason === "abort" || reason === "error") throw new EngineGaveUp(reason);
-    this.#finish(index, finishReasons[reason] ?? FinishReason.STOP);
+    if (gaveUp.has(reason)) throw new EngineGaveUp(reason);
+    this.#finish(index, finishReasons[reason] ?? FinishReason.STOP, found);
   }
 
-  #finish(index: number, reason: FinishReason): void {
+  #finish(index: number, reason: FinishReason, found?: string): void {
     const choice = this.#choices[index];
     if (!choice || this.#options.outlet.isFinished(index)) return;
     const { text, stop } = choice.filter.push(choice.track.flush());
-    choice.output.text(stop === undefined ? text + choice.filter.flush() : text);
-    choice.output.finish(stop === undefined ? reason : FinishReason.STOP, stop);
+    // The LLM API leaves out a stop text's last token only: what is held back then is the beginning of it.
+    const stopped = stop ?? this.#options.stops.find((one) => one === found);
+    choice.output.text(stopped === undefined ? text + choice.filter.flush() : text);
+    choice.output.finish(stopped === undefined ? reason : FinishReason.STOP, stopped);
   }
 
   #tellCounts(): void {
@@ -141,6 +148,10 @@ export class Reader {
       completionSource: this.#counts ? CountSource.ENGINE : CountSource.UNSPECIFIED,
     });
   }
+}
+
+function stringsOf(tensor: Tensor): string[] {
+  return textsOf(tensor).map((text) => Buffer.from(text).toString());
 }
 
 function firstCount(tensor: Tensor | undefined): number | undefined {

@@ -1,17 +1,8 @@
-import type { Sampling } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
 import { Inputs } from "./inputs.ts";
 import { type BuiltRequest, maxTokensOf, type Wanted } from "./request.ts";
-import type { Scalar } from "./tensors.ts";
+import { addSampling, type SamplingInput } from "./sampling-inputs.ts";
 
-/** A member of the request, the inputs that may carry it (the first that is declared), and the values that do nothing. */
-interface Mapped {
-  readonly param: string;
-  readonly inputs: readonly string[];
-  readonly value: (sampling: Sampling) => Scalar | undefined;
-  readonly neutral: readonly Scalar[];
-}
-
-const mapped: readonly Mapped[] = [
+const table: readonly SamplingInput[] = [
   { param: "temperature", inputs: ["temperature"], value: (s) => s.temperature, neutral: [] },
   { param: "top_p", inputs: ["top_p"], value: (s) => s.topP, neutral: [1] },
   { param: "top_k", inputs: ["top_k"], value: (s) => s.topK && Math.max(0, s.topK), neutral: [0] },
@@ -32,6 +23,7 @@ const extraTexts: ReadonlySet<string> = new Set(["bad_words"]);
 /** Builds the request for the ensemble or BLS model of TensorRT-LLM. */
 export function tensorrtRequest({ attempt, model, prompt, stream }: Wanted): BuiltRequest {
   const { request } = attempt;
+  const { sampling } = request;
   const inputs = new Inputs(model);
   const maxTokens = maxTokensOf(attempt);
   inputs.add("text_input", prompt);
@@ -41,26 +33,16 @@ export function tensorrtRequest({ attempt, model, prompt, stream }: Wanted): Bui
   inputs.add("return_num_input_tokens", true);
   inputs.add("return_num_output_tokens", true);
   if (request.choices > 1) inputs.add("num_return_sequences", request.choices);
-  const unsupported = request.sampling && addSampling(inputs, request.sampling);
+  const unsupported = sampling && addSampling(inputs, sampling, table);
   if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
+  // Without the input the engine goes on, and the driver ends the text.
+  if (sampling && sampling.stop.length > 0) inputs.add("stop_words", ...sampling.stop);
 
   const form = request.responseFormat?.form;
   if (form?.case === "jsonSchema") addGuide(inputs, "json_schema", form.value.schemaJson);
   if (form?.case === "jsonObject") addGuide(inputs, "json", "");
   const ignored = addExtras(inputs, attempt.extras);
   return { kind: "request", request: inputs.request(attempt.model.engineModel, attempt.id), maxTokens, ignored };
-}
-
-/** The first member that has an effect and no input. */
-function addSampling(inputs: Inputs, sampling: Sampling): string | undefined {
-  for (const { param, inputs: names, value: valueOf, neutral } of mapped) {
-    const value = valueOf(sampling);
-    if (value === undefined) continue;
-    if (!names.some((name) => inputs.add(name, value)) && !neutral.includes(value)) return param;
-  }
-  // Without the input the engine goes on, and the driver ends the text.
-  if (sampling.stop.length > 0) inputs.add("stop_words", ...sampling.stop);
-  return undefined;
 }
 
 function addGuide(inputs: Inputs, type: string, guide: string): void {

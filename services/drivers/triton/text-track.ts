@@ -7,14 +7,17 @@ const replacement = "�";
  * Turns the text outputs of one choice into new text. A character whose bytes are not all there is held back: in a
  * delta its bytes, in a cumulative text the U+FFFD at its end that the next response replaces.
  *
- * Mode "unknown": the second text decides, if it does not begin with the first one (delta). If it does, it is held back
- * and the third one decides; a text that ends before that is taken as cumulative.
+ * Mode "unknown": a cumulative text begins with the one before it. While that holds, texts after the first are held back,
+ * until two of them have grown (cumulative) or one is another (delta); a text that ends before that is taken as
+ * cumulative. A text may also stay as it is, or lose its end: to a stop text that was found, or a character that was not
+ * whole.
  */
 export class TextTrack {
   #mode: TextMode;
   #prompt: string;
   #sent = "";
-  #undecided: string | undefined;
+  #held: string[] = [];
+  #grew = 0;
   #partial = Buffer.alloc(0);
 
   /** `prompt` is taken off the beginning where the engine repeats it; empty: it was told not to. */
@@ -32,34 +35,33 @@ export class TextTrack {
 
   /** The text has ended. */
   flush(): string {
-    const rest = this.#undecided === undefined ? "" : this.#grown(this.#undecided);
+    const rest = this.#grown(this.#held.at(-1) ?? "");
     const broken = this.#partial.length > 0 ? replacement : "";
-    this.#undecided = undefined;
+    this.#held = [];
     this.#partial = Buffer.alloc(0);
     return rest + broken;
   }
 
   #decide(text: string): string {
-    if (this.#undecided !== undefined) {
-      const second = this.#undecided;
-      this.#undecided = undefined;
-      if (text.length > second.length && text.startsWith(second)) {
-        this.#mode = "cumulative";
-        return this.#grown(text);
-      }
-      this.#mode = "delta";
-      return second + text;
-    }
     if (this.#sent === "" || text === "") {
       this.#sent += text;
       return text;
     }
-    if (text.length > this.#sent.length && text.startsWith(this.#sent)) {
-      this.#undecided = text;
-      return "";
+    const last = this.#held.at(-1) ?? this.#sent;
+    if (!text.startsWith(last) && !last.startsWith(text)) {
+      this.#mode = "delta";
+      const held = this.#held.join("");
+      this.#held = [];
+      return held + text;
     }
-    this.#mode = "delta";
-    return text;
+    if (text.length > last.length) this.#grew += 1;
+    if (this.#grew === 2) {
+      this.#mode = "cumulative";
+      this.#held = [];
+      return this.#grown(text);
+    }
+    this.#held.push(text);
+    return "";
   }
 
   #grown(text: string): string {

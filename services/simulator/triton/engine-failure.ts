@@ -9,6 +9,7 @@ export function engineFailure(model: Model, id: string): string {
       return modelFailure(model, `[request id: ${id}] Encountered an error in forwardAsync function: ${cuda}`);
     case "bls":
       return modelFailure(model, `Encountered an error in forwardAsync function: ${cuda}`);
+    case "llmapi":
     case "vllm":
     case "core":
     case "embedding":
@@ -31,6 +32,8 @@ export function modelFailure(model: Model, text: string): string {
         `c_python_backend_utils.TritonModelException: ${text}`,
         "",
       ].join("\n");
+    case "llmapi":
+      return `Error generating request: ${text}`;
     case "vllm":
       return `Error generating stream: ${text}`;
     case "core":

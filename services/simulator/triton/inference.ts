@@ -3,6 +3,7 @@ import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_servi
 import type { Engine, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
 import type { Refusal } from "../grpc/server.ts";
+import { LlmapiAnswer } from "./answer-llmapi.ts";
 import { TensorrtAnswer } from "./answer-tensorrt.ts";
 import { VllmAnswer } from "./answer-vllm.ts";
 import { embed } from "./embedding.ts";
@@ -10,6 +11,7 @@ import { modelFailure } from "./engine-failure.ts";
 import { inputsFrom } from "./inputs.ts";
 import type { Model } from "./models.ts";
 import { type Caller, type Inference, prefixed, Reply } from "./reply.ts";
+import { llmapiAsked } from "./request-llmapi.ts";
 import { tensorrtAsked, vllmAsked } from "./request.ts";
 
 /** The models' side of the server: it runs requests. */
@@ -19,12 +21,19 @@ export interface Models {
   infer(request: ModelInferRequest, caller: Caller): Inference | Refusal;
 }
 
+const kinds = {
+  ensemble: { read: tensorrtAsked, Answer: TensorrtAnswer },
+  bls: { read: tensorrtAsked, Answer: TensorrtAnswer },
+  llmapi: { read: llmapiAsked, Answer: LlmapiAnswer },
+  vllm: { read: vllmAsked, Answer: VllmAnswer },
+};
+
 const nothing: Inference = { callerLeft: () => undefined };
 
 /** Builds the models over an engine. */
 export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine): Models {
   /** Those that a request of the same id to the core ends. */
-  const stoppable = new Map<string, { running: Running; answer: TensorrtAnswer }>();
+  const stoppable = new Map<string, { running: Running; answer: TensorrtAnswer | LlmapiAnswer }>();
   let ordinal = 0;
 
   const stop = (id: string) => {
@@ -56,7 +65,13 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
       return nothing;
     }
     if (model.flavour === "embedding") return embed(model, request, inputs, reply, engine, id);
-    const read = model.flavour === "vllm" ? vllmAsked : tensorrtAsked;
+    if (model.flavour === "llmapi" && inputs.flag("stop") === true) {
+      stop(request.id);
+      reply.error("Request cancelled by client", true);
+      reply.over();
+      return nothing;
+    }
+    const { read, Answer } = kinds[model.flavour];
     const asked = read(model, request, inputs, engine.speed.contextLength);
     if (typeof asked === "string") {
       reply.error(modelFailure(model, asked), model.flavour !== "bls");
@@ -64,8 +79,7 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
       reply.over();
       return nothing;
     }
-    const answer =
-      model.flavour === "vllm" ? new VllmAnswer(asked, model, reply) : new TensorrtAnswer(asked, model, reply);
+    const answer = new Answer(asked, model, reply);
     let refused = false;
     const sink = refusable(answer, () => {
       refused = true;
@@ -73,11 +87,11 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
     const running = engine.run({ ...asked.job, id }, sink);
     if (refused) return { code: status.UNAVAILABLE, text: prefixed(request.id, "Exceeds maximum queue size") };
     answer.running = running;
-    if (model.flavour === "ensemble" && answer instanceof TensorrtAnswer) stoppable.set(id, { running, answer });
+    if (model.flavour !== "bls" && !(answer instanceof VllmAnswer)) stoppable.set(id, { running, answer });
     return {
       callerLeft() {
         // Triton tells an ensemble's next step and never the one that runs, and BLS does not look.
-        if (model.flavour !== "vllm" && !running.waiting) return;
+        if (answer instanceof TensorrtAnswer && !running.waiting) return;
         stoppable.delete(id);
         running.cancel();
       },
@@ -94,7 +108,7 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
 }
 
 /** A refusal of the queue is told before the model has the request, and not by its answer. */
-function refusable<S extends TensorrtAnswer | VllmAnswer>(answer: S, onRefused: () => void) {
+function refusable(answer: TensorrtAnswer | LlmapiAnswer | VllmAnswer, onRefused: () => void) {
   return {
     token: answer.token.bind(answer),
     step: answer.step.bind(answer),

@@ -1,16 +1,17 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ModelMetadataResponseSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { DataType, type ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
-import { bls, core, ensemble, type TensorTable, textEmbedding, tokenEmbedding, vllm } from "./tensor-tables.ts";
+import { bls, core, ensemble, llmapi, type TensorTable, textEmbedding, tokenEmbedding, vllm } from "./tensor-tables.ts";
 
 /**
  * - `ensemble`: text in and out, through a core model; a cancel stops it only while it waits.
  * - `bls`: the same tensors, with the whole text so far in each response; nothing stops it once it runs.
+ * - `llmapi`: TensorRT-LLM's LLM API, with the whole text so far in each response; a cancel stops it at once.
  * - `vllm`: Triton's vLLM backend; a cancel stops it at once.
  * - `embedding`: a text, or token ids, in and a vector out; a cancel stops it only while it waits.
  * - `core`: TensorRT-LLM's core model, which here only takes the request that stops another.
  */
-export type Flavour = "ensemble" | "bls" | "vllm" | "core" | "embedding";
+export type Flavour = "ensemble" | "bls" | "llmapi" | "vllm" | "core" | "embedding";
 
 /** A tensor as a model declares it. */
 export interface TensorSpec {
@@ -47,6 +48,7 @@ const batchSizeMax = 64;
 const backends: Readonly<Record<Flavour, string>> = {
   ensemble: "",
   bls: "python",
+  llmapi: "python",
   vllm: "vllm",
   core: "tensorrtllm",
   embedding: "onnxruntime",
@@ -57,7 +59,7 @@ export function modelsOf(decoupled: boolean): ReadonlyMap<string, Model> {
   const model = (name: string, flavour: Flavour, table: TensorTable): Model => ({
     name,
     flavour,
-    batched: flavour !== "vllm",
+    batched: flavour !== "vllm" && flavour !== "llmapi",
     decoupled: flavour === "vllm" || (decoupled && flavour !== "embedding"),
     inputs: specsFrom(table.inputs),
     outputs: specsFrom(table.outputs),
@@ -66,6 +68,7 @@ export function modelsOf(decoupled: boolean): ReadonlyMap<string, Model> {
     model("ensemble", "ensemble", ensemble),
     model("tensorrt_llm", "core", core),
     model("tensorrt_llm_bls", "bls", bls),
+    model("llmapi", "llmapi", llmapi),
     model("vllm_model", "vllm", vllm),
     model("text_embedding", "embedding", textEmbedding),
     model("token_embedding", "embedding", tokenEmbedding),
@@ -125,7 +128,7 @@ export function configOf(model: Model): MessageInitShape<typeof ModelConfigSchem
     name: model.name,
     platform: model.flavour === "ensemble" ? "ensemble" : "",
     backend: backends[model.flavour],
-    runtime: model.flavour === "bls" || model.flavour === "vllm" ? "model.py" : "",
+    runtime: ["bls", "llmapi", "vllm"].includes(model.flavour) ? "model.py" : "",
     maxBatchSize: model.batched ? batchSizeMax : 0,
     modelTransactionPolicy: { decoupled: model.decoupled },
     input: model.inputs.map((spec) => ({ ...tensor(spec), optional: spec.optional })),

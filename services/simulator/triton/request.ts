@@ -15,6 +15,7 @@ export interface Asked {
   readonly excludesPrompt: boolean | undefined;
   readonly returns: {
     readonly finishReason: boolean;
+    readonly stopReason?: boolean;
     readonly inputTokens: boolean;
     readonly outputTokens: boolean;
     readonly logprobs: boolean;

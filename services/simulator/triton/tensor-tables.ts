@@ -109,6 +109,32 @@ export const vllm: TensorTable = {
   num_output_tokens UINT32 -1`,
 };
 
+/** TensorRT-LLM's LLM API. */
+export const llmapi: TensorTable = {
+  inputs: `
+  text_input* BYTES -1
+  streaming BOOL 1
+  sampling_param_best_of INT32 1
+  sampling_param_temperature FP32 1
+  sampling_param_top_k INT32 1
+  sampling_param_top_p FP32 1
+  sampling_param_frequency_penalty FP32 1
+  sampling_param_presence_penalty FP32 1
+  sampling_param_max_tokens INT32 1
+  sampling_param_stop BYTES -1
+  sampling_param_seed UINT64 1
+  sampling_param_exclude_input_from_output BOOL 1
+  return_finish_reason BOOL 1
+  return_stop_reason BOOL 1
+  return_cumulative_logprob BOOL 1
+  stop BOOL 1`,
+  outputs: `
+  text_output BYTES -1
+  finish_reason BYTES -1
+  stop_reason BYTES -1
+  cumulative_logprob FP32 -1`,
+};
+
 /** A model that embeds texts. */
 export const textEmbedding: TensorTable = {
   inputs: "TEXT* BYTES 1",

@@ -91,7 +91,13 @@ export function inferRequest(model: string, inputs: TensorValues, options: Strea
   });
 }
 
-const datatypes: Record<string, string> = { seed: "UINT64", temperature: "FP32", top_p: "FP32" };
+const datatypes: Record<string, string> = {
+  seed: "UINT64",
+  temperature: "FP32",
+  top_p: "FP32",
+  sampling_param_seed: "UINT64",
+  sampling_param_temperature: "FP32",
+};
 
 function datatypeOf(name: string, values: TensorValues[string]): string {
   if (typeof values === "number") return datatypes[name] ?? "INT32";

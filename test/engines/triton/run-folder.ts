@@ -11,6 +11,7 @@ export const tritonModels = [
   "ensemble",
   "tensorrt_llm_bls",
   "vllm_model",
+  "llmapi",
 ] as const;
 
 export type TritonModel = (typeof tritonModels)[number];
