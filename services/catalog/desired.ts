@@ -8,12 +8,21 @@ import {
   type Model,
   ModelSchema,
   type ReasoningParser,
+  type Tokenizer,
+  TokenizerSchema,
   type ToolParser,
 } from "../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { type Pool, PoolSchema } from "../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import { type Replica, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { resolveAlias } from "../runtime/config/names.ts";
-import type { ChatTemplateSettings, ModelSettings, PoolSettings, Settings } from "../runtime/config/settings.ts";
+import type {
+  ChatTemplateSettings,
+  ModelSettings,
+  PlainTextSettings,
+  PoolSettings,
+  Settings,
+  TokenizerSettings,
+} from "../runtime/config/settings.ts";
 import type { Resource } from "./resource.ts";
 
 /** A model of a pool: what callers name it, and what its engines call it. */
@@ -25,6 +34,7 @@ export interface ServedName {
 /** A pool whose models are those that its engines report. */
 export interface DiscoverRule {
   readonly chatTemplate: ChatTemplate | undefined;
+  readonly tokenizer: Tokenizer | undefined;
   readonly toolParser: ToolParser;
   readonly reasoningParser: ReasoningParser;
 }
@@ -68,9 +78,7 @@ export function desiredFrom(settings: Pick<Settings, "models" | "aliases" | "poo
     pools: new Map(pools.map((pool) => [pool.id, pool])),
     served: servedByPool(settings.models),
     discover: new Map(
-      settings.pools.flatMap(({ id, discover }) =>
-        discover ? [[id, { ...discover, chatTemplate: templateFrom(discover.chatTemplate) }] as const] : [],
-      ),
+      settings.pools.flatMap(({ id, discover }) => (discover ? [[id, ruleFrom(discover)] as const] : [])),
     ),
     taken: new Set([...models, ...aliases].map(({ id }) => id)),
   };
@@ -88,6 +96,7 @@ function servedByPool(models: readonly ModelSettings[]): ReadonlyMap<string, rea
 
 function modelFrom(model: ModelSettings, nowMs: number): Model {
   const chatTemplate = templateFrom(model.chatTemplate);
+  const tokenizer = tokenizerFrom(model.tokenizer);
   return create(ModelSchema, {
     id: model.id,
     poolId: model.pool,
@@ -101,7 +110,19 @@ function modelFrom(model: ModelSettings, nowMs: number): Model {
     reasoningParser: model.reasoningParser,
     controlText: model.controlText,
     ...(chatTemplate ? { chatTemplate } : {}),
+    ...(tokenizer ? { tokenizer } : {}),
   });
+}
+
+function ruleFrom({ chatTemplate, tokenizer, toolParser, reasoningParser }: PlainTextSettings): DiscoverRule {
+  const made = { chatTemplate: templateFrom(chatTemplate), tokenizer: tokenizerFrom(tokenizer) };
+  return { ...made, toolParser, reasoningParser };
+}
+
+function tokenizerFrom(tokenizer: TokenizerSettings | undefined): Tokenizer | undefined {
+  if (!tokenizer) return undefined;
+  const { path, sha256, endIds, padId = -1 } = tokenizer;
+  return create(TokenizerSchema, { path, sha256, endIds: [...endIds], padId });
 }
 
 /** The template with the digest that its readers cache it by. */

@@ -79,7 +79,7 @@ function problemOf(id: string, owner: FoundModel | undefined, taken: ReadonlySet
 function modelOf(
   id: string,
   poolId: string,
-  { chatTemplate, toolParser, reasoningParser }: DiscoverRule,
+  { chatTemplate, tokenizer, toolParser, reasoningParser }: DiscoverRule,
   nowMs: number,
 ): Model {
   return create(ModelSchema, {
@@ -90,5 +90,6 @@ function modelOf(
     toolParser,
     reasoningParser,
     ...(chatTemplate ? { chatTemplate } : {}),
+    ...(tokenizer ? { tokenizer } : {}),
   });
 }

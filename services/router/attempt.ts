@@ -2,6 +2,7 @@ import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt } from "../drivers/driver.ts";
+import type { Tokenizers } from "../drivers/tokens/tokenizers.ts";
 import type { AnswerReader } from "./answer/answer-reader.ts";
 import { plainAnswer } from "./answer/plain-answer.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
@@ -21,6 +22,7 @@ import { takesConversation } from "./requirement.ts";
 /** What attempts are built with. */
 export interface AttemptDeps {
   readonly renderer: PromptRenderer;
+  readonly tokenizers: Tokenizers;
   readonly estimate: TokenEstimate;
   readonly answers: AnswerEstimate;
   /** What separates a project in engines' prefix caches. */

@@ -25,9 +25,15 @@ export const bit = (feature: Feature): FeatureSet => 1 << feature;
  * What a model at a replica can do.
  *
  * @param readsCalls its calls are read from the text, where the engine does not take the conversation itself.
+ * @param counts the gateway itself counts its tokens.
  */
-export function featureSet(features: readonly Feature[], hasChatTemplate: boolean, readsCalls = false): FeatureSet {
-  let set = 0;
+export function featureSet(
+  features: readonly Feature[],
+  hasChatTemplate: boolean,
+  readsCalls = false,
+  counts = false,
+): FeatureSet {
+  let set = counts ? bit(Feature.COUNT_TOKENS) : 0;
   for (const feature of features) set |= bit(feature);
   if ((set & bit(Feature.TOOLS)) !== 0) set |= forcesCalls;
   const counted = hasChatTemplate && (set & bit(Feature.COUNT_TOKENS)) !== 0;

@@ -8,6 +8,7 @@ import {
 import type { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { InferenceService } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Driver, Target } from "../drivers/driver.ts";
+import { createTokenizers } from "../drivers/tokens/tokenizers.ts";
 import { openDriver } from "../drivers/registry.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import { systemChance } from "../runtime/ids.ts";
@@ -38,12 +39,19 @@ export const role: Role = {
     const opened = started.use(await openUsage(runtime, log));
     const { usage, journal } = opened;
     const quota = openQuota(runtime, opened, log, started);
+    const tokenizers = started.use(
+      createTokenizers({
+        unusable: (path, problem) => log.error({ path, problem }, "a tokenizer can't be used"),
+      }),
+    );
     const fleet: Fleet = started.use(
       new Fleet({
         clock,
         openDriver: (dialect, target) => driverOf(dialect, target, log),
         changed(poolId) {
           metrics.models(fleet.models());
+          // Read before the first request needs them.
+          for (const tokenizer of fleet.tokenizers(poolId)) tokenizers.of(tokenizer);
           admission.changed(poolId);
         },
         closeFailed: (replica, err) => log.warn({ replica, err }, "a driver did not close well"),
@@ -61,6 +69,7 @@ export const role: Role = {
       fleet,
       admission,
       renderer: createPromptRenderer(),
+      tokenizers,
       estimate: createTokenEstimate(),
       attemptsMax: Math.max(1, settings.router.attemptsMax),
       cacheSalt: createCacheSalts(runtime.derivedSecret("cache-salt")),

@@ -20,6 +20,7 @@ import { createGenerations, type Generations } from "../../services/router/gener
 import type { GenerationDeps } from "../../services/router/generation-deps.ts";
 import { createAnswerEstimate } from "../../services/router/metering/answer-estimate.ts";
 import { createTokenEstimate } from "../../services/router/metering/token-estimate.ts";
+import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
 import { createUnaries, type Unaries } from "../../services/router/unary/unary.ts";
 import { noQuota, type Quota } from "../../services/router/quota/quota.ts";
@@ -67,6 +68,8 @@ export class RouterWorld {
   readonly admission: Admission;
   readonly generations: Generations;
   readonly unaries: Unaries;
+  /** Their thread is started by the first one. */
+  readonly tokenizers = createTokenizers({ unusable: () => undefined });
   inFlight = 0;
   queued = 0;
   #requests = 0;
@@ -109,6 +112,7 @@ export class RouterWorld {
       fleet: this.fleet,
       admission: this.admission,
       renderer: createPromptRenderer(),
+      tokenizers: this.tokenizers,
       estimate: createTokenEstimate(),
       answers: createAnswerEstimate(),
       quota,

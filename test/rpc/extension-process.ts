@@ -96,6 +96,7 @@ const noFlags = {
   dataDir: undefined,
   engines: [],
   chatTemplate: undefined,
+  tokenizer: undefined,
   toolParser: 0,
   reasoningParser: 0,
   engineKeyFile: undefined,

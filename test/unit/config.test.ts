@@ -1,9 +1,11 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Tokenizer } from "tokenizers";
 import { describe, expect, it } from "vitest";
 import { parseFlags } from "../../services/runtime/config/flags.ts";
 import { loadSettings } from "../../services/runtime/config/load.ts";
+import { byteLevelTokenizer, tokenizerFolder } from "../fakes/tokenizer-files.ts";
 import { ConfigError } from "../../services/runtime/config/problem.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "weir-config-"));
@@ -27,6 +29,16 @@ function problemsOf(text: string, variables: Record<string, string> = {}) {
   }
   return [];
 }
+
+const tokenizer = tokenizerFolder(byteLevelTokenizer(), {
+  "tokenizer_config.json": { eos_token: { content: "<|end|>" }, pad_token: "<|start|>" },
+  "generation_config.json": { eos_token_id: [3, 4] },
+});
+const broken = tokenizerFolder({});
+const pieces = tokenizerFolder({
+  ...byteLevelTokenizer(),
+  decoder: { type: "WordPiece", prefix: "##", cleanup: true },
+});
 
 const base = `pools:
   - id: gpu
@@ -101,6 +113,21 @@ pools:
 });
 
 /** K1, K2, K4, K9, K10 of the catalogue of bad input: text, line, path, and a part of the message. */
+it("reads a tokenizer, and which tokens end an answer", () => {
+  const file = join(mkdtempSync(join(tmpdir(), "weir-config-")), "weir.yaml");
+  const { folder: path, sha256 } = tokenizer;
+  writeFileSync(file, `${base}models: [{ id: a, pool: gpu, tokenizer: { path: ${path}, sha256: "${sha256}" } }]\n`);
+  const parsed = parseFlags(["--config", file]);
+  if (!("flags" in parsed)) throw new Error(parsed.problems.join("\n"));
+  const end = Tokenizer.fromString(tokenizer.text).tokenToId("<|end|>") ?? 0;
+  const wanted = { path: tokenizer.path, sha256, endIds: [end, 3, 4], padId: end + 1 };
+  expect(loadSettings(parsed.flags).settings.models[0]?.tokenizer).toEqual(wanted);
+  const flags = parseFlags(["--engine", "grpc://h:1", "--tokenizer", path]);
+  if (!("flags" in flags)) throw new Error(flags.problems.join("\n"));
+  expect(loadSettings(flags.flags).settings.pools[0]?.discover?.tokenizer).toEqual(wanted);
+  expect(parseFlags(["--tokenizer", path])).toMatchObject({ problems: [expect.stringContaining("--engine")] });
+});
+
 const refused: readonly (readonly [name: string, text: string, line: number, path: string, message: string])[] = [
   ["an unknown key", `${base}modles: []\n`, 4, "modles", "unknown key"],
   ["a wrong type", `${base}http: { strict: "yes" }\n`, 4, "http.strict", "true or false"],
@@ -236,6 +263,41 @@ const refused: readonly (readonly [name: string, text: string, line: number, pat
     4,
     "models[0].chat_template",
     "does not exist",
+  ],
+  [
+    "a tokenizer that is not there",
+    `${base}models: [{ id: a, pool: gpu, tokenizer: { path: none, sha256: "${"0".repeat(64)}" } }]\n`,
+    4,
+    "models[0].tokenizer",
+    "none does not exist; name a tokenizer.json",
+  ],
+  [
+    "a tokenizer without its digest",
+    `${base}models: [{ id: a, pool: gpu, tokenizer: { path: ${tokenizer.folder} } }]\n`,
+    4,
+    "models[0].tokenizer.sha256",
+    "^[0-9a-f]{64}$",
+  ],
+  [
+    "a tokenizer with another digest",
+    `${base}models: [{ id: a, pool: gpu, tokenizer: { path: ${tokenizer.folder}, sha256: "${"0".repeat(64)}" } }]\n`,
+    4,
+    "models[0].tokenizer",
+    `tokenizer.json has the SHA-256 ${tokenizer.sha256}, not the one`,
+  ],
+  [
+    "a file that is no tokenizer",
+    `${base}models: [{ id: a, pool: gpu, tokenizer: { path: ${broken.path}, sha256: ${broken.sha256} } }]\n`,
+    4,
+    "models[0].tokenizer",
+    "is no tokenizer.json: Model missing",
+  ],
+  [
+    "a tokenizer whose text can't be streamed",
+    `${base}models: [{ id: a, pool: gpu, tokenizer: { path: ${pieces.path}, sha256: ${pieces.sha256} } }]\n`,
+    4,
+    "models[0].tokenizer",
+    "decodes with WordPiece",
   ],
   [
     "a parser of answers that the engine reads itself",

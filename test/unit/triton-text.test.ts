@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { StopFilter } from "../../services/drivers/stop-filter.ts";
-import { partialLength, type TextMode, TextTrack } from "../../services/drivers/triton/text-track.ts";
+import { partialLength } from "../../services/drivers/character-stream.ts";
+import { type TextMode, TextTrack } from "../../services/drivers/triton/text-track.ts";
 
 const bytes = (piece: string | number[]) => (typeof piece === "string" ? Buffer.from(piece) : Uint8Array.from(piece));
 

@@ -1,3 +1,5 @@
+import { CharacterStream } from "../character-stream.ts";
+
 /** Whether each response holds what is new or the whole text so far; "unknown" is found out. */
 export type TextMode = "delta" | "cumulative" | "unknown";
 
@@ -18,7 +20,7 @@ export class TextTrack {
   #sent = "";
   #held: string[] = [];
   #grew = 0;
-  #partial = Buffer.alloc(0);
+  readonly #characters = new CharacterStream();
 
   /** `prompt` is taken off the beginning where the engine repeats it; empty: it was told not to. */
   constructor(mode: TextMode, prompt: string) {
@@ -27,7 +29,7 @@ export class TextTrack {
   }
 
   push(piece: Uint8Array): string {
-    if (this.#mode === "delta") return this.#withoutPrompt(this.#decode(piece));
+    if (this.#mode === "delta") return this.#withoutPrompt(this.#characters.push(piece));
     const text = withoutPartial(this.#withoutPrompt(toBuffer(piece).toString("utf8")));
     if (this.#mode === "cumulative") return this.#grown(text);
     return this.#decide(text);
@@ -36,10 +38,8 @@ export class TextTrack {
   /** The text has ended. */
   flush(): string {
     const rest = this.#grown(this.#held.at(-1) ?? "");
-    const broken = this.#partial.length > 0 ? replacement : "";
     this.#held = [];
-    this.#partial = Buffer.alloc(0);
-    return rest + broken;
+    return rest + this.#characters.flush();
   }
 
   #decide(text: string): string {
@@ -80,13 +80,6 @@ export class TextTrack {
     this.#prompt = "";
     return text;
   }
-
-  #decode(piece: Uint8Array): string {
-    const bytes = this.#partial.length === 0 ? toBuffer(piece) : Buffer.concat([this.#partial, piece]);
-    const missing = partialLength(bytes);
-    this.#partial = missing === 0 ? this.#partial.subarray(0, 0) : Buffer.from(bytes.subarray(bytes.length - missing));
-    return bytes.toString("utf8", 0, bytes.length - missing);
-  }
 }
 
 function toBuffer(bytes: Uint8Array): Buffer {
@@ -97,15 +90,4 @@ function withoutPartial(text: string): string {
   let end = text.length;
   while (end > 0 && text[end - 1] === replacement) end -= 1;
   return text.slice(0, end);
-}
-
-/** How many bytes at the end begin a character whose other bytes are still to come: 0 to 3. */
-export function partialLength(bytes: Uint8Array): number {
-  const deepest = Math.min(3, bytes.length);
-  for (let back = 1; back <= deepest; back += 1) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if (byte < 0x80) return 0;
-    if (byte >= 0xc0) return (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) > back ? back : 0;
-  }
-  return 0;
 }

@@ -1,6 +1,6 @@
 import { toJsonString } from "@bufbuild/protobuf";
 import type { WatchResponse, WatchResponse_Change } from "../../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
-import type { Model } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import type { Model, Tokenizer } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { type Pool, PoolSchema } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import { Dialect, type Replica } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { Driver, Target } from "../../drivers/driver.ts";
@@ -70,6 +70,12 @@ export class Fleet implements AsyncDisposable {
   /** The ids of all models. */
   models(): Iterable<string> {
     return this.#entries.keys();
+  }
+
+  /** The tokenizers of a pool's models. */
+  tokenizers(poolId: string): readonly Tokenizer[] {
+    const entries = [...this.#entries.values()].filter(({ pool }) => pool.id === poolId);
+    return entries.flatMap(({ model }) => model.tokenizer ?? []);
   }
 
   /** A new watch begins: its snapshot comes. */

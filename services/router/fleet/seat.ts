@@ -14,9 +14,15 @@ export class Seat implements Candidate {
   readonly poolId: string;
   readonly #clock: Clock;
 
-  constructor(model: ReplicaModel, replica: Member, { poolId, chatTemplate, toolParser }: Model, clock: Clock) {
+  constructor(
+    model: ReplicaModel,
+    replica: Member,
+    { poolId, chatTemplate, toolParser, tokenizer }: Model,
+    clock: Clock,
+  ) {
     this.poolId = poolId;
-    this.features = featureSet(model.features, chatTemplate !== undefined, toolParser !== ToolParser.UNSPECIFIED);
+    const readsCalls = toolParser !== ToolParser.UNSPECIFIED;
+    this.features = featureSet(model.features, chatTemplate !== undefined, readsCalls, tokenizer !== undefined);
     this.model = model;
     this.replica = replica;
     this.#clock = clock;

@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import type { Tokenizer } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import {
@@ -10,7 +11,9 @@ import {
 import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import { checkMessages } from "../message-members.ts";
+import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
 import type { PromptRenderer } from "../prompt/chat-template.ts";
+import { tokenizerFailed } from "../prompt/tokenizer-failed.ts";
 import { bit, countsConversations, neededBy } from "../requirement.ts";
 import type { UnaryOperation } from "./operation.ts";
 import { anyHas, unsupported } from "./unsupported.ts";
@@ -24,11 +27,23 @@ const asItIs = bit(Feature.CONVERSATION);
 /** Counting: how many tokens a prompt is. */
 export function countingTokens(
   renderer: PromptRenderer,
+  tokenizers: Tokenizers,
 ): UnaryOperation<CountTokensRequest, number, CountTokensResponse> {
   function rendered(request: CountTokensRequest, { model }: ModelEntry): string | WeirError {
     const { chatTemplate, controlText } = model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: request.model });
     return renderer.render(chatTemplate, asGeneration(request), {}, controlText);
+  }
+
+  async function counted(request: CountTokensRequest, tokenizer: Tokenizer, prompt: string | undefined) {
+    const { model, input } = request;
+    const text = prompt ?? (input.case === "prompt" ? input.value : "");
+    try {
+      // A template says itself which tokens begin a prompt.
+      return (await tokenizers.of(tokenizer).encode(text, prompt === undefined)).length;
+    } catch (thrown) {
+      throw tokenizerFailed(model, thrown);
+    }
   }
 
   return {
@@ -54,6 +69,11 @@ export function countingTokens(
       const native = request.input.case !== "conversation" || (features & bit(Feature.COUNT_CONVERSATION)) !== 0;
       const prompt = native ? undefined : rendered(request, entry);
       if (prompt !== undefined && typeof prompt !== "string") throw prompt;
+      const { tokenizer } = entry.model;
+      const engineCounts =
+        attempt.model.features.includes(Feature.COUNT_TOKENS) ||
+        (native && prompt === undefined && request.input.case === "conversation");
+      if (!engineCounts && tokenizer) return counted(request, tokenizer, prompt);
       return driver.countTokens?.({ ...attempt, prompt }, signal);
     },
     tokens: () => undefined,

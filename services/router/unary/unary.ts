@@ -69,7 +69,7 @@ export function createUnaries(deps: GenerationDeps): Unaries {
   return {
     embed: handler(embedding),
     rerank: handler(ranking),
-    countTokens: handler(countingTokens(deps.renderer)),
+    countTokens: handler(countingTokens(deps.renderer, deps.tokenizers)),
     stopAll() {
       const reason = fail(ErrorReason.DRAINING, { retry_after_ms: "1000" }, { retryAfterMs: 1_000 });
       for (const run of running) run.stop(reason);

@@ -22,6 +22,7 @@ export interface Flags {
   readonly dataDir: string | undefined;
   readonly engines: readonly string[];
   readonly chatTemplate: string | undefined;
+  readonly tokenizer: string | undefined;
   readonly toolParser: ToolParser;
   readonly reasoningParser: ReasoningParser;
   /** Of `engines probe`: a file with the credential that the engine wants. */
@@ -36,6 +37,7 @@ export const usage = `Usage: npm start -- [flags]
   --config FILE          weir.yaml; all its fields are in weir.reference.yaml
   --engine URL           an engine, instead of a file: Triton's gRPC or OpenAI-compatible HTTP (may be repeated)
   --chat-template PATH   a jinja file or a tokenizer folder, for engines that take plain text
+  --tokenizer PATH       a tokenizer.json or a folder with one, for engines that take token ids only
   --tool-parser NAME     how their models write function calls: hermes, qwen, llama3 and others, as in weir.reference.yaml
   --reasoning-parser NAME  how they mark what they think: deepseek_r1, qwen3 and others
   --port N               the API's port (8080)
@@ -54,6 +56,7 @@ const options = {
   "data-dir": { type: "string" },
   engine: { type: "string", multiple: true },
   "chat-template": { type: "string" },
+  tokenizer: { type: "string" },
   "tool-parser": { type: "string" },
   "reasoning-parser": { type: "string" },
   "engine-key-file": { type: "string" },
@@ -78,6 +81,9 @@ export function parseFlags(
   }
   if (values["chat-template"] !== undefined && values.engine === undefined) {
     problems.push("--chat-template goes with --engine; in a file it is `chat_template` of a model");
+  }
+  if (values.tokenizer !== undefined && values.engine === undefined) {
+    problems.push("--tokenizer goes with --engine; in a file it is `tokenizer` of a model");
   }
   if (values["engine-key-file"] !== undefined && command !== "engines probe") {
     problems.push("--engine-key-file goes with `engines probe`; in a file it is `engine_key_file` of a pool");
@@ -109,6 +115,7 @@ export function parseFlags(
     dataDir: values["data-dir"],
     engines,
     chatTemplate: values["chat-template"],
+    tokenizer: values.tokenizer,
     toolParser,
     reasoningParser,
     engineKeyFile: values["engine-key-file"],

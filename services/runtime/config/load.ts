@@ -10,7 +10,8 @@ import { environment } from "./env.ts";
 import type { Flags } from "./flags.ts";
 import { ConfigError, type Problem } from "./problem.ts";
 import { resolveSettings } from "./resolve.ts";
-import type { ChatTemplateSettings, PlainTextSettings, PoolSettings, Settings } from "./settings.ts";
+import { readTokenizer } from "./tokenizer.ts";
+import type { ChatTemplateSettings, PlainTextSettings, PoolSettings, Settings, TokenizerSettings } from "./settings.ts";
 import { walkYaml } from "./walk.ts";
 
 /** Settings, and what an operator should know of them. */
@@ -86,27 +87,37 @@ function fromFlags(flags: Flags): Loaded {
   const settings = {
     ...base,
     pools:
-      flags.engines.length === 0 ? [] : [discoveredPool(flags.engines, { ...flags, chatTemplate: template(flags) })],
+      flags.engines.length === 0
+        ? []
+        : [discoveredPool(flags.engines, { ...flags, chatTemplate: template(flags), tokenizer: tokenizer(flags) })],
   };
   return { settings, warnings: [], file: "" };
 }
 
-function template(flags: Flags): ChatTemplateSettings | undefined {
-  if (flags.chatTemplate === undefined) return undefined;
+function template({ chatTemplate: path }: Flags): ChatTemplateSettings | undefined {
+  return path === undefined ? undefined : named("--chat-template", () => readChatTemplate(resolve(path)));
+}
+
+function tokenizer({ tokenizer: path }: Flags): TokenizerSettings | undefined {
+  return path === undefined ? undefined : named("--tokenizer", () => readTokenizer(resolve(path), undefined));
+}
+
+/** What a flag names, read. */
+function named<T>(flag: string, read: () => T): T {
   try {
-    return readChatTemplate(resolve(flags.chatTemplate));
+    return read();
   } catch (error) {
     const message = error instanceof Error ? error.message : "cannot be read";
-    throw new ConfigError("--chat-template", [{ path: "", line: 0, message }]);
+    throw new ConfigError(flag, [{ path: "", line: 0, message }]);
   }
 }
 
-const plainTextDefault: PlainTextSettings = { ...defaults.model, chatTemplate: undefined };
+const plainTextDefault: PlainTextSettings = { ...defaults.model, chatTemplate: undefined, tokenizer: undefined };
 
 /** A pool of engines that are asked what they have. */
 export function discoveredPool(
   urls: readonly string[],
-  { chatTemplate, toolParser, reasoningParser }: PlainTextSettings = plainTextDefault,
+  { chatTemplate, tokenizer: encoder, toolParser, reasoningParser }: PlainTextSettings = plainTextDefault,
   id = "engines",
 ): PoolSettings {
   return {
@@ -117,7 +128,7 @@ export function discoveredPool(
     engineKey: undefined,
     concurrencyMax: 0,
     ...defaults.pool,
-    discover: { chatTemplate, toolParser, reasoningParser },
+    discover: { chatTemplate, tokenizer: encoder, toolParser, reasoningParser },
   };
 }
 

@@ -17,7 +17,9 @@ import type {
   PoolSettings,
   RoleName,
   Settings,
+  TokenizerSettings,
 } from "./settings.ts";
+import { readTokenizer } from "./tokenizer.ts";
 
 /** Where a configuration came from, and where its problems go. */
 export interface ResolveContext {
@@ -153,6 +155,7 @@ function modelSettings(model: Model, index: number, context: ResolveContext): Mo
     contextLength: Number(model.contextLength ?? 0n),
     maxOutputTokens: Number(model.maxOutputTokens ?? defaults.model.maxOutputTokens),
     chatTemplate: chatTemplate(model, index, context),
+    tokenizer: tokenizer(model, index, context),
     fallbacks: model.fallbacks,
     disabled: model.disabled,
     toolParser: model.toolParser,
@@ -187,6 +190,19 @@ function chatTemplate(model: Model, index: number, context: ResolveContext): Cha
       path: `models[${index}].chat_template`,
       message: error instanceof Error ? error.message : "cannot be read",
     });
+    return undefined;
+  }
+}
+
+function tokenizer(model: Model, index: number, context: ResolveContext): TokenizerSettings | undefined {
+  // What is wrong with the digest itself was said before.
+  if (!model.tokenizer?.path) return undefined;
+  const { path, sha256 } = model.tokenizer;
+  try {
+    return readTokenizer(resolvePath(context.folder, path), sha256);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : "cannot be read";
+    context.say({ path: `models[${index}].tokenizer`, message });
     return undefined;
   }
 }

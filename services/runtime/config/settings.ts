@@ -92,6 +92,7 @@ export interface ModelSettings extends PlainTextSettings {
 /** What is done for engines that only continue a text. */
 export interface PlainTextSettings {
   readonly chatTemplate: ChatTemplateSettings | undefined;
+  readonly tokenizer: TokenizerSettings | undefined;
   readonly toolParser: ToolParser;
   readonly reasoningParser: ReasoningParser;
 }
@@ -104,6 +105,17 @@ export interface ChatTemplateSettings {
   readonly specialTokens: Readonly<Record<string, string>>;
   /** Texts that an engine would take for control tokens. */
   readonly controlTokens: readonly string[];
+}
+
+/** A tokenizer that was read and found good. */
+export interface TokenizerSettings {
+  /** Its tokenizer.json: absolute. */
+  readonly path: string;
+  /** Of the file, in hex. */
+  readonly sha256: string;
+  /** Tokens that end an answer, the tokenizer's own first. */
+  readonly endIds: readonly number[];
+  readonly padId: number | undefined;
 }
 
 /** Engines that serve the same models in the same way. */

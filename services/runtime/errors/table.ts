@@ -291,6 +291,14 @@ const rows: Record<Name, ErrorRow> = {
     (m) =>
       `Model \`${of(m, "model", "?")}\` takes a plain prompt and has no chat template. Use /v1/completions, or tell the operator to set \`chat_template\` for the model (or start with --chat-template).`,
   ),
+  TOKENIZER_FAILED: row(
+    "internal",
+    "tokenizer_failed",
+    GATEWAY,
+    NO,
+    (m) =>
+      `The tokenizer of model \`${of(m, "model", "?")}\` cannot be used. Tell the operator to look at the gateway's log.`,
+  ),
   CHAT_TEMPLATE_FAILED: row(
     "invalid",
     "chat_template_failed",

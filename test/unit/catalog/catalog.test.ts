@@ -50,6 +50,7 @@ function modelSettings(id: string, pool: string, over: Partial<ModelSettings> = 
     engineModel: id,
     contextLength: 0,
     chatTemplate: undefined,
+    tokenizer: undefined,
     fallbacks: [],
     disabled: false,
     ...over,
@@ -189,6 +190,7 @@ describe("discovery", () => {
         toolParser: ToolParser.KIMI,
         reasoningParser: ReasoningParser.KIMI,
         chatTemplate: { source: "t", specialTokens: {}, controlTokens: [] },
+        tokenizer: { path: "/t/tokenizer.json", sha256: "ab", endIds: [7, 8], padId: undefined },
       },
     });
   const settings = {
@@ -208,6 +210,7 @@ describe("discovery", () => {
       toolParser: ToolParser.KIMI,
       reasoningParser: ReasoningParser.KIMI,
       chatTemplate: { source: "t" },
+      tokenizer: { path: "/t/tokenizer.json", sha256: "ab", endIds: [7, 8], padId: -1 },
     });
     expect(state("c")?.models.map(({ modelId }) => modelId)).toEqual(["y"]);
     expect(warnings).toEqual([
@@ -244,7 +247,7 @@ describe("discovery", () => {
     const engineModels = Array.from({ length: 1_500 }, (_, index) => `m${index}`);
     const { found, refused } = discover(new Map(), {
       poolId: "p",
-      rule: { ...defaults.model, chatTemplate: undefined },
+      rule: { ...defaults.model, chatTemplate: undefined, tokenizer: undefined },
       engineModels,
       taken: new Set(),
       nowMs: 0,
@@ -313,7 +316,9 @@ describe("the watch", () => {
   });
 
   test("a slow watcher gets each resource once, as it is when it reads", () => {
-    const discovering = poolSettings("p", ["a"], { discover: { ...defaults.model, chatTemplate: undefined } });
+    const discovering = poolSettings("p", ["a"], {
+      discover: { ...defaults.model, chatTemplate: undefined, tokenizer: undefined },
+    });
     const { open, store, answered, clock } = watching({ pools: [discovering], models: [], aliases: [] });
     store.settle();
     const { sink, cancel } = open();

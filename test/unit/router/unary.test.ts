@@ -18,6 +18,7 @@ import type { Grant } from "../../../services/router/quota/grant.ts";
 import { unlimited } from "../../../services/router/quota/grant.ts";
 import type { Tokens } from "../../../services/router/quota/terms.ts";
 import { fail } from "../../../services/runtime/errors/fail.ts";
+import { byteLevelTokenizer, tokenizerSource } from "../../fakes/tokenizer-files.ts";
 import { anyone, RouterWorld, type WorldOptions } from "../../fakes/router-world.ts";
 
 const features: readonly Feature[] = [Feature.EMBED, Feature.EMBED_TOKEN_IDS, Feature.EMBED_DIMENSIONS, Feature.RERANK];
@@ -340,6 +341,29 @@ describe("a count of tokens", () => {
     world.model({ id: "m", chatTemplate: { source, sha256: "x" } });
     void later(world.ask("countTokens", conversation));
     expect(world.driver("a").lastAsk.attempt).toMatchObject({ prompt: "<user>hi" });
+  });
+
+  test("is the tokenizer's where the engine has none, of a prompt with the tokens that begin one", async () => {
+    const source = "{% for message in messages %}<|start|>{{ message.content }}{% endfor %}";
+    const tokenizer = tokenizerSource(byteLevelTokenizer());
+    const asked = async (features: readonly Feature[]) => {
+      const world = worldWith({}, ["a"], features);
+      world.model({ id: "m", tokenizer, chatTemplate: { source, sha256: "count" } });
+      const counts = await Promise.all([world.ask("countTokens", prompt), world.ask("countTokens", conversation)]);
+      await world.tokenizers[Symbol.asyncDispose]();
+      expect(world.driver("a").asks).toEqual([]);
+      return counts.map(({ tokens }) => tokens);
+    };
+    // "h" and "i" are bytes of that vocabulary, and <|start|> is one token.
+    expect(await asked([Feature.PROMPT])).toEqual([3n, 3n]);
+    expect(await asked([Feature.CONVERSATION])).toEqual([3n, 3n]);
+  });
+
+  test("fails with the gateway's own fault where the tokenizer is another file by now", async () => {
+    const world = worldWith({}, ["a"], [Feature.PROMPT]);
+    world.model({ id: "m", tokenizer: { ...tokenizerSource(byteLevelTokenizer()), sha256: "0".repeat(64) } });
+    expect(await later(world.ask("countTokens", prompt))).toMatchObject({ reason: ErrorReason.TOKENIZER_FAILED });
+    await world.tokenizers[Symbol.asyncDispose]();
   });
 
   test("of a conversation without a template, or where nobody counts, is refused", async () => {

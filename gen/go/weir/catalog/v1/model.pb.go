@@ -252,7 +252,9 @@ type Model struct {
 	// How it marks what it thinks, where an engine gives its answer as plain text. Unspecified: all of it is text.
 	ReasoningParser ReasoningParser `protobuf:"varint,11,opt,name=reasoning_parser,json=reasoningParser,proto3,enum=weir.catalog.v1.ReasoningParser" json:"reasoning_parser,omitempty"`
 	// What becomes of control tokens that a conversation spells out, where its prompt is made by the chat template.
-	ControlText   ControlText `protobuf:"varint,12,opt,name=control_text,json=controlText,proto3,enum=weir.catalog.v1.ControlText" json:"control_text,omitempty"`
+	ControlText ControlText `protobuf:"varint,12,opt,name=control_text,json=controlText,proto3,enum=weir.catalog.v1.ControlText" json:"control_text,omitempty"`
+	// What makes token ids of its texts and texts of its token ids. Unset: only its engines can.
+	Tokenizer     *Tokenizer `protobuf:"bytes,13,opt,name=tokenizer,proto3" json:"tokenizer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -369,6 +371,13 @@ func (x *Model) GetControlText() ControlText {
 		return x.ControlText
 	}
 	return ControlText_CONTROL_TEXT_UNSPECIFIED
+}
+
+func (x *Model) GetTokenizer() *Tokenizer {
+	if x != nil {
+		return x.Tokenizer
+	}
+	return nil
 }
 
 // Another name of a model.
@@ -508,11 +517,84 @@ func (x *ChatTemplate) GetControlTokens() []string {
 	return nil
 }
 
+// A model's tokenizer, as a file that every router can read.
+type Tokenizer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its tokenizer.json.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// SHA-256 of the file, in hex. A file with another digest is not used.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Tokens that end an answer, the one of the tokenizer first. Empty: it names none.
+	EndIds []int32 `protobuf:"varint,3,rep,packed,name=end_ids,json=endIds,proto3" json:"end_ids,omitempty"`
+	// What fills the places behind a shorter answer; -1: it names none.
+	PadId         int32 `protobuf:"varint,4,opt,name=pad_id,json=padId,proto3" json:"pad_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tokenizer) Reset() {
+	*x = Tokenizer{}
+	mi := &file_weir_catalog_v1_model_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tokenizer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tokenizer) ProtoMessage() {}
+
+func (x *Tokenizer) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_catalog_v1_model_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tokenizer.ProtoReflect.Descriptor instead.
+func (*Tokenizer) Descriptor() ([]byte, []int) {
+	return file_weir_catalog_v1_model_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Tokenizer) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Tokenizer) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Tokenizer) GetEndIds() []int32 {
+	if x != nil {
+		return x.EndIds
+	}
+	return nil
+}
+
+func (x *Tokenizer) GetPadId() int32 {
+	if x != nil {
+		return x.PadId
+	}
+	return 0
+}
+
 var File_weir_catalog_v1_model_proto protoreflect.FileDescriptor
 
 const file_weir_catalog_v1_model_proto_rawDesc = "" +
 	"\n" +
-	"\x1bweir/catalog/v1/model.proto\x12\x0fweir.catalog.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x04\n" +
+	"\x1bweir/catalog/v1/model.proto\x12\x0fweir.catalog.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x04\n" +
 	"\x05Model\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\apool_id\x18\x02 \x01(\tR\x06poolId\x12\x19\n" +
@@ -528,7 +610,8 @@ const file_weir_catalog_v1_model_proto_rawDesc = "" +
 	" \x01(\x0e2\x1b.weir.catalog.v1.ToolParserR\n" +
 	"toolParser\x12K\n" +
 	"\x10reasoning_parser\x18\v \x01(\x0e2 .weir.catalog.v1.ReasoningParserR\x0freasoningParser\x12?\n" +
-	"\fcontrol_text\x18\f \x01(\x0e2\x1c.weir.catalog.v1.ControlTextR\vcontrolText\"o\n" +
+	"\fcontrol_text\x18\f \x01(\x0e2\x1c.weir.catalog.v1.ControlTextR\vcontrolText\x128\n" +
+	"\ttokenizer\x18\r \x01(\v2\x1a.weir.catalog.v1.TokenizerR\ttokenizer\"o\n" +
 	"\x05Alias\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bmodel_id\x18\x02 \x01(\tR\amodelId\x12;\n" +
@@ -541,7 +624,12 @@ const file_weir_catalog_v1_model_proto_rawDesc = "" +
 	"\x0econtrol_tokens\x18\x04 \x03(\tR\rcontrolTokens\x1a@\n" +
 	"\x12SpecialTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xe7\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"g\n" +
+	"\tTokenizer\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x17\n" +
+	"\aend_ids\x18\x03 \x03(\x05R\x06endIds\x12\x15\n" +
+	"\x06pad_id\x18\x04 \x01(\x05R\x05padId*\xe7\x01\n" +
 	"\n" +
 	"ToolParser\x12\x1b\n" +
 	"\x17TOOL_PARSER_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -582,7 +670,7 @@ func file_weir_catalog_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_weir_catalog_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_weir_catalog_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_weir_catalog_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_weir_catalog_v1_model_proto_goTypes = []any{
 	(ToolParser)(0),               // 0: weir.catalog.v1.ToolParser
 	(ReasoningParser)(0),          // 1: weir.catalog.v1.ReasoningParser
@@ -590,22 +678,24 @@ var file_weir_catalog_v1_model_proto_goTypes = []any{
 	(*Model)(nil),                 // 3: weir.catalog.v1.Model
 	(*Alias)(nil),                 // 4: weir.catalog.v1.Alias
 	(*ChatTemplate)(nil),          // 5: weir.catalog.v1.ChatTemplate
-	nil,                           // 6: weir.catalog.v1.ChatTemplate.SpecialTokensEntry
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*Tokenizer)(nil),             // 6: weir.catalog.v1.Tokenizer
+	nil,                           // 7: weir.catalog.v1.ChatTemplate.SpecialTokensEntry
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_weir_catalog_v1_model_proto_depIdxs = []int32{
 	5, // 0: weir.catalog.v1.Model.chat_template:type_name -> weir.catalog.v1.ChatTemplate
-	7, // 1: weir.catalog.v1.Model.create_time:type_name -> google.protobuf.Timestamp
+	8, // 1: weir.catalog.v1.Model.create_time:type_name -> google.protobuf.Timestamp
 	0, // 2: weir.catalog.v1.Model.tool_parser:type_name -> weir.catalog.v1.ToolParser
 	1, // 3: weir.catalog.v1.Model.reasoning_parser:type_name -> weir.catalog.v1.ReasoningParser
 	2, // 4: weir.catalog.v1.Model.control_text:type_name -> weir.catalog.v1.ControlText
-	7, // 5: weir.catalog.v1.Alias.create_time:type_name -> google.protobuf.Timestamp
-	6, // 6: weir.catalog.v1.ChatTemplate.special_tokens:type_name -> weir.catalog.v1.ChatTemplate.SpecialTokensEntry
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6, // 5: weir.catalog.v1.Model.tokenizer:type_name -> weir.catalog.v1.Tokenizer
+	8, // 6: weir.catalog.v1.Alias.create_time:type_name -> google.protobuf.Timestamp
+	7, // 7: weir.catalog.v1.ChatTemplate.special_tokens:type_name -> weir.catalog.v1.ChatTemplate.SpecialTokensEntry
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_weir_catalog_v1_model_proto_init() }
@@ -619,7 +709,7 @@ func file_weir_catalog_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_catalog_v1_model_proto_rawDesc), len(file_weir_catalog_v1_model_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -51,7 +51,9 @@ type Model struct {
 	// How the model marks what it thinks, where the engine gives its answer as plain text. Goes with chat_template.
 	ReasoningParser v1.ReasoningParser `protobuf:"varint,11,opt,name=reasoning_parser,json=reasoningParser,proto3,enum=weir.catalog.v1.ReasoningParser" json:"reasoning_parser,omitempty"`
 	// What becomes of the template's control tokens in what callers write. Default: neutralise.
-	ControlText   v1.ControlText `protobuf:"varint,12,opt,name=control_text,json=controlText,proto3,enum=weir.catalog.v1.ControlText" json:"control_text,omitempty"`
+	ControlText v1.ControlText `protobuf:"varint,12,opt,name=control_text,json=controlText,proto3,enum=weir.catalog.v1.ControlText" json:"control_text,omitempty"`
+	// The model's tokenizer, for engines that take token ids only and for counts of tokens that the engine does not tell.
+	Tokenizer     *Tokenizer `protobuf:"bytes,13,opt,name=tokenizer,proto3" json:"tokenizer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,6 +172,69 @@ func (x *Model) GetControlText() v1.ControlText {
 	return v1.ControlText(0)
 }
 
+func (x *Model) GetTokenizer() *Tokenizer {
+	if x != nil {
+		return x.Tokenizer
+	}
+	return nil
+}
+
+// A tokenizer, with the digest that keeps it the one of the model.
+type Tokenizer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A tokenizer.json or a folder with one, relative to this file. Beside it, tokenizer_config.json and
+	// generation_config.json tell the tokens that end an answer.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// SHA-256 of tokenizer.json, in hex.
+	Sha256        string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tokenizer) Reset() {
+	*x = Tokenizer{}
+	mi := &file_weir_config_v1_engines_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tokenizer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tokenizer) ProtoMessage() {}
+
+func (x *Tokenizer) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_config_v1_engines_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tokenizer.ProtoReflect.Descriptor instead.
+func (*Tokenizer) Descriptor() ([]byte, []int) {
+	return file_weir_config_v1_engines_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Tokenizer) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Tokenizer) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 // Another name of a model.
 type Alias struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -183,7 +248,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_weir_config_v1_engines_proto_msgTypes[1]
+	mi := &file_weir_config_v1_engines_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -195,7 +260,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_engines_proto_msgTypes[1]
+	mi := &file_weir_config_v1_engines_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -208,7 +273,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_engines_proto_rawDescGZIP(), []int{1}
+	return file_weir_config_v1_engines_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Alias) GetId() string {
@@ -260,7 +325,7 @@ type Pool struct {
 
 func (x *Pool) Reset() {
 	*x = Pool{}
-	mi := &file_weir_config_v1_engines_proto_msgTypes[2]
+	mi := &file_weir_config_v1_engines_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +337,7 @@ func (x *Pool) String() string {
 func (*Pool) ProtoMessage() {}
 
 func (x *Pool) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_engines_proto_msgTypes[2]
+	mi := &file_weir_config_v1_engines_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +350,7 @@ func (x *Pool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pool.ProtoReflect.Descriptor instead.
 func (*Pool) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_engines_proto_rawDescGZIP(), []int{2}
+	return file_weir_config_v1_engines_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Pool) GetId() string {
@@ -396,7 +461,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_weir_config_v1_engines_proto_msgTypes[3]
+	mi := &file_weir_config_v1_engines_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +473,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_config_v1_engines_proto_msgTypes[3]
+	mi := &file_weir_config_v1_engines_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +486,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_weir_config_v1_engines_proto_rawDescGZIP(), []int{3}
+	return file_weir_config_v1_engines_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Replica) GetId() string {
@@ -456,7 +521,7 @@ var File_weir_config_v1_engines_proto protoreflect.FileDescriptor
 
 const file_weir_config_v1_engines_proto_rawDesc = "" +
 	"\n" +
-	"\x1cweir/config/v1/engines.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/catalog/v1/model.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xc3\x05\n" +
+	"\x1cweir/config/v1/engines.proto\x12\x0eweir.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/catalog/v1/model.proto\x1a\x1aweir/catalog/v1/pool.proto\x1a\x1dweir/catalog/v1/replica.proto\x1a\x1bweir/policy/v1/policy.proto\"\xfc\x05\n" +
 	"\x05Model\x12<\n" +
 	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12\x1e\n" +
 	"\x04pool\x18\x02 \x01(\tB\n" +
@@ -474,9 +539,14 @@ const file_weir_config_v1_engines_proto_rawDesc = "" +
 	" \x01(\x0e2\x1b.weir.catalog.v1.ToolParserB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
 	"toolParser\x12U\n" +
 	"\x10reasoning_parser\x18\v \x01(\x0e2 .weir.catalog.v1.ReasoningParserB\b\xbaH\x05\x82\x01\x02\x10\x01R\x0freasoningParser\x12I\n" +
-	"\fcontrol_text\x18\f \x01(\x0e2\x1c.weir.catalog.v1.ControlTextB\b\xbaH\x05\x82\x01\x02\x10\x01R\vcontrolTextB\x11\n" +
+	"\fcontrol_text\x18\f \x01(\x0e2\x1c.weir.catalog.v1.ControlTextB\b\xbaH\x05\x82\x01\x02\x10\x01R\vcontrolText\x127\n" +
+	"\ttokenizer\x18\r \x01(\v2\x19.weir.config.v1.TokenizerR\ttokenizerB\x11\n" +
 	"\x0f_context_lengthB\x14\n" +
-	"\x12_max_output_tokens\"g\n" +
+	"\x12_max_output_tokens\"Z\n" +
+	"\tTokenizer\x12\x1e\n" +
+	"\x04path\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80 R\x04path\x12-\n" +
+	"\x06sha256\x18\x02 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\"g\n" +
 	"\x05Alias\x12<\n" +
 	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12 \n" +
 	"\x05model\x18\x02 \x01(\tB\n" +
@@ -523,34 +593,36 @@ func file_weir_config_v1_engines_proto_rawDescGZIP() []byte {
 	return file_weir_config_v1_engines_proto_rawDescData
 }
 
-var file_weir_config_v1_engines_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_weir_config_v1_engines_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_weir_config_v1_engines_proto_goTypes = []any{
 	(*Model)(nil),               // 0: weir.config.v1.Model
-	(*Alias)(nil),               // 1: weir.config.v1.Alias
-	(*Pool)(nil),                // 2: weir.config.v1.Pool
-	(*Replica)(nil),             // 3: weir.config.v1.Replica
-	(v1.ToolParser)(0),          // 4: weir.catalog.v1.ToolParser
-	(v1.ReasoningParser)(0),     // 5: weir.catalog.v1.ReasoningParser
-	(v1.ControlText)(0),         // 6: weir.catalog.v1.ControlText
-	(v1.GatedMember)(0),         // 7: weir.catalog.v1.GatedMember
-	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
-	(v1.Dialect)(0),             // 9: weir.catalog.v1.Dialect
+	(*Tokenizer)(nil),           // 1: weir.config.v1.Tokenizer
+	(*Alias)(nil),               // 2: weir.config.v1.Alias
+	(*Pool)(nil),                // 3: weir.config.v1.Pool
+	(*Replica)(nil),             // 4: weir.config.v1.Replica
+	(v1.ToolParser)(0),          // 5: weir.catalog.v1.ToolParser
+	(v1.ReasoningParser)(0),     // 6: weir.catalog.v1.ReasoningParser
+	(v1.ControlText)(0),         // 7: weir.catalog.v1.ControlText
+	(v1.GatedMember)(0),         // 8: weir.catalog.v1.GatedMember
+	(*durationpb.Duration)(nil), // 9: google.protobuf.Duration
+	(v1.Dialect)(0),             // 10: weir.catalog.v1.Dialect
 }
 var file_weir_config_v1_engines_proto_depIdxs = []int32{
-	4, // 0: weir.config.v1.Model.tool_parser:type_name -> weir.catalog.v1.ToolParser
-	5, // 1: weir.config.v1.Model.reasoning_parser:type_name -> weir.catalog.v1.ReasoningParser
-	6, // 2: weir.config.v1.Model.control_text:type_name -> weir.catalog.v1.ControlText
-	3, // 3: weir.config.v1.Pool.replicas:type_name -> weir.config.v1.Replica
-	7, // 4: weir.config.v1.Pool.allowed_members:type_name -> weir.catalog.v1.GatedMember
-	8, // 5: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
-	8, // 6: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
-	8, // 7: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
-	9, // 8: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	5,  // 0: weir.config.v1.Model.tool_parser:type_name -> weir.catalog.v1.ToolParser
+	6,  // 1: weir.config.v1.Model.reasoning_parser:type_name -> weir.catalog.v1.ReasoningParser
+	7,  // 2: weir.config.v1.Model.control_text:type_name -> weir.catalog.v1.ControlText
+	1,  // 3: weir.config.v1.Model.tokenizer:type_name -> weir.config.v1.Tokenizer
+	4,  // 4: weir.config.v1.Pool.replicas:type_name -> weir.config.v1.Replica
+	8,  // 5: weir.config.v1.Pool.allowed_members:type_name -> weir.catalog.v1.GatedMember
+	9,  // 6: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
+	9,  // 7: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
+	9,  // 8: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
+	10, // 9: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_weir_config_v1_engines_proto_init() }
@@ -559,14 +631,14 @@ func file_weir_config_v1_engines_proto_init() {
 		return
 	}
 	file_weir_config_v1_engines_proto_msgTypes[0].OneofWrappers = []any{}
-	file_weir_config_v1_engines_proto_msgTypes[2].OneofWrappers = []any{}
+	file_weir_config_v1_engines_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_config_v1_engines_proto_rawDesc), len(file_weir_config_v1_engines_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/catalog/v1/model.proto.
  */
 export const file_weir_catalog_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("Cht3ZWlyL2NhdGFsb2cvdjEvbW9kZWwucHJvdG8SD3dlaXIuY2F0YWxvZy52MSKgAwoFTW9kZWwSCgoCaWQYASABKAkSDwoHcG9vbF9pZBgCIAEoCRIQCghvd25lZF9ieRgDIAEoCRIWCg5jb250ZXh0X2xlbmd0aBgEIAEoAxIZChFtYXhfb3V0cHV0X3Rva2VucxgFIAEoAxI0Cg1jaGF0X3RlbXBsYXRlGAYgASgLMh0ud2Vpci5jYXRhbG9nLnYxLkNoYXRUZW1wbGF0ZRIaChJmYWxsYmFja19tb2RlbF9pZHMYByADKAkSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGRpc2FibGVkGAkgASgIEjAKC3Rvb2xfcGFyc2VyGAogASgOMhsud2Vpci5jYXRhbG9nLnYxLlRvb2xQYXJzZXISOgoQcmVhc29uaW5nX3BhcnNlchgLIAEoDjIgLndlaXIuY2F0YWxvZy52MS5SZWFzb25pbmdQYXJzZXISMgoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0IlYKBUFsaWFzEgoKAmlkGAEgASgJEhAKCG1vZGVsX2lkGAIgASgJEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLGAQoMQ2hhdFRlbXBsYXRlEg4KBnNvdXJjZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkSSAoOc3BlY2lhbF90b2tlbnMYAyADKAsyMC53ZWlyLmNhdGFsb2cudjEuQ2hhdFRlbXBsYXRlLlNwZWNpYWxUb2tlbnNFbnRyeRIWCg5jb250cm9sX3Rva2VucxgEIAMoCRo0ChJTcGVjaWFsVG9rZW5zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASrnAQoKVG9vbFBhcnNlchIbChdUT09MX1BBUlNFUl9VTlNQRUNJRklFRBAAEhYKElRPT0xfUEFSU0VSX0hFUk1FUxABEhQKEFRPT0xfUEFSU0VSX1FXRU4QAhIWChJUT09MX1BBUlNFUl9MTEFNQTMQAxIXChNUT09MX1BBUlNFUl9NSVNUUkFMEAQSGAoUVE9PTF9QQVJTRVJfUFlUSE9OSUMQBRIYChRUT09MX1BBUlNFUl9ERUVQU0VFSxAGEhQKEFRPT0xfUEFSU0VSX0tJTUkQBxITCg9UT09MX1BBUlNFUl9HTE0QCCriAQoPUmVhc29uaW5nUGFyc2VyEiAKHFJFQVNPTklOR19QQVJTRVJfVU5TUEVDSUZJRUQQABIgChxSRUFTT05JTkdfUEFSU0VSX0RFRVBTRUVLX1IxEAESGgoWUkVBU09OSU5HX1BBUlNFUl9RV0VOMxACEhwKGFJFQVNPTklOR19QQVJTRVJfTUlTVFJBTBADEhwKGFJFQVNPTklOR19QQVJTRVJfR1JBTklURRAEEhkKFVJFQVNPTklOR19QQVJTRVJfS0lNSRAFEhgKFFJFQVNPTklOR19QQVJTRVJfR0xNEAYqeQoLQ29udHJvbFRleHQSHAoYQ09OVFJPTF9URVhUX1VOU1BFQ0lGSUVEEAASGwoXQ09OVFJPTF9URVhUX05FVVRSQUxJU0UQARIXChNDT05UUk9MX1RFWFRfUkVKRUNUEAISFgoSQ09OVFJPTF9URVhUX0FMTE9XEANiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Cht3ZWlyL2NhdGFsb2cvdjEvbW9kZWwucHJvdG8SD3dlaXIuY2F0YWxvZy52MSLPAwoFTW9kZWwSCgoCaWQYASABKAkSDwoHcG9vbF9pZBgCIAEoCRIQCghvd25lZF9ieRgDIAEoCRIWCg5jb250ZXh0X2xlbmd0aBgEIAEoAxIZChFtYXhfb3V0cHV0X3Rva2VucxgFIAEoAxI0Cg1jaGF0X3RlbXBsYXRlGAYgASgLMh0ud2Vpci5jYXRhbG9nLnYxLkNoYXRUZW1wbGF0ZRIaChJmYWxsYmFja19tb2RlbF9pZHMYByADKAkSLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGRpc2FibGVkGAkgASgIEjAKC3Rvb2xfcGFyc2VyGAogASgOMhsud2Vpci5jYXRhbG9nLnYxLlRvb2xQYXJzZXISOgoQcmVhc29uaW5nX3BhcnNlchgLIAEoDjIgLndlaXIuY2F0YWxvZy52MS5SZWFzb25pbmdQYXJzZXISMgoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0Ei0KCXRva2VuaXplchgNIAEoCzIaLndlaXIuY2F0YWxvZy52MS5Ub2tlbml6ZXIiVgoFQWxpYXMSCgoCaWQYASABKAkSEAoIbW9kZWxfaWQYAiABKAkSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIsYBCgxDaGF0VGVtcGxhdGUSDgoGc291cmNlGAEgASgJEg4KBnNoYTI1NhgCIAEoCRJICg5zcGVjaWFsX3Rva2VucxgDIAMoCzIwLndlaXIuY2F0YWxvZy52MS5DaGF0VGVtcGxhdGUuU3BlY2lhbFRva2Vuc0VudHJ5EhYKDmNvbnRyb2xfdG9rZW5zGAQgAygJGjQKElNwZWNpYWxUb2tlbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkoKCVRva2VuaXplchIMCgRwYXRoGAEgASgJEg4KBnNoYTI1NhgCIAEoCRIPCgdlbmRfaWRzGAMgAygFEg4KBnBhZF9pZBgEIAEoBSrnAQoKVG9vbFBhcnNlchIbChdUT09MX1BBUlNFUl9VTlNQRUNJRklFRBAAEhYKElRPT0xfUEFSU0VSX0hFUk1FUxABEhQKEFRPT0xfUEFSU0VSX1FXRU4QAhIWChJUT09MX1BBUlNFUl9MTEFNQTMQAxIXChNUT09MX1BBUlNFUl9NSVNUUkFMEAQSGAoUVE9PTF9QQVJTRVJfUFlUSE9OSUMQBRIYChRUT09MX1BBUlNFUl9ERUVQU0VFSxAGEhQKEFRPT0xfUEFSU0VSX0tJTUkQBxITCg9UT09MX1BBUlNFUl9HTE0QCCriAQoPUmVhc29uaW5nUGFyc2VyEiAKHFJFQVNPTklOR19QQVJTRVJfVU5TUEVDSUZJRUQQABIgChxSRUFTT05JTkdfUEFSU0VSX0RFRVBTRUVLX1IxEAESGgoWUkVBU09OSU5HX1BBUlNFUl9RV0VOMxACEhwKGFJFQVNPTklOR19QQVJTRVJfTUlTVFJBTBADEhwKGFJFQVNPTklOR19QQVJTRVJfR1JBTklURRAEEhkKFVJFQVNPTklOR19QQVJTRVJfS0lNSRAFEhgKFFJFQVNPTklOR19QQVJTRVJfR0xNEAYqeQoLQ29udHJvbFRleHQSHAoYQ09OVFJPTF9URVhUX1VOU1BFQ0lGSUVEEAASGwoXQ09OVFJPTF9URVhUX05FVVRSQUxJU0UQARIXChNDT05UUk9MX1RFWFRfUkVKRUNUEAISFgoSQ09OVFJPTF9URVhUX0FMTE9XEANiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * A model that callers name.
@@ -103,6 +103,13 @@ export type Model = Message<"weir.catalog.v1.Model"> & {
    * @generated from field: weir.catalog.v1.ControlText control_text = 12;
    */
   controlText: ControlText;
+
+  /**
+   * What makes token ids of its texts and texts of its token ids. Unset: only its engines can.
+   *
+   * @generated from field: weir.catalog.v1.Tokenizer tokenizer = 13;
+   */
+  tokenizer?: Tokenizer | undefined;
 };
 
 /**
@@ -194,6 +201,13 @@ export type ModelJson = {
    * @generated from field: weir.catalog.v1.ControlText control_text = 12;
    */
   controlText?: ControlTextJson;
+
+  /**
+   * What makes token ids of its texts and texts of its token ids. Unset: only its engines can.
+   *
+   * @generated from field: weir.catalog.v1.Tokenizer tokenizer = 13;
+   */
+  tokenizer?: TokenizerJson;
 };
 
 /**
@@ -342,6 +356,83 @@ export type ChatTemplateJson = {
  */
 export const ChatTemplateSchema: GenMessage<ChatTemplate, {jsonType: ChatTemplateJson}> = /*@__PURE__*/
   messageDesc(file_weir_catalog_v1_model, 2);
+
+/**
+ * A model's tokenizer, as a file that every router can read.
+ *
+ * @generated from message weir.catalog.v1.Tokenizer
+ */
+export type Tokenizer = Message<"weir.catalog.v1.Tokenizer"> & {
+  /**
+   * Its tokenizer.json.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * SHA-256 of the file, in hex. A file with another digest is not used.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256: string;
+
+  /**
+   * Tokens that end an answer, the one of the tokenizer first. Empty: it names none.
+   *
+   * @generated from field: repeated int32 end_ids = 3;
+   */
+  endIds: number[];
+
+  /**
+   * What fills the places behind a shorter answer; -1: it names none.
+   *
+   * @generated from field: int32 pad_id = 4;
+   */
+  padId: number;
+};
+
+/**
+ * A model's tokenizer, as a file that every router can read.
+ *
+ * @generated from message weir.catalog.v1.Tokenizer
+ */
+export type TokenizerJson = {
+  /**
+   * Its tokenizer.json.
+   *
+   * @generated from field: string path = 1;
+   */
+  path?: string;
+
+  /**
+   * SHA-256 of the file, in hex. A file with another digest is not used.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256?: string;
+
+  /**
+   * Tokens that end an answer, the one of the tokenizer first. Empty: it names none.
+   *
+   * @generated from field: repeated int32 end_ids = 3;
+   */
+  endIds?: number[];
+
+  /**
+   * What fills the places behind a shorter answer; -1: it names none.
+   *
+   * @generated from field: int32 pad_id = 4;
+   */
+  padId?: number;
+};
+
+/**
+ * Describes the message weir.catalog.v1.Tokenizer.
+ * Use `create(TokenizerSchema)` to create a new message.
+ */
+export const TokenizerSchema: GenMessage<Tokenizer, {jsonType: TokenizerJson}> = /*@__PURE__*/
+  messageDesc(file_weir_catalog_v1_model, 3);
 
 /**
  * How a family of models writes function calls.

@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/engines.proto.
  */
 export const file_weir_config_v1_engines: GenFile = /*@__PURE__*/
-  fileDesc("Chx3ZWlyL2NvbmZpZy92MS9lbmdpbmVzLnByb3RvEg53ZWlyLmNvbmZpZy52MSK2BAoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCBI6Cgt0b29sX3BhcnNlchgKIAEoDjIbLndlaXIuY2F0YWxvZy52MS5Ub29sUGFyc2VyQgi6SAWCAQIQARJEChByZWFzb25pbmdfcGFyc2VyGAsgASgOMiAud2Vpci5jYXRhbG9nLnYxLlJlYXNvbmluZ1BhcnNlckIIukgFggECEAESPAoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0Qgi6SAWCAQIQAUIRCg9fY29udGV4dF9sZW5ndGhCFAoSX21heF9vdXRwdXRfdG9rZW5zIlwKBUFsaWFzEjgKAmlkGAEgASgJQiy6SClyJxABGIACMiBeW0EtWmEtejAtOV1bQS1aYS16MC05Ll86L0ArLV0qJBIZCgVtb2RlbBgCIAEoCUIKukgHcgUQARiAAiKxBQoEUG9vbBI0CgJpZBgBIAEoCUIoukglciMQARiAATIcXltBLVphLXowLTldW0EtWmEtejAtOS5fLV0qJBI2CghyZXBsaWNhcxgCIAMoCzIXLndlaXIuY29uZmlnLnYxLlJlcGxpY2FCC7pICJIBBQgBEOgHEg4KBmhvc3RlZBgDIAEoCBJKCg9hbGxvd2VkX21lbWJlcnMYBCADKA4yHC53ZWlyLmNhdGFsb2cudjEuR2F0ZWRNZW1iZXJCE7pIEJIBDRAQGAEiB4IBBBABIAASIQoPZW5naW5lX2tleV9maWxlGAUgASgJQgi6SAVyAxiAIBIgCgplbmdpbmVfa2V5GAYgASgJQgy6SAVyAxiAQNDzGAESJAoLY2hvaWNlc19tYXgYByABKAVCCrpIBxoFGIABKAFIAIgBARIpCg9jb25jdXJyZW5jeV9tYXgYCCABKAVCC7pICBoGGMCEPSgBSAGIAQESRgoTZmlyc3RfZXZlbnRfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASPwoMaWRsZV90aW1lb3V0GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABJACg10b3RhbF90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABItChFyZWNlaXZlX2J5dGVzX21heBgMIAEoA0INukgKIggYgICAgAQoAUgCiAEBEhUKDWFsbG93X3ByaXZhdGUYDSABKAhCDgoMX2Nob2ljZXNfbWF4QhIKEF9jb25jdXJyZW5jeV9tYXhCFAoSX3JlY2VpdmVfYnl0ZXNfbWF4Iq0BCgdSZXBsaWNhEjgKAmlkGAEgASgJQiy6SClyJzIlXihbQS1aYS16MC05XVtBLVphLXowLTkuXy1dezAsMTI3fSk/JBIXCgN1cmwYAiABKAlCCrpIB3IFEAEYgBASMwoHZGlhbGVjdBgDIAEoDjIYLndlaXIuY2F0YWxvZy52MS5EaWFsZWN0Qgi6SAWCAQIQARIaCghodHRwX3VybBgEIAEoCUIIukgFcgMYgBBiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_model, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
+  fileDesc("Chx3ZWlyL2NvbmZpZy92MS9lbmdpbmVzLnByb3RvEg53ZWlyLmNvbmZpZy52MSLkBAoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCBI6Cgt0b29sX3BhcnNlchgKIAEoDjIbLndlaXIuY2F0YWxvZy52MS5Ub29sUGFyc2VyQgi6SAWCAQIQARJEChByZWFzb25pbmdfcGFyc2VyGAsgASgOMiAud2Vpci5jYXRhbG9nLnYxLlJlYXNvbmluZ1BhcnNlckIIukgFggECEAESPAoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0Qgi6SAWCAQIQARIsCgl0b2tlbml6ZXIYDSABKAsyGS53ZWlyLmNvbmZpZy52MS5Ub2tlbml6ZXJCEQoPX2NvbnRleHRfbGVuZ3RoQhQKEl9tYXhfb3V0cHV0X3Rva2VucyJMCglUb2tlbml6ZXISGAoEcGF0aBgBIAEoCUIKukgHcgUQARiAIBIlCgZzaGEyNTYYAiABKAlCFbpIEnIQMg5eWzAtOWEtZl17NjR9JCJcCgVBbGlhcxI4CgJpZBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSGQoFbW9kZWwYAiABKAlCCrpIB3IFEAEYgAIisQUKBFBvb2wSNAoCaWQYASABKAlCKLpIJXIjEAEYgAEyHF5bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKiQSNgoIcmVwbGljYXMYAiADKAsyFy53ZWlyLmNvbmZpZy52MS5SZXBsaWNhQgu6SAiSAQUIARDoBxIOCgZob3N0ZWQYAyABKAgSSgoPYWxsb3dlZF9tZW1iZXJzGAQgAygOMhwud2Vpci5jYXRhbG9nLnYxLkdhdGVkTWVtYmVyQhO6SBCSAQ0QEBgBIgeCAQQQASAAEiEKD2VuZ2luZV9rZXlfZmlsZRgFIAEoCUIIukgFcgMYgCASIAoKZW5naW5lX2tleRgGIAEoCUIMukgFcgMYgEDQ8xgBEiQKC2Nob2ljZXNfbWF4GAcgASgFQgq6SAcaBRiAASgBSACIAQESKQoPY29uY3VycmVuY3lfbWF4GAggASgFQgu6SAgaBhjAhD0oAUgBiAEBEkYKE2ZpcnN0X2V2ZW50X3RpbWVvdXQYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDrpIC6oBCCIECICjBSoAEj8KDGlkbGVfdGltZW91dBgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASQAoNdG90YWxfdGltZW91dBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASLQoRcmVjZWl2ZV9ieXRlc19tYXgYDCABKANCDbpICiIIGICAgIAEKAFIAogBARIVCg1hbGxvd19wcml2YXRlGA0gASgIQg4KDF9jaG9pY2VzX21heEISChBfY29uY3VycmVuY3lfbWF4QhQKEl9yZWNlaXZlX2J5dGVzX21heCKtAQoHUmVwbGljYRI4CgJpZBgBIAEoCUIsukgpcicyJV4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDEyN30pPyQSFwoDdXJsGAIgASgJQgq6SAdyBRABGIAQEjMKB2RpYWxlY3QYAyABKA4yGC53ZWlyLmNhdGFsb2cudjEuRGlhbGVjdEIIukgFggECEAESGgoIaHR0cF91cmwYBCABKAlCCLpIBXIDGIAQYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_model, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
 
 /**
  * A model that callers name.
@@ -111,6 +111,13 @@ export type Model = Message<"weir.config.v1.Model"> & {
    * @generated from field: weir.catalog.v1.ControlText control_text = 12;
    */
   controlText: ControlText;
+
+  /**
+   * The model's tokenizer, for engines that take token ids only and for counts of tokens that the engine does not tell.
+   *
+   * @generated from field: weir.config.v1.Tokenizer tokenizer = 13;
+   */
+  tokenizer?: Tokenizer | undefined;
 };
 
 /**
@@ -202,6 +209,13 @@ export type ModelJson = {
    * @generated from field: weir.catalog.v1.ControlText control_text = 12;
    */
   controlText?: ControlTextJson;
+
+  /**
+   * The model's tokenizer, for engines that take token ids only and for counts of tokens that the engine does not tell.
+   *
+   * @generated from field: weir.config.v1.Tokenizer tokenizer = 13;
+   */
+  tokenizer?: TokenizerJson;
 };
 
 /**
@@ -210,6 +224,57 @@ export type ModelJson = {
  */
 export const ModelSchema: GenMessage<Model, {jsonType: ModelJson}> = /*@__PURE__*/
   messageDesc(file_weir_config_v1_engines, 0);
+
+/**
+ * A tokenizer, with the digest that keeps it the one of the model.
+ *
+ * @generated from message weir.config.v1.Tokenizer
+ */
+export type Tokenizer = Message<"weir.config.v1.Tokenizer"> & {
+  /**
+   * A tokenizer.json or a folder with one, relative to this file. Beside it, tokenizer_config.json and
+   * generation_config.json tell the tokens that end an answer.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * SHA-256 of tokenizer.json, in hex.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256: string;
+};
+
+/**
+ * A tokenizer, with the digest that keeps it the one of the model.
+ *
+ * @generated from message weir.config.v1.Tokenizer
+ */
+export type TokenizerJson = {
+  /**
+   * A tokenizer.json or a folder with one, relative to this file. Beside it, tokenizer_config.json and
+   * generation_config.json tell the tokens that end an answer.
+   *
+   * @generated from field: string path = 1;
+   */
+  path?: string;
+
+  /**
+   * SHA-256 of tokenizer.json, in hex.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256?: string;
+};
+
+/**
+ * Describes the message weir.config.v1.Tokenizer.
+ * Use `create(TokenizerSchema)` to create a new message.
+ */
+export const TokenizerSchema: GenMessage<Tokenizer, {jsonType: TokenizerJson}> = /*@__PURE__*/
+  messageDesc(file_weir_config_v1_engines, 1);
 
 /**
  * Another name of a model.
@@ -258,7 +323,7 @@ export type AliasJson = {
  * Use `create(AliasSchema)` to create a new message.
  */
 export const AliasSchema: GenMessage<Alias, {jsonType: AliasJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_engines, 1);
+  messageDesc(file_weir_config_v1_engines, 2);
 
 /**
  * Engines that serve the same models in the same way.
@@ -461,7 +526,7 @@ export type PoolJson = {
  * Use `create(PoolSchema)` to create a new message.
  */
 export const PoolSchema: GenMessage<Pool, {jsonType: PoolJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_engines, 2);
+  messageDesc(file_weir_config_v1_engines, 3);
 
 /**
  * A running engine.
@@ -538,5 +603,5 @@ export type ReplicaJson = {
  * Use `create(ReplicaSchema)` to create a new message.
  */
 export const ReplicaSchema: GenMessage<Replica, {jsonType: ReplicaJson}> = /*@__PURE__*/
-  messageDesc(file_weir_config_v1_engines, 3);
+  messageDesc(file_weir_config_v1_engines, 4);
 

@@ -1,0 +1,153 @@
+import { Worker } from "node:worker_threads";
+import { LRUCache } from "lru-cache";
+import type { Tokenizer as Source } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
+import { Vocabulary } from "./vocabulary.ts";
+
+/** A model's tokenizer. It is read on first use; until then, and while it encodes, nothing else waits. */
+export interface Tokenizer {
+  /** What its tokens are. Rejects with an Error if the tokenizer can't be used. */
+  readonly vocabulary: Promise<Vocabulary>;
+  /**
+   * The ids of a text. They may be another caller's too, and are not to be changed. Rejects with an Error if the tokenizer
+   * can't be used.
+   *
+   * @param special the model's own tokens are put around it, as a tokenizer does with a text that is a whole input.
+   */
+  encode(text: string, special: boolean): Promise<Uint32Array>;
+}
+
+/** The tokenizers of a process, on a thread of their own. */
+export interface Tokenizers extends AsyncDisposable {
+  /** The tokenizer of that file: the same each time. */
+  of(source: Source): Tokenizer;
+}
+
+export interface TokenizersOptions {
+  /** A tokenizer can't be used: told once. */
+  readonly unusable: (path: string, problem: string) => void;
+}
+
+/** Recent texts and their ids, in bytes: some long conversations, or thousands of short ones. */
+const cacheBytesMax = 67_108_864;
+const bytesPerCharacter = 2;
+const bytesPerId = 4;
+
+interface Question {
+  readonly answered: (ids: Uint32Array) => void;
+  readonly failed: (error: Error) => void;
+}
+
+interface Loading {
+  readonly path: string;
+  readonly answered: (packed: Extract<FromWorker, { kind: "loaded" }>["vocabulary"]) => void;
+  readonly failed: (error: Error) => void;
+}
+
+/** Builds them. The thread is started with the first tokenizer. */
+export function createTokenizers({ unusable }: TokenizersOptions): Tokenizers {
+  const known = new Map<string, Tokenizer>();
+  const loading = new Map<string, Loading>();
+  const questions = new Map<number, Question>();
+  const cache = new LRUCache<string, Uint32Array>({
+    maxSize: cacheBytesMax,
+    sizeCalculation: (ids, text) => text.length * bytesPerCharacter + ids.length * bytesPerId + 1,
+  });
+  let worker: Worker | undefined;
+  let number = 0;
+
+  function hear(message: FromWorker): void {
+    if (message.kind === "loaded") {
+      loading.get(message.key)?.answered(message.vocabulary);
+      loading.delete(message.key);
+    } else if (message.kind === "unusable") {
+      const asked = loading.get(message.key);
+      loading.delete(message.key);
+      if (asked) unusable(asked.path, message.problem);
+      asked?.failed(new Error(message.problem));
+    } else {
+      const asked = questions.get(message.number);
+      questions.delete(message.number);
+      if (message.kind === "encoded") asked?.answered(message.ids);
+      else asked?.failed(new Error(message.problem));
+    }
+  }
+
+  /** What it was asked is lost with it. Tokenizers are read again when they are asked for again. */
+  function lost(error: Error): void {
+    worker = undefined;
+    known.clear();
+    for (const { failed } of [...loading.values(), ...questions.values()]) failed(error);
+    loading.clear();
+    questions.clear();
+  }
+
+  function send(message: ToWorker): void {
+    if (!worker) {
+      const started = new Worker(new URL("./worker.ts", import.meta.url), { name: "tokenizers" });
+      // It does nothing by itself, and a process that has nothing else to do may end.
+      started.unref();
+      started.on("message", hear);
+      started.on("error", lost);
+      worker = started;
+    }
+    worker.postMessage(message);
+  }
+
+  function load(key: string, { path, sha256, endIds, padId }: Source): Promise<Vocabulary> {
+    const vocabulary = new Promise<Vocabulary>((answered, failed) => {
+      loading.set(key, {
+        path,
+        answered: (packed) => answered(new Vocabulary(packed, endIds, padId < 0 ? undefined : padId)),
+        failed,
+      });
+      send({ kind: "load", key, path, sha256 });
+    });
+    // Whoever encodes hears of it.
+    vocabulary.catch(() => undefined);
+    return vocabulary;
+  }
+
+  function open(key: string, source: Source): Tokenizer {
+    const vocabulary = load(key, source);
+    /** Those that are being encoded: who asks for the same meanwhile waits along. */
+    const running = new Map<string, Promise<Uint32Array>>();
+    const ask = (text: string, special: boolean) =>
+      new Promise<Uint32Array>((answered, failed) => {
+        number += 1;
+        questions.set(number, { answered, failed });
+        send({ kind: "encode", number, key, text, special });
+      });
+    return {
+      vocabulary,
+      async encode(text, special) {
+        const cacheKey = `${special ? "+" : "-"}${source.sha256}${text}`;
+        const cached = cache.get(cacheKey) ?? running.get(cacheKey);
+        if (cached) return await cached;
+        const asked = vocabulary.then(() => ask(text, special));
+        running.set(cacheKey, asked);
+        try {
+          const ids = await asked;
+          cache.set(cacheKey, ids);
+          return ids;
+        } finally {
+          running.delete(cacheKey);
+        }
+      },
+    };
+  }
+
+  return {
+    of(source) {
+      const key = `${source.sha256} ${source.path}`;
+      const tokenizer = known.get(key) ?? open(key, source);
+      known.set(key, tokenizer);
+      return tokenizer;
+    },
+    async [Symbol.asyncDispose]() {
+      const ending = worker;
+      lost(new Error("the tokenizers are closed"));
+      await ending?.terminate();
+    },
+  };
+}
