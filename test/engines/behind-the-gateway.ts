@@ -168,56 +168,56 @@ function describeAborts({ id: model }: Way, { slots, endless }: BehindOptions, w
     return performance.now() - leftMs;
   }
 
-  const works = (count: number) =>
-    expect.poll(() => world().engine.working(), { timeout: 20_000, interval: 5 }).toBe(count);
+  async function works(count: number): Promise<void> {
+    await expect.poll(() => world().engine.working(), { timeout: 20_000, interval: 5 }).toBe(count);
+  }
 
-  async function abortsOf(phase: string, abort: (at: number) => Promise<number>): Promise<void> {
+  /** Aborts one after the other, and tells how long each took. */
+  async function abortsIn(phase: string, abort: (at: number) => Promise<number>): Promise<number[]> {
     const latencies: number[] = [];
     for (let at = 0; at < abortsEach; at++) latencies.push(await abort(at));
     const [p50, p99] = [quantile(latencies, 0.5), quantile(latencies, 0.99)];
     console.log(`${model}, ${abortsEach} aborts in ${phase}: p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms`);
-    expect(await world().gateway.gauge("weir_requests_in_flight")).toBe(0);
+    return latencies;
   }
 
-  test(
-    "clients that leave stop it in decode",
-    () =>
-      abortsOf("decode", async (at) => {
-        const client = begin(`tell me all of it ${at}`, at % 2 === 0);
-        await works(1);
-        await delay((at * 7) % 50);
-        return await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), 0);
-      }),
-    120_000,
-  );
+  const inFlight = () => world().gateway.gauge("weir_requests_in_flight");
 
-  test(
-    "clients that leave stop it in prefill",
-    () =>
-      abortsOf("prefill", async (at) => {
-        // As many tokens as fit, new ones each time.
-        const client = begin(`${at} ${"river ".repeat(1_500)}`);
-        await works(1);
-        return await stopMs(() => client.leave(), 0);
-      }),
-    120_000,
-  );
+  test("clients that leave stop it in decode", async () => {
+    const latencies = await abortsIn("decode", async (at) => {
+      const client = begin(`tell me all of it ${at}`, at % 2 === 0);
+      await works(1);
+      await delay((at * 7) % 50);
+      return await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), 0);
+    });
+    expect(latencies).toHaveLength(abortsEach);
+    await expect.poll(inFlight).toBe(0);
+  }, 120_000);
+
+  test("clients that leave stop it in prefill", async () => {
+    const latencies = await abortsIn("prefill", async (at) => {
+      // As many tokens as fit, new ones each time.
+      const client = begin(`${at} ${"river ".repeat(1_500)}`);
+      await works(1);
+      return await stopMs(() => client.leave(), 0);
+    });
+    expect(latencies).toHaveLength(abortsEach);
+    await expect.poll(inFlight).toBe(0);
+  }, 120_000);
 
   test("clients that leave are taken out of its queue", async () => {
     const busy = Array.from({ length: slots }, (_, at) => begin(`busy ${at}`));
     await works(slots);
-    const latencies: number[] = [];
-    for (let at = 0; at < abortsEach; at++) {
+    const latencies = await abortsIn("queue", async (at) => {
       const client = begin(`waiting ${at}`);
       await works(slots + 1);
       expect(client.text).toBe("");
-      latencies.push(await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), slots));
-    }
-    const [p50, p99] = [quantile(latencies, 0.5), quantile(latencies, 0.99)];
-    console.log(`${model}, ${abortsEach} aborts in queue: p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms`);
+      return await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), slots);
+    });
+    expect(latencies).toHaveLength(abortsEach);
     for (const client of busy) client.leave();
     await works(0);
-    await expect.poll(() => world().gateway.gauge("weir_requests_in_flight")).toBe(0);
+    await expect.poll(inFlight).toBe(0);
   }, 120_000);
 }
 

@@ -80,7 +80,7 @@ describe.skipIf(gate.skip)(gate.title("vLLM"), () => {
           if (model) texts.push((await run(driver, attemptAt(model, request, { maxTokens: 12 }))).text());
         }
         expect(texts[0]).not.toBe("");
-        expect(texts, `of the tokens ${ids}`).toEqual([texts[0], texts[0], texts[0]]);
+        expect(texts, `of the tokens ${ids.join()}`).toEqual([texts[0], texts[0], texts[0]]);
       }
     },
     readyTimeoutMs + 60_000,
