@@ -5,18 +5,21 @@ import { unsupported } from "../capabilities.ts";
 import type { DriverKind } from "../driver.ts";
 import { grpcDriver } from "../grpc/driver.ts";
 import type { TritonInterface } from "./flavour.ts";
+import { startCoreGeneration } from "./core/generation.ts";
+import type { CoreInterface } from "./core/interface.ts";
 import { startGeneration } from "./generation.ts";
 import { embedAtTriton } from "./embedding.ts";
 import type { EmbeddingInterface } from "./embedding-interface.ts";
 import { isTriton, probeTriton } from "./probe.ts";
 
 /** Triton, and what else speaks KServe v2 over gRPC with its interfaces. */
-export const tritonDriver: DriverKind = grpcDriver<TritonInterface | EmbeddingInterface>({
+export const tritonDriver: DriverKind = grpcDriver<TritonInterface | CoreInterface | EmbeddingInterface>({
   dialect: Dialect.TRITON,
   detect: isTriton,
   probe: probeTriton,
   generate(channel, target, model, attempt, sink) {
     if (model.flavour === "embedding") throw unsupported(attempt, "model", "generation");
+    if (model.flavour === "core") return startCoreGeneration(channel, target, model, attempt, sink);
     return startGeneration(channel, target, model, attempt, sink);
   },
   embed(channel, target, model, attempt, signal) {

@@ -299,6 +299,14 @@ const rows: Record<Name, ErrorRow> = {
     (m) =>
       `The tokenizer of model \`${of(m, "model", "?")}\` cannot be used. Tell the operator to look at the gateway's log.`,
   ),
+  TOKENIZER_MISSING: row(
+    "invalid",
+    "tokenizer_missing",
+    GATEWAY,
+    NO,
+    (m) =>
+      `Model \`${of(m, "model", "?")}\` takes token ids only and has no tokenizer. Tell the operator to set \`tokenizer\` for the model (or start with --tokenizer).`,
+  ),
   CHAT_TEMPLATE_FAILED: row(
     "invalid",
     "chat_template_failed",
