@@ -49,8 +49,6 @@ export function coreFeatures(model: CoreInterface): Feature[] {
     Feature.CANCEL,
     ...(coreStreams(model) ? [Feature.STREAM] : []),
     ...(takes("num_return_sequences") && model.outputs.includes("sequence_index") ? [Feature.CHOICES] : []),
-    ...(takes("guided_decoding_guide_type", "guided_decoding_guide")
-      ? [Feature.JSON_SCHEMA, Feature.JSON_OBJECT]
-      : []),
+    ...(takes("guided_decoding_guide_type", "guided_decoding_guide") ? [Feature.JSON_SCHEMA, Feature.JSON_OBJECT] : []),
   ];
 }
