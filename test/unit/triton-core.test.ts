@@ -143,7 +143,8 @@ describe("its answer", () => {
           tokens.push(event.value.tokens);
         },
         finish(choice, reason, stop) {
-          if (!finished.has(choice)) ends.push(`${choice} ${FinishReason[reason]} ${stop ?? ""}`.trim());
+          if (!finished.has(choice))
+            ends.push(`${choice} ${reason === FinishReason.LENGTH ? "LENGTH" : "STOP"} ${stop ?? ""}`.trim());
           finished.add(choice);
         },
         count: (told) => void (counts = told),
