@@ -1,11 +1,12 @@
 import { cancel } from "./cancel.ts";
+import { drivers } from "./drivers.ts";
 import { ledger } from "./ledger.ts";
 import { overhead } from "./overhead.ts";
 import { pinSelf } from "./processes.ts";
 import { profile } from "./profile.ts";
 import { quota } from "./quota.ts";
 import { streamsAtOnce } from "./streams.ts";
-import { streamsThroughTriton } from "./streams-triton.ts";
+import { streamsOverGrpc } from "./streams-grpc.ts";
 
 interface Bench {
   readonly run: (args: readonly string[]) => Promise<unknown>;
@@ -15,9 +16,10 @@ interface Bench {
 
 const benches: Readonly<Record<string, Bench>> = {
   overhead: { run: overhead, alone: true },
+  drivers: { run: drivers, alone: true },
   profile: { run: profile, alone: true },
   streams: { run: streamsAtOnce, alone: true },
-  "streams-triton": { run: streamsThroughTriton, alone: true },
+  "streams-grpc": { run: streamsOverGrpc, alone: true },
   cancel: { run: cancel, alone: false },
   ledger: { run: ledger, alone: false },
   quota: { run: quota, alone: false },

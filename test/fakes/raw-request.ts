@@ -130,10 +130,13 @@ export interface Events {
   /** The text of choice 0. */
   readonly text: string;
   readonly finishes: readonly string[];
+  /** What was counted, where that was asked for. */
+  readonly usage: StreamChunk["usage"];
 }
 
 interface StreamChunk {
   readonly error?: Events["errors"][number];
+  readonly usage?: { readonly prompt_tokens: number; readonly completion_tokens: number } | null;
   readonly choices?: readonly {
     readonly text?: string;
     readonly delta?: { readonly content?: string | null };
@@ -154,5 +157,6 @@ export function eventsOf(body: string): Events {
     comments: lines.filter((line) => line.startsWith(":")).length,
     text: choices.map((choice) => choice.text ?? choice.delta?.content ?? "").join(""),
     finishes: choices.flatMap(({ finish_reason: reason }) => (reason ? [reason] : [])),
+    usage: all.findLast(({ usage }) => usage)?.usage,
   };
 }

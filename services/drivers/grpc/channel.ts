@@ -23,11 +23,14 @@ export interface Channel extends Disposable {
    * a unary answer is a stream of one message. Throws if the channel is closed.
    */
   send<I, O>(rpc: Rpc<I, O>, request: I, headers?: Readonly<Record<string, string>>): ClientReadableStream<O>;
-  /** Asks something of the server; rejects with grpc-js's ServiceError. */
+  /**
+   * Asks something of the server, for 10 s or `timeoutMs`; rejects with grpc-js's ServiceError.
+   */
   ask<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     signal: AbortSignal,
+    timeoutMs?: number,
   ): Promise<MessageShape<O>>;
 }
 
@@ -75,9 +78,9 @@ export function openChannel(target: Target): Channel {
       call.on("status", () => open.delete(call));
       return call;
     },
-    ask: (method, request, signal) =>
+    ask: (method, request, signal, timeoutMs = questionTimeoutMs) =>
       new Promise((resolve, reject) => {
-        const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
+        const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
         const onAbort = () => call.cancel();
         const call = client.makeUnaryRequest(
           `/${method.parent.typeName}/${method.name}`,
