@@ -4,12 +4,13 @@ import { openDemo } from "./demo.ts";
 import { modelIds } from "./model-ids.ts";
 import { DataDirError } from "./runtime/assemble.ts";
 import { systemClock } from "./runtime/clock.ts";
-import { type Flags, parseFlags, usage } from "./runtime/config/flags.ts";
+import { type EngineCommand, type Flags, parseFlags, usage } from "./runtime/config/flags.ts";
 import { type Loaded, loadSettings } from "./runtime/config/load.ts";
 import { ConfigError, formatProblem } from "./runtime/config/problem.ts";
 import { bearAllYoung } from "./runtime/heap.ts";
 import { createLog } from "./runtime/telemetry/log.ts";
 import { openLogOutput } from "./log-output.ts";
+import { orderEngine } from "./order-engine.ts";
 import { probeEngine } from "./probe-engine.ts";
 import { onStopSignal } from "./stop-signal.ts";
 import { startWeir } from "./weir.ts";
@@ -54,14 +55,22 @@ function packageVersion(): string {
   return typeof parsed === "object" && parsed !== null && "version" in parsed ? String(parsed.version) : "unknown";
 }
 
-async function probe({ engines: [url = ""], engineKeyFile }: Flags): Promise<void> {
+async function askEngine(command: EngineCommand, flags: Flags): Promise<void> {
+  const {
+    engines: [url = ""],
+    engineKeyFile,
+    engineModel,
+  } = flags;
   let engineKey: string | undefined;
   try {
     engineKey = engineKeyFile === undefined ? undefined : readFileSync(engineKeyFile, "utf8").trim();
   } catch (error) {
     return quit(exitUsage, `--engine-key-file: ${error instanceof Error ? error.message : String(error)}`);
   }
-  const found = await probeEngine(url, engineKey, systemClock);
+  const found =
+    command === "engines probe"
+      ? await probeEngine(url, engineKey, systemClock)
+      : await orderEngine({ command, url, engineModel }, engineKey, systemClock);
   if (found.kind === "failed") return quit(1, found.problem);
   process.stdout.write(found.report);
 }
@@ -72,7 +81,7 @@ async function main(): Promise<void> {
     process.stdout.write(`${usage}\n`);
     return;
   }
-  if (flags.command === "engines probe") return probe(flags);
+  if (flags.command !== "start" && flags.command !== "check") return askEngine(flags.command, flags);
   const loaded = load(flags);
   const stopping = onStopSignal(systemClock);
   using output = openLogOutput();

@@ -10,7 +10,7 @@ import { fail, type WeirError, weirErrorFrom } from "./runtime/errors/fail.ts";
 const timeoutMs = 10_000;
 
 /** What went wrong, in terms of what whoever asks can do about it. */
-function problemOf({ reason, facts, rawMessage }: WeirError): string {
+export function problemOf({ reason, facts, rawMessage }: WeirError): string {
   switch (reason) {
     case ErrorReason.ENGINE_UNAVAILABLE:
       return "nothing answers there. Is the engine up, is the port right, and can this machine reach it?";
@@ -21,6 +21,20 @@ function problemOf({ reason, facts, rawMessage }: WeirError): string {
     default:
       return facts["problem"] ?? rawMessage;
   }
+}
+
+/** An engine as one question reaches it. */
+export function targetOf(url: string, engineKey: string | undefined, clock: Clock): Target {
+  return {
+    url,
+    httpUrl: undefined,
+    engineKey,
+    receiveBytesMax: defaults.pool.receiveBytesMax,
+    firstEventMs: defaults.pool.firstEventTimeoutMs,
+    idleMs: defaults.pool.idleTimeoutMs,
+    totalMs: defaults.pool.totalTimeoutMs,
+    clock,
+  };
 }
 
 /** What was found out about an engine. */
@@ -34,16 +48,7 @@ export type EngineProbe =
  * @param engineKey the credential that it wants.
  */
 export async function probeEngine(url: string, engineKey: string | undefined, clock: Clock): Promise<EngineProbe> {
-  const target: Target = {
-    url,
-    httpUrl: undefined,
-    engineKey,
-    receiveBytesMax: defaults.pool.receiveBytesMax,
-    firstEventMs: defaults.pool.firstEventTimeoutMs,
-    idleMs: defaults.pool.idleTimeoutMs,
-    totalMs: defaults.pool.totalTimeoutMs,
-    clock,
-  };
+  const target = targetOf(url, engineKey, clock);
   const timeout = new AbortController();
   const late = sleep(clock, timeoutMs, timeout.signal).then((passed) => {
     if (passed) throw fail(ErrorReason.ENGINE_TIMEOUT, { phase: "probe", waited_ms: String(timeoutMs) });

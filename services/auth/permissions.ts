@@ -3,6 +3,7 @@ import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import { KeyService } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
 import { TenantService } from "../../gen/ts/weir/auth/v1/tenant_service_pb.ts";
 import { CatalogService } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
+import { EngineService } from "../../gen/ts/weir/catalog/v1/engine_service_pb.ts";
 import { PoolService } from "../../gen/ts/weir/catalog/v1/pool_service_pb.ts";
 import { method as methodOption } from "../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { LimitService } from "../../gen/ts/weir/quota/v1/limit_service_pb.ts";
@@ -16,6 +17,7 @@ const contracts: readonly DescService[] = [
   KeyService,
   TenantService,
   CatalogService,
+  EngineService,
   PoolService,
   InferenceService,
   LimitService,

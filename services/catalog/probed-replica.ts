@@ -1,6 +1,7 @@
 import { clone } from "@bufbuild/protobuf";
 import { Dialect, type Replica, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { Driver, ProbeResult, Target } from "../drivers/driver.ts";
+import type { ModelRepository } from "../drivers/repository.ts";
 
 /** Finds and opens drivers. */
 export interface DriverDoor {
@@ -14,6 +15,8 @@ export interface ProbedReplica extends AsyncDisposable {
   /** With the dialect that was found, where the configuration names none. */
   readonly replica: Replica;
   ask(signal: AbortSignal): Promise<ProbeResult>;
+  /** The models of its engine, to load and unload; undefined: its protocol has no such orders. Rejects as `ask` does. */
+  repository(signal: AbortSignal): Promise<ModelRepository | undefined>;
 }
 
 /** A found dialect is doubted after this many failures in a row: the address may have got another engine. */
@@ -61,6 +64,7 @@ export function createProbedReplica(configured: Replica, target: Target, drivers
         throw error;
       }
     },
+    repository: async (signal) => (await opened(signal)).repository,
     [Symbol.asyncDispose]: forget,
   };
 }

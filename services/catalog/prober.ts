@@ -26,12 +26,21 @@ export interface ProberOptions {
 /** A replica that just failed, or that is not up so far, is asked again this soon; twice as late after each failure. */
 const retryMs = 250;
 
+/** Asks all the time, until it is disposed. */
+export interface Prober extends AsyncDisposable {
+  /** Asks a replica now, and not only when its time comes: something of it was changed. */
+  hurry(replicaId: string): void;
+}
+
 /** Starts asking. Each replica has one probe at a time, and the next only after the last has ended. */
-export function startProber(options: ProberOptions): AsyncDisposable {
+export function startProber(options: ProberOptions): Prober {
   const loops = options.replicas.map((replica) => new Loop(replica, options));
   if (loops.length === 0) options.askedAll();
   else void Promise.all(loops.map((loop) => loop.asked)).then(options.askedAll);
   return {
+    hurry(replicaId) {
+      for (const loop of loops) if (loop.replicaId === replicaId) loop.hurry();
+    },
     async [Symbol.asyncDispose]() {
       await Promise.all(loops.map((loop) => loop.stop()));
     },
@@ -47,6 +56,8 @@ class Loop {
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
   #failures = 0;
+  /** What a probe that runs finds may be from before a change: another one follows it at once. */
+  #hurried = false;
 
   constructor(replica: ProbedReplica, options: ProberOptions) {
     this.#replica = replica;
@@ -62,9 +73,26 @@ class Loop {
     await this.#replica[Symbol.asyncDispose]();
   }
 
+  get replicaId(): string {
+    return this.#replica.replica.id;
+  }
+
+  hurry(): void {
+    if (this.#stop.signal.aborted) return;
+    if (!this.#timer) {
+      this.#hurried = true;
+      return;
+    }
+    this.#timer.cancel();
+    this.#start();
+  }
+
   #start(): void {
+    this.#timer = undefined;
+    this.#hurried = false;
     this.#running = this.#probe().then(() => {
       if (this.#stop.signal.aborted) return;
+      if (this.#hurried) return this.#start();
       this.#timer = this.#options.clock.setTimer(this.#delayMs(), () => this.#start());
     });
   }

@@ -1,5 +1,6 @@
 import { CatalogService } from "../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
 import type { Replica } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { EngineService } from "../../gen/ts/weir/catalog/v1/engine_service_pb.ts";
 import { PoolService } from "../../gen/ts/weir/catalog/v1/pool_service_pb.ts";
 import { detectDialect, openDriver } from "../drivers/registry.ts";
 import { targetFrom } from "../drivers/target.ts";
@@ -9,6 +10,7 @@ import { createCatalog } from "./catalog.ts";
 import { type Desired, desiredFrom } from "./desired.ts";
 import { createHealthLog } from "./health-log.ts";
 import { createProbedReplica, type DriverDoor, type ProbedReplica } from "./probed-replica.ts";
+import { engineService } from "./service-engine.ts";
 import { startProber } from "./prober.ts";
 import { catalogService, poolService } from "./service.ts";
 import { createMemoryStore } from "./store.ts";
@@ -31,9 +33,10 @@ export const role: Role = {
         log.warn({ pool: poolId, engine_model: engineModel, problem }, "an engine's model is not served"),
     });
     const logHealth = createHealthLog(log);
+    const replicas = probedReplicas(desired, runtime);
     const prober = startProber({
       ...settings.probe,
-      replicas: probedReplicas(desired, runtime),
+      replicas,
       clock,
       random: systemChance,
       report(outcome) {
@@ -44,6 +47,7 @@ export const role: Role = {
     });
     runtime.services.add(CatalogService, catalogService(store, clock));
     runtime.services.add(PoolService, poolService(store));
+    runtime.services.add(EngineService, engineService({ replicas, prober }));
     runtime.readiness("catalog", () => (store.settled ? undefined : "replicas are being asked for the first time"));
     return prober;
   },

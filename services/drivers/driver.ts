@@ -2,6 +2,7 @@ import type { Dialect, ReplicaLoad, ReplicaModel } from "../../gen/ts/weir/catal
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
+import type { ModelRepository } from "./repository.ts";
 import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
@@ -62,6 +63,8 @@ export interface ProbeResult {
  */
 export interface Driver extends AsyncDisposable, UnaryDriver {
   readonly dialect: Dialect;
+  /** Loads and unloads models, where the protocol knows such orders. */
+  readonly repository?: ModelRepository;
   generate(attempt: Attempt, sink: Sink<GenerateResponse>): Cancel;
   /** Asks what the replica is and has. Rejects with ENGINE_UNAVAILABLE, ENGINE_CREDENTIAL or ENGINE_PROTOCOL. */
   probe(signal: AbortSignal): Promise<ProbeResult>;

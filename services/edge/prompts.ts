@@ -12,7 +12,8 @@ export type StartOne = (request: GenerateRequest, index: number, sink: Sink<Gene
 
 /**
  * Runs the generations of several prompts as if they were one: the choices of prompt i begin at i times the choices of
- * one, counts are summed, and the first failure is the failure of all.
+ * one, counts are summed, and the first failure is the failure of all. A prompt that finds no place, because a limit
+ * allows fewer requests at once, takes that of the next one that ends.
  */
 export function generateAll(
   requests: readonly GenerateRequest[],
@@ -22,6 +23,8 @@ export function generateAll(
   const [first] = requests;
   if (requests.length === 1 && first !== undefined) return start(first, 0, sink);
   const running = new Map<number, { cancel: Cancel | undefined; resume: (() => void) | undefined }>();
+  /** Those that wait for a place, in their order. */
+  const waiting: number[] = [];
   let next = 0;
   let started = false;
   let stoppedBy: WeirError | undefined;
@@ -43,6 +46,13 @@ export function generateAll(
     if (stoppedBy !== undefined) return;
     stop(error);
     sink.fail(error);
+  }
+
+  function failOne(error: WeirError, index: number): void {
+    running.delete(index);
+    // Where none of ours holds a place nobody knows when one comes free.
+    if (running.size > 0 && isNoPlace(error)) waiting.push(index);
+    else failAll(error);
   }
 
   function pass(message: GenerateResponse, index: number): void {
@@ -69,7 +79,7 @@ export function generateAll(
   }
 
   function startNext(): void {
-    const index = next++;
+    const index = waiting.shift() ?? next++;
     const request = requests[index];
     if (request === undefined) return;
     const one: { cancel: Cancel | undefined; resume: (() => void) | undefined } = {
@@ -89,11 +99,11 @@ export function generateAll(
       },
       turn: () => sink.turn(),
       full: () => sink.full(),
-      fail: failAll,
+      fail: (error) => failOne(error, index),
       end() {
         if (stoppedBy !== undefined) return;
         running.delete(index);
-        if (next < requests.length) startNext();
+        if (waiting.length > 0 || next < requests.length) startNext();
         else if (running.size === 0) endAll();
       },
     };
@@ -108,8 +118,13 @@ export function generateAll(
     sink.end();
   }
 
-  while (next < Math.min(requests.length, runningMax) && stoppedBy === undefined) startNext();
+  while (next < Math.min(requests.length, runningMax) && waiting.length === 0 && stoppedBy === undefined) startNext();
   return stop;
+}
+
+/** A limit of requests at once that is full. */
+function isNoPlace({ reason, facts }: WeirError): boolean {
+  return reason === ErrorReason.RATE_LIMITED && facts["dimension"] === "concurrent requests";
 }
 
 function sumOf(a: Usage, b: Usage): Usage {

@@ -101,6 +101,24 @@ describe.each(shapes)("limits, in %s", (shape) => {
     }
   }, 60_000);
 
+  test.each([
+    { places: 1n, model: "quick", prompts: 20 },
+    { places: 3n, model: "slow", prompts: 5 },
+  ])(
+    "the $prompts prompts of one request take turns at $places places of $model",
+    async ({ places, model, prompts }) => {
+      const mine = await limited({
+        dimension: Dimension.CONCURRENT_REQUESTS,
+        ceiling: { case: "count", value: places },
+      });
+      const client = clientOf({ url: weir.gateway.url, apiKey: mine.secret, model });
+      const prompt = Array.from({ length: prompts }, (_, index) => `Prompt ${index}.`);
+      const { choices } = await client.completions.create({ model, prompt, max_tokens: 4 });
+      expect(choices.map(({ index }) => index)).toEqual(prompt.map((_, index) => index));
+      await become("all places are free again", async () => (await statusOf(mine)).remaining === places);
+    },
+  );
+
   test("tokens that are set aside never exceed the limit, with and without max_tokens, also of a small one", async () => {
     for (const stated of [{ max_tokens: 50 }, { max_tokens: undefined }]) {
       const mine = await limited({
@@ -153,8 +171,7 @@ describe.each(shapes)("limits, in %s", (shape) => {
       messages: [{ role: "user", content: "[[sim length=2000]]" }],
     });
     expect(first).toMatchObject({ status: 200, body: { choices: [{ finish_reason: "length" }] } });
-    // The next slice did not fit, nor does what needs more than what is left.
-    await become("it is settled", async () => (await statusOf(mine)).used === 512n);
+    await become("it is settled, to the last token", async () => (await statusOf(mine)).used === 600n);
     const second = await ask(mine.secret, "quick", { max_tokens: 200 });
     expect(second.body.error).toMatchObject({ type: "insufficient_quota", code: "insufficient_quota" });
     expect(second.headers.get("x-should-retry")).toBe("false");

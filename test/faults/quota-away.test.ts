@@ -86,8 +86,10 @@ async function ask(keys: Keys, of: Policy, gateway: number): Promise<Answer> {
 }
 
 /** Every key asks every gateway again and again, whatever becomes of it. */
-class Trickle {
+class Trickle implements Disposable {
   readonly answers: Answer[] = [];
+  /** What had no answer at all. */
+  readonly #failures: unknown[] = [];
   readonly #keys: Keys;
   readonly #asked = new Set<Promise<void>>();
   readonly #timer: NodeJS.Timeout;
@@ -100,10 +102,12 @@ class Trickle {
   #round(): void {
     for (const of of policies) {
       for (let gateway = 0; gateway < gateways; gateway++) {
-        const asked = ask(this.#keys, of, gateway).then((answer) => {
-          this.answers.push(answer);
-          this.#asked.delete(asked);
-        });
+        const asked = ask(this.#keys, of, gateway)
+          .then(
+            (answer) => this.answers.push(answer),
+            (error: unknown) => this.#failures.push(error),
+          )
+          .then(() => void this.#asked.delete(asked));
         this.#asked.add(asked);
       }
     }
@@ -113,6 +117,11 @@ class Trickle {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await Promise.all(this.#asked);
+    expect(this.#failures).toEqual([]);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
   }
 }
 
@@ -194,7 +203,7 @@ test.each(faults)(
   async ({ strike, heal, forgets }) => {
     const from = all.length;
     const keys = await makeKeys();
-    const trickle = new Trickle(keys);
+    using trickle = new Trickle(keys);
     await eventually("it trickles", () => trickle.answers.length >= 12, 10_000);
     const struckMs = performance.now();
     await strike();

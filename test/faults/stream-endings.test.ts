@@ -194,18 +194,42 @@ const late: readonly Row[] = [
   },
 ];
 
+/** A cut ends all that its connection carries: these have the engine to themselves. */
+const [cuts, others] = [({ fault }: Row) => fault === "cut", ({ fault }: Row) => fault !== "cut"];
+
 describe.each(kinds)("a fault of an engine (%s)", (kind) => {
   const model = `one-${kind}`;
 
-  test.each(early)("before anything was sent: $fault", async (row) => {
-    // A cut ends all that its connection carries.
-    if (row.fault === "cut") for (const stream of [true, false]) await refused(row, stream);
-    else await Promise.all([refused(row, true), refused(row, false)]);
+  test.each(early.filter(cuts))("before anything was sent: $fault", async (row) => {
+    for (const stream of [true, false]) await expectRefused(row, stream);
     await nothingIsLeft();
-    expect(tail.open()).toEqual([]);
   });
 
-  async function refused({ command, status, code, reason, afterMs }: Row, stream: boolean): Promise<void> {
+  test.each(late.filter(cuts))("after some text: $fault", async (row) => {
+    await expectBrokenOff(row);
+    await expectRefused(row, false);
+    await nothingIsLeft();
+  });
+
+  describe("beside others", () => {
+    afterAll(() => nothingIsLeft());
+
+    test.concurrent.each(early.filter(others))("before anything was sent: $fault", async (row) => {
+      await Promise.all([expectRefused(row, true), expectRefused(row, false)]);
+    });
+
+    test.concurrent.each(late.filter(others))("after some text: $fault", async (row) => {
+      await Promise.all([expectBrokenOff(row), expectRefused(row, false)]);
+    });
+
+    test.concurrent.each([
+      "[[sim delay after=0 ms=300]]",
+      "[[sim delay after=3 ms=200]]",
+      "[[sim drip after=3 ms=30]]",
+    ])("that is borne: %s", borne);
+  });
+
+  async function expectRefused({ command, status, code, reason, afterMs }: Row, stream: boolean): Promise<void> {
     const client = send({ model, prompt: command, stream });
     const reply = await client.done();
     expectRefusal(reply, status, code);
@@ -216,36 +240,25 @@ describe.each(kinds)("a fault of an engine (%s)", (kind) => {
     expect(await lineOf(reply)).toMatchObject({ end: "failed", reason, attempts: [{ outcome: reason }] });
   }
 
-  test.each(late)("after some text: $fault", async (row) => {
-    const { command, code, reason, afterMs } = row;
+  async function expectBrokenOff({ command, code, reason, afterMs }: Row): Promise<void> {
     const client = send({ model, prompt: command, stream: true });
-    // A cut ends all that its connection carries.
-    const other = row.fault === "cut" ? undefined : refused(row, false);
     const reply = await client.done();
     expectBroken(reply, code, textOf(command, 3));
-    expect(client.lastByteMs - client.startedMs).toBeGreaterThanOrEqual(afterMs[0]);
-    expect(client.lastByteMs - client.startedMs).toBeLessThanOrEqual(afterMs[0] + slackMs);
+    const tookMs = client.lastByteMs - client.startedMs;
+    expect(tookMs).toBeGreaterThanOrEqual(afterMs[0]);
+    expect(tookMs).toBeLessThanOrEqual(afterMs[0] + slackMs);
     expect(await lineOf(reply)).toMatchObject({ end: "failed", reason, attempts: [{ outcome: reason }] });
-    // In one piece nothing was sent: it has a status of its own.
-    await (other ?? refused(row, false));
-    await nothingIsLeft();
-  });
+  }
 
-  test.each(["[[sim delay after=0 ms=300]]", "[[sim delay after=3 ms=200]]", "[[sim drip after=3 ms=30]]"])(
-    "that is borne: %s",
-    async (prompt) => {
-      const [streamed, whole] = [true, false].map((stream) => send({ model, prompt, stream }));
-      const reply = await streamed?.done();
-      const events = eventsOf(reply?.body ?? "");
-      expect([events.errors, events.dones, events.finishes]).toEqual([[], 1, ["length"]]);
-      expect(plain(events.text)).toBe(plain(textOf(prompt, 12)));
-      expect(JSON.parse((await whole?.done())?.body ?? "").choices[0]).toMatchObject({
-        text: textOf(prompt, 12),
-        finish_reason: "length",
-      });
-      expect(await lineOf(reply)).toMatchObject({ end: "ok", attempts: [{ outcome: "ok" }] });
-    },
-  );
+  async function borne(prompt: string): Promise<void> {
+    const [reply, whole] = await Promise.all([true, false].map((stream) => send({ model, prompt, stream }).done()));
+    const events = eventsOf(reply?.body ?? "");
+    expect([events.errors, events.dones, events.finishes]).toEqual([[], 1, ["length"]]);
+    expect(plain(events.text)).toBe(plain(textOf(prompt, 12)));
+    const { choices } = JSON.parse(whole?.body ?? "");
+    expect(choices).toMatchObject([{ text: textOf(prompt, 12), finish_reason: "length" }]);
+    expect(await lineOf(reply)).toMatchObject({ end: "ok", attempts: [{ outcome: "ok" }] });
+  }
 });
 
 describe("an engine that is killed", () => {

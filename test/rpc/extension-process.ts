@@ -99,6 +99,7 @@ const noFlags = {
   tokenizer: undefined,
   toolParser: 0,
   reasoningParser: 0,
+  engineModel: "",
   engineKeyFile: undefined,
 } as const;
 

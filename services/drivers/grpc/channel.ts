@@ -26,11 +26,12 @@ export interface Channel extends Disposable {
    * a unary answer is a stream of one message. Nothing is told before this returns. Throws if the channel is closed.
    */
   send<I, O>(rpc: Rpc<I, O>, request: I, receiver: CallReceiver<O>, headers?: Readonly<Record<string, string>>): Call;
-  /** Asks something of the server; rejects with a StatusError. */
+  /** Asks something of the server, for 10 s or `timeoutMs`; rejects with a StatusError. */
   ask<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     signal: AbortSignal,
+    timeoutMs?: number,
   ): Promise<MessageShape<O>>;
 }
 
@@ -82,13 +83,13 @@ export function openChannel(target: Target): Channel {
     },
     isConnected: () => !closed && session.isConnected,
     send,
-    ask: (method, request, signal) => {
+    ask: (method, request, signal, timeoutMs = questionTimeoutMs) => {
       const rpc = {
         path: `/${method.parent.typeName}/${method.name}`,
         write: serializer(method.input),
         read: deserializer(method.output),
       };
-      const limited = AbortSignal.any([signal, AbortSignal.timeout(questionTimeoutMs)]);
+      const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
       return answerOf((receiver) => send(rpc, request, receiver), limited);
     },
     [Symbol.dispose]() {

@@ -4,6 +4,7 @@ import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import type { Attempt, DriverKind, ProbeResult, Target } from "../driver.ts";
 import { type CountAttempt, type Embedded, judged, type UnaryAttempt, type UnaryDriver } from "../unary.ts";
+import type { ModelRepository } from "../repository.ts";
 import { type Channel, openChannel } from "./channel.ts";
 
 /** A protocol over gRPC. `I` is what it has to know of a model: the probe writes it into `interface_json`. */
@@ -28,6 +29,8 @@ export interface GrpcProtocol<I> {
     attempt: CountAttempt,
     signal: AbortSignal,
   ) => Promise<number>;
+  /** Loads and unloads models, if the protocol can. */
+  readonly repository?: (channel: Channel, target: Target) => ModelRepository;
 }
 
 /** The driver of a protocol over gRPC: a connection to each replica. */
@@ -58,6 +61,7 @@ export function grpcDriver<I>(protocol: GrpcProtocol<I>): DriverKind {
       return {
         ...embeds,
         ...counts,
+        ...(protocol.repository ? { repository: protocol.repository(channel, target) } : {}),
         dialect,
         generate(attempt, sink) {
           try {

@@ -9,12 +9,14 @@ import { startGeneration } from "./generation.ts";
 import { embedAtTriton } from "./embedding.ts";
 import type { EmbeddingInterface } from "./embedding-interface.ts";
 import { isTriton, probeTriton } from "./probe.ts";
+import { tritonRepository } from "./repository.ts";
 
 /** Triton, and what else speaks KServe v2 over gRPC with its interfaces. */
 export const tritonDriver: DriverKind = grpcDriver<TritonInterface | EmbeddingInterface>({
   dialect: Dialect.TRITON,
   detect: isTriton,
   probe: probeTriton,
+  repository: tritonRepository,
   generate(channel, target, model, attempt, sink) {
     if (model.flavour === "embedding") throw unsupported(attempt, "model", "generation");
     return startGeneration(channel, target, model, attempt, sink);

@@ -1,3 +1,5 @@
+import { Dimension } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type { Denial } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import type { Account } from "./account.ts";
 import type { Desk } from "./desk.ts";
 import { type Ahead, amountsOf, type HeldGrant, type Part } from "./grant.ts";
@@ -21,7 +23,7 @@ interface Watched {
 
 /**
  * Draws slices for an answer whose length nobody stated, from limits that cut: ahead of what it needs, from the lease
- * first, then from the store. When the store refuses one the answer ends where what was drawn ends.
+ * first, then from the store. When the store refuses one, what is left of the limit is the last: there the answer ends.
  */
 export class AheadDraws implements Ahead {
   readonly #desk: Desk;
@@ -52,25 +54,25 @@ export class AheadDraws implements Ahead {
     const { account, last } = watched;
     const nowMs = this.#desk.clock.monotonicMs();
     if (last.source instanceof LocalShare) {
-      if (last.source.draw(sliceTokens, nowMs)) this.#grew(watched, last);
+      if (last.source.draw(sliceTokens, nowMs)) this.#grew(watched, last, sliceTokens);
       else watched.state = "none";
       return;
     }
     // Nobody counts where the limit is open while it can't be checked.
-    if (last.source === undefined && !this.#grant.reserved) return this.#grew(watched, last);
-    if (last.source === undefined) return void this.#extend(watched);
+    if (last.source === undefined && !this.#grant.reserved) return this.#grew(watched, last, sliceTokens);
+    if (last.source === undefined) return void this.#extend(watched, sliceTokens);
     if (last.source instanceof HeldLease && last.source === account.lease && account.draw(sliceTokens, nowMs)) {
       this.#desk.keepWarm(this.#grant.consumption, [account], nowMs);
-      return this.#grew(watched, last);
+      return this.#grew(watched, last, sliceTokens);
     }
     const lease = account.draw(sliceTokens, nowMs);
     if (lease) this.#append(watched, { account, source: lease, apart: true, amount: sliceTokens, next: undefined });
-    else void this.#reserve(watched);
+    else void this.#reserve(watched, sliceTokens);
   }
 
-  #grew(watched: Watched, part: Part): void {
-    part.amount += sliceTokens;
-    watched.amount += sliceTokens;
+  #grew(watched: Watched, part: Part, tokens: number): void {
+    part.amount += tokens;
+    watched.amount += tokens;
   }
 
   #append(watched: Watched, part: Part): void {
@@ -80,7 +82,7 @@ export class AheadDraws implements Ahead {
   }
 
   /** More of the request's own reservation: of every limit in it. */
-  async #extend(watched: Watched): Promise<void> {
+  async #extend(watched: Watched, tokens: number): Promise<void> {
     const grant = this.#grant;
     const own = this.#watched.filter(({ last }) => last.source === undefined);
     for (const one of own) one.state = "asking";
@@ -90,14 +92,16 @@ export class AheadDraws implements Ahead {
       const { outcome } = await this.#desk.link.extend({
         requestId: grant.requestId,
         slice: grant.slice,
-        more: amountsOf({ inputTokens: 0, outputTokens: sliceTokens }),
+        more: amountsOf({ inputTokens: 0, outputTokens: tokens }),
         used: amountsOf({ inputTokens: grant.tokens.inputTokens, outputTokens: grant.received }),
       });
-      const granted = outcome.case === "granted";
       grant.aliveMs = sentMs;
+      const rest = outcome.case === "denied" ? restOf(outcome.value, tokens) : 0;
+      if (rest > 0) return void this.#extend(watched, rest);
+      const granted = outcome.case === "granted";
       for (const one of own) {
-        if (granted) this.#grew(one, one.last);
-        one.state = granted ? "more" : "none";
+        if (granted) this.#grew(one, one.last, tokens);
+        one.state = granted && tokens === sliceTokens ? "more" : "none";
       }
     } catch {
       this.#uncheckable(watched, own);
@@ -105,7 +109,7 @@ export class AheadDraws implements Ahead {
   }
 
   /** A slice beyond the lease: a reservation of its own, of this limit alone. */
-  async #reserve(watched: Watched): Promise<void> {
+  async #reserve(watched: Watched, tokens: number): Promise<void> {
     watched.state = "asking";
     const { link, book, ids, settlements } = this.#desk;
     const { consumption } = this.#grant;
@@ -119,21 +123,25 @@ export class AheadDraws implements Ahead {
         link.reserve({
           ...about,
           nodeId: link.holderId,
-          estimate: amountsOf({ inputTokens: 0, outputTokens: sliceTokens }),
+          estimate: amountsOf({ inputTokens: 0, outputTokens: tokens }),
           least: {},
           reports,
         }),
       );
       if (outcome.case !== "granted") {
+        const rest = outcome.case === "denied" ? restOf(outcome.value, tokens) : 0;
+        if (rest > 0) return void this.#reserve(watched, rest);
         watched.state = "none";
         return;
       }
       if (this.#grant.over) return settlements.release(requestId);
       const settle = (_reserved: number, used: number) =>
         settlements.settle({ ...about, used: amountsOf({ inputTokens: 0, outputTokens: used }), sequence: 1n });
-      const amount = sliceTokens;
+      // Of a budget that holds less the store sets aside what there is.
+      const share = outcome.value.shares.find(({ limitId }) => limitId === account.id);
+      const amount = share === undefined ? tokens : Math.min(tokens, Number(share.amount));
       this.#append(watched, { account, source: { settle }, apart: true, amount, next: undefined });
-      watched.state = "more";
+      watched.state = amount === sliceTokens ? "more" : "none";
     } catch {
       settlements.release(requestId);
       this.#uncheckable(watched, [watched]);
@@ -144,6 +152,13 @@ export class AheadDraws implements Ahead {
     const { clock, link } = this.#desk;
     for (const one of asked) one.state = "more";
     if (watched.account.unchecked(sliceTokens, link.nodes, clock.monotonicMs()) === undefined) watched.state = "none";
-    else this.#grew(watched, watched.last);
+    else this.#grew(watched, watched.last, sliceTokens);
   }
+}
+
+/** Tokens that are left where `tokens` were refused; 0 where that is not said in tokens, or is nothing. */
+function restOf({ dimension, remaining }: Denial, tokens: number): number {
+  if (dimension !== Dimension.TOTAL_TOKENS && dimension !== Dimension.OUTPUT_TOKENS) return 0;
+  const rest = Number(remaining);
+  return rest < tokens ? Math.max(0, rest) : 0;
 }

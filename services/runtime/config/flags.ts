@@ -9,13 +9,16 @@ import {
 import { engineUrl } from "./engine-url.ts";
 import { enumValue } from "./scalar.ts";
 
+/** What an engine is asked or told. */
+export type EngineCommand = "engines probe" | "engines models" | "engines load" | "engines unload";
+
 /** What the command line says. */
 export interface Flags {
   /**
    * `start` runs; `check` reads the configuration, says what is wrong and ends; `engines probe` asks an engine what it
-   * is and ends.
+   * is and ends, the other ones of `engines` list, load and unload its models.
    */
-  readonly command: "start" | "check" | "engines probe" | "help";
+  readonly command: "start" | "check" | EngineCommand | "help";
   readonly config: string | undefined;
   readonly port: number | undefined;
   readonly adminPort: number | undefined;
@@ -25,14 +28,17 @@ export interface Flags {
   readonly tokenizer: string | undefined;
   readonly toolParser: ToolParser;
   readonly reasoningParser: ReasoningParser;
-  /** Of `engines probe`: a file with the credential that the engine wants. */
+  /** Of `engines load` and `engines unload`: what the engine calls the model. */
+  readonly engineModel: string;
+  /** Of the commands of `engines`: a file with the credential that the engine wants. */
   readonly engineKeyFile: string | undefined;
 }
 
 /** Printed by --help. */
 export const usage = `Usage: npm start -- [flags]
        npm start -- check [flags]
-       npm start -- engines probe URL [--engine-key-file FILE]
+       npm start -- engines probe|models URL [--engine-key-file FILE]
+       npm start -- engines load|unload URL MODEL [--engine-key-file FILE]
 
   --config FILE          weir.yaml; all its fields are in weir.reference.yaml
   --engine URL           an engine, instead of a file: Triton's gRPC or OpenAI-compatible HTTP (may be repeated)
@@ -46,6 +52,9 @@ export const usage = `Usage: npm start -- [flags]
 
   check                  read the configuration, say everything that is wrong, and end (exit code 78)
   engines probe URL      ask an engine what it speaks, which models it has and what they lack, and end
+  engines models URL     list the models of Triton's repository, loaded or not
+  engines load URL MODEL, engines unload URL MODEL
+                         have Triton load or unload one (it needs --model-control-mode=explicit)
 
 Without --config and --engine a demo runs, on a simulated engine.`;
 
@@ -75,7 +84,7 @@ export function parseFlags(
     return { problems: [error instanceof Error ? error.message : String(error)] };
   }
   const { values, positionals } = parsed;
-  const [command, probed] = commandOf(positionals, problems);
+  const { command, urls, engineModel = "" } = commandOf(positionals, problems);
   if (values.config !== undefined && values.engine !== undefined) {
     problems.push("--engine and --config: name the engines in the file, or use --engine alone");
   }
@@ -85,8 +94,10 @@ export function parseFlags(
   if (values.tokenizer !== undefined && values.engine === undefined) {
     problems.push("--tokenizer goes with --engine; in a file it is `tokenizer` of a model");
   }
-  if (values["engine-key-file"] !== undefined && command !== "engines probe") {
-    problems.push("--engine-key-file goes with `engines probe`; in a file it is `engine_key_file` of a pool");
+  if (values["engine-key-file"] !== undefined && !command.startsWith("engines ")) {
+    problems.push(
+      "--engine-key-file goes with `engines probe` and its like; in a file it is `engine_key_file` of a pool",
+    );
   }
   for (const parser of ["tool-parser", "reasoning-parser"] as const) {
     if (values[parser] !== undefined && values["chat-template"] === undefined)
@@ -102,7 +113,7 @@ export function parseFlags(
   );
   const engines = [
     ...(values.engine ?? []).flatMap((given) => urlOf(`--engine ${given}`, given, problems)),
-    ...probed.flatMap((given) => urlOf(`engines probe ${given}`, given, problems)),
+    ...urls.flatMap((given) => urlOf(`${command} ${given}`, given, problems)),
   ];
   const port = portOf("--port", values.port, problems);
   const adminPort = portOf("--admin-port", values["admin-port"], problems);
@@ -118,6 +129,7 @@ export function parseFlags(
     tokenizer: values.tokenizer,
     toolParser,
     reasoningParser,
+    engineModel,
     engineKeyFile: values["engine-key-file"],
   };
   return { flags };
@@ -127,17 +139,32 @@ function parse(args: readonly string[]) {
   return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
 }
 
-/** The command, and the URL that it is about. */
-function commandOf(
-  positionals: readonly string[],
-  problems: string[],
-): readonly [Exclude<Flags["command"], "help">, readonly string[]] {
-  const [first = "start", second, third, ...rest] = positionals;
-  if ((first === "start" || first === "check") && second === undefined) return [first, []];
-  if (first === "engines" && second === "probe" && third !== undefined && rest.length === 0)
-    return ["engines probe", [third]];
-  problems.push(first === "engines" ? "write: engines probe URL" : `unknown command: ${positionals.join(" ")}`);
-  return ["start", []];
+/** The commands of `engines`, with what they want to know. */
+const engineCommands: Readonly<Record<string, { readonly command: EngineCommand; readonly wants: string }>> = {
+  probe: { command: "engines probe", wants: "URL" },
+  models: { command: "engines models", wants: "URL" },
+  load: { command: "engines load", wants: "URL MODEL" },
+  unload: { command: "engines unload", wants: "URL MODEL" },
+};
+
+interface Command {
+  readonly command: Exclude<Flags["command"], "help">;
+  readonly urls: readonly string[];
+  readonly engineModel?: string | undefined;
+}
+
+function commandOf(positionals: readonly string[], problems: string[]): Command {
+  const [first = "start", second, ...rest] = positionals;
+  if ((first === "start" || first === "check") && second === undefined) return { command: first, urls: [] };
+  if (first === "engines") {
+    const known = Object.hasOwn(engineCommands, second ?? "") ? engineCommands[second ?? ""] : undefined;
+    const [url, engineModel] = rest;
+    if (known && url !== undefined && rest.length === known.wants.split(" ").length)
+      return { command: known.command, urls: [url], engineModel };
+    const asked = known ? [known] : Object.values(engineCommands);
+    problems.push(`write: ${asked.map(({ command, wants }) => `${command} ${wants}`).join(", or ")}`);
+  } else problems.push(`unknown command: ${positionals.join(" ")}`);
+  return { command: "start", urls: [] };
 }
 
 function urlOf(named: string, given: string, problems: string[]): readonly string[] {

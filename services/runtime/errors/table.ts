@@ -41,6 +41,7 @@ function row(
 const of = (m: Metadata, key: string, otherwise: string) => m[key] ?? otherwise;
 const soon = "Try again shortly.";
 const engine = (m: Metadata) => `The engine of model \`${of(m, "model", "?")}\``;
+const uncontrolled = (m: Metadata) => `The engine takes no orders about its models: ${of(m, "problem", "?")}.`;
 
 /** Every reason's row. A reason without one does not compile. */
 const rows: Record<Name, ErrorRow> = {
@@ -307,6 +308,7 @@ const rows: Record<Name, ErrorRow> = {
     (m) =>
       `The chat template of model \`${of(m, "model", "?")}\` does not take these messages: ${of(m, "problem", "?")}.`,
   ),
+  ENGINE_CONTROL_OFF: row("precondition", "engine_control_off", ENGINE, NO, uncontrolled),
 
   CANCELLED: row("cancelled", "cancelled", CALLER, NO, () => "The caller went away or took the request back."),
   DEADLINE_EXCEEDED: row(

@@ -121,6 +121,21 @@ describe("probes", () => {
     expect(most).toBe(1);
   });
 
+  test("come at once when something was changed, and once more when one was running", async () => {
+    const { clock, times, prober, answerWith } = setUp();
+    await clock.advanceAsync(1_000);
+    prober.hurry("r0");
+    prober.hurry("nobody");
+    await clock.advanceAsync(5_000);
+    expect(times()).toEqual(["answered 0", "answered 1000", "answered 6000"]);
+    answerWith(async () => {
+      if (times().length === 3) prober.hurry("r0");
+      return empty;
+    });
+    await clock.advanceAsync(5_000);
+    expect(times().slice(3)).toEqual(["answered 11000", "answered 11000"]);
+  });
+
   test("a driver that forgets its signal does not stop them", async () => {
     const { clock, times, answerWith } = setUp();
     answerWith(() => new Promise(() => {}));

@@ -60,13 +60,13 @@ test.each([
   expect(one.cancels).toHaveLength(1);
   const ends = sink.events.flatMap(({ event }) => (event.case === "finished" ? event.value.reason : []));
   expect(ends).toEqual([FinishReason.LENGTH]);
-  // The first 256, and a slice of as many: the next does not fit into 600.
-  expect(textOf(sink.events)).toBe(piece.repeat(512));
+  // The first 256, a slice of as many, and what is left.
+  expect(textOf(sink.events)).toBe(piece.repeat(600));
   expect(sink.ended).toBe(true);
   await turns();
   const [status] = await store.status([limit]);
-  expect(status).toMatchObject({ used: 512n, reserved: 0n, leased: 0n });
-  expect(world.journal.finals).toMatchObject([{ endReason: EndReason.LIMIT, tokens: { completionTokens: 512n } }]);
+  expect(status).toMatchObject({ used: 600n, reserved: 0n, leased: 0n });
+  expect(world.journal.finals).toMatchObject([{ endReason: EndReason.LIMIT, tokens: { completionTokens: 600n } }]);
 });
 
 function textOf(events: readonly GenerateResponse[]): string {
