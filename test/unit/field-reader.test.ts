@@ -34,7 +34,7 @@ test("texts and bytes", () => {
   const broken = Uint8Array.of(0x61, 0xe6, 0xb0);
   expect(reading((writer) => writer.tag(1, 2).bytes(broken)).text()).toBe("a\uFFFD");
   expect(() => reading((writer) => writer.tag(1, 2).bytes(broken)).strictText()).toThrow(TypeError);
-  expect([...reading((writer) => writer.tag(1, 2).bytes(broken)).slice()]).toEqual([...broken]);
+  expect(reading((writer) => writer.tag(1, 2).bytes(broken)).slice()).toEqual(Buffer.from(broken));
 });
 
 test("fields of every type are skipped", () => {
