@@ -42,7 +42,7 @@ const talk = {
 /** A thread has to start, on a busy machine. */
 const patience = { timeout: 10_000 };
 const attempt = () => world.tryAt(world.busyReplicas()[0] ?? "").attempt;
-const reaches = () => expect.poll(() => world.busyReplicas().length, patience).toBe(1);
+const reaches = async () => await expect.poll(() => world.busyReplicas().length, patience).toBe(1);
 
 test.each([
   ["a prompt gets the token that begins one", prompt("hi"), [startId, h, i]],
