@@ -7,9 +7,7 @@ export class CharacterStream {
 
   push(piece: Uint8Array): string {
     const isFirst = this.#held.length === 0;
-    const bytes = isFirst
-      ? Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength)
-      : Buffer.concat([this.#held, piece]);
+    const bytes = isFirst ? asBuffer(piece) : Buffer.concat([this.#held, piece]);
     const missing = partialLength(bytes);
     const whole = bytes.length - missing;
     if (missing > 0) this.#held = Buffer.from(bytes.subarray(whole));
@@ -23,6 +21,10 @@ export class CharacterStream {
     this.#held = Buffer.alloc(0);
     return rest;
   }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** How many bytes at the end begin a character whose other bytes are still to come: 0 to 3. */

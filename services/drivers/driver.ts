@@ -3,6 +3,7 @@ import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router
 import type { Clock } from "../runtime/clock.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
 import type { ModelRepository } from "./repository.ts";
+import type { Vocabulary } from "./tokens/vocabulary.ts";
 import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
@@ -34,12 +35,20 @@ export interface Attempt {
   readonly model: ReplicaModel;
   /** The conversation as text, for models without FEATURE_CONVERSATION; else undefined. */
   readonly prompt: string | undefined;
+  /** The prompt as token ids, and what makes text of an answer's: for models that need a tokenizer, else undefined. */
+  readonly tokens?: PromptTokens | undefined;
   /** The most tokens a choice may have; 0 leaves it to the engine. */
   readonly maxTokens: number;
   /** Members of the OpenAI request that the contract has no field for, which may be passed on. */
   readonly extras: Readonly<Record<string, unknown>>;
   /** Separates tenants in the engine's prefix cache: 43 URL-safe characters, or empty for none. */
   readonly cacheSalt: string;
+}
+
+/** A prompt as a model's tokenizer has it. */
+export interface PromptTokens {
+  readonly ids: Uint32Array;
+  readonly vocabulary: Vocabulary;
 }
 
 /** What a probe found. Model ids of the catalogue are left empty. */

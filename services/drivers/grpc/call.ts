@@ -1,4 +1,3 @@
-import { type ClientReadableStream, status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
 import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Timer } from "../../runtime/clock.ts";
 import type { Sink } from "../../runtime/mesh/push.ts";
@@ -7,7 +6,8 @@ import type { Attempt, Target } from "../driver.ts";
 import { type Failure, failed, protocol, unavailable } from "../failure.ts";
 import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
-import { isServiceError } from "./status.ts";
+import type { StatusError } from "./status-error.ts";
+import type { Call } from "./stream-call.ts";
 
 /** How long a server may take to end a call after the last message; one that does not would keep it for ever. */
 const endTimeoutMs = 1_000;
@@ -39,7 +39,7 @@ export interface CallOptions {
 }
 
 /**
- * The call of one generation: what comes from grpc-js goes to a listener, and its ends to the answer.
+ * The call of one generation: what comes of it goes to a listener, and its ends to the answer.
  *
  * The call has one request and is half-closed at once, so an end of the call is an end of the generation. An end with a
  * status fails the answer unless all that was asked for had come.
@@ -47,7 +47,7 @@ export interface CallOptions {
 export class GenerationCall {
   readonly answer: Answer;
   readonly #options: CallOptions;
-  #call: ClientReadableStream<unknown> | undefined;
+  #call: Call | undefined;
   #givenUp: (() => void) | undefined;
   /** The call itself has ended. */
   #ended = false;
@@ -73,18 +73,19 @@ export class GenerationCall {
       });
     }
     try {
-      const call = channel.send(rpc, request, headers);
-      this.#call = call;
       const givenUp = (): void => listener.givenUp?.();
       this.#givenUp = givenUp;
-      call.on("data", (response: O) => this.#message(listener, response));
-      call.on("end", () => {
-        this.#over();
-        this.answer.end();
-      });
-      call.on("error", (error: ServiceError) => this.#lost(listener, error));
+      const receiver = {
+        onMessage: (response: O) => this.#message(listener, response),
+        onEnd: () => {
+          this.#over();
+          this.answer.end();
+        },
+        onError: (error: StatusError) => this.#lost(listener, error),
+      };
+      this.#call = channel.send(rpc, request, receiver, headers);
     } catch (thrown) {
-      // grpc-js throws for a channel that was closed meanwhile.
+      // The channel was closed meanwhile.
       this.answer.fail(this.answer.error(unavailable, thrown));
     }
   }
@@ -100,14 +101,10 @@ export class GenerationCall {
     }
   }
 
-  #lost<O>(listener: Listener<O>, error: ServiceError): void {
+  #lost<O>(listener: Listener<O>, error: StatusError): void {
     this.#over();
-    if (!this.answer.open || error.code === grpcStatus.OK) return;
-    // Of a frame that it cannot unpack grpc-js says nothing but the error.
-    const failure = isServiceError(error)
-      ? listener.failureFrom(error.code, error.details)
-      : protocol("a response that cannot be read");
-    this.answer.broke(this.answer.error(failure, error));
+    if (!this.answer.open) return;
+    this.answer.broke(this.answer.error(listener.failureFrom(error.code, error.details), error));
   }
 
   #over(): void {

@@ -1,8 +1,11 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { Client, type ClientReadableStream, connectivityState, credentials, Metadata } from "@grpc/grpc-js";
+import { status as grpcStatus } from "@grpc/grpc-js";
+import { deserializer, serializer } from "../../runtime/grpc-wire.ts";
 import type { Target } from "../driver.ts";
 import { questionTimeoutMs } from "../reach.ts";
-import { deserializer, serializer } from "../../runtime/grpc-wire.ts";
+import { Session } from "./session.ts";
+import { StatusError } from "./status-error.ts";
+import { type Call, type CallReceiver, StreamCall } from "./stream-call.ts";
 
 /** A method as it is called: where, and how its messages are written and read. */
 export interface Rpc<I, O> {
@@ -16,16 +19,14 @@ export interface Rpc<I, O> {
 export interface Channel extends Disposable {
   /** It was disposed: nothing can be sent any more. */
   readonly closed: boolean;
-  /** Whether the connection stands. Asking makes it connect. */
+  /** Whether the connection stands. */
   isConnected(): boolean;
   /**
    * Sends one request and half-closes. What comes back is read as a stream, of whatever kind the method is: on the wire
-   * a unary answer is a stream of one message. Throws if the channel is closed.
+   * a unary answer is a stream of one message. Nothing is told before this returns. Throws if the channel is closed.
    */
-  send<I, O>(rpc: Rpc<I, O>, request: I, headers?: Readonly<Record<string, string>>): ClientReadableStream<O>;
-  /**
-   * Asks something of the server, for 10 s or `timeoutMs`; rejects with grpc-js's ServiceError.
-   */
+  send<I, O>(rpc: Rpc<I, O>, request: I, receiver: CallReceiver<O>, headers?: Readonly<Record<string, string>>): Call;
+  /** Asks something of the server, for 10 s or `timeoutMs`; rejects with a StatusError. */
   ask<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
@@ -34,73 +35,96 @@ export interface Channel extends Disposable {
   ): Promise<MessageShape<O>>;
 }
 
-/** Opens the channel of a target. It connects with its first call, and again after each loss. */
-export function openChannel(target: Target): Channel {
-  const { hostname, port } = new URL(target.url);
-  const client = new Client(`${hostname}:${port || 80}`, credentials.createInsecure(), {
-    "grpc.max_receive_message_length": target.receiveBytesMax,
-    "grpc.max_send_message_length": -1,
-    // The router decides about another try; a silent one here would be a second generation.
-    "grpc.enable_retries": 0,
-    "grpc.service_config_disable_resolution": 1,
-    // A replica's failures are its own, also when two targets name the same address.
-    "grpc.use_local_subchannel_pool": 1,
-    // The environment's proxy variables are not meant for engines.
-    "grpc.enable_http_proxy": 0,
-    // grpc-js waits up to two minutes; an engine that is back should be found by the next probe.
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 1_000,
-    // No keepalive: servers built on gRPC's core end the connection, with all calls on it, at the fourth ping without data.
-  });
-  const metadata = new Metadata();
-  if (target.engineKey !== undefined) metadata.set("authorization", `Bearer ${target.engineKey}`);
+type FailingCall = Pick<StreamCall<unknown>, "fail">;
 
-  // grpc-js lets open calls go on after a close, and new ones wait for ever.
-  const open = new Set<{ cancel(): void }>();
+/**
+ * Opens the channel of a target. It connects with its first call, and again after each loss: whether to try again is the
+ * router's to decide. No keepalive: servers built on gRPC's core end the connection, with all calls on it, at the fourth
+ * ping without data.
+ */
+export function openChannel(target: Target): Channel {
+  const session = new Session(target);
+  const own = target.engineKey === undefined ? {} : { authorization: `Bearer ${target.engineKey}` };
+  const open = new Set<FailingCall>();
   let closed = false;
 
-  function metadataWith(headers: Readonly<Record<string, string>> | undefined): Metadata {
-    if (!headers) return metadata;
-    const own = metadata.clone();
-    for (const [name, value] of Object.entries(headers)) own.set(name, value);
-    return own;
+  function send<I, O>(
+    { path, write, read }: Rpc<I, O>,
+    request: I,
+    receiver: CallReceiver<O>,
+    headers?: Readonly<Record<string, string>>,
+  ): StreamCall<O> {
+    if (closed) throw new Error("the channel is closed");
+    const call = new StreamCall<O>({
+      connection: session.connection(),
+      headers: {
+        ":method": "POST",
+        ":path": path,
+        "content-type": "application/grpc",
+        te: "trailers",
+        "user-agent": "weir",
+        "grpc-accept-encoding": "identity",
+        ...own,
+        ...headers,
+      },
+      request: write(request),
+      read,
+      bytesMax: target.receiveBytesMax,
+      receiver,
+      over: (ended) => open.delete(ended),
+    });
+    open.add(call);
+    return call;
   }
 
   return {
     get closed() {
       return closed;
     },
-    isConnected: () => !closed && client.getChannel().getConnectivityState(true) === connectivityState.READY,
-    send({ path, write, read }, request, headers) {
-      if (closed) throw new Error("the channel is closed");
-      const call = client.makeServerStreamRequest(path, write, read, request, metadataWith(headers));
-      open.add(call);
-      call.on("status", () => open.delete(call));
-      return call;
+    isConnected: () => !closed && session.isConnected,
+    send,
+    ask: (method, request, signal, timeoutMs = questionTimeoutMs) => {
+      const rpc = {
+        path: `/${method.parent.typeName}/${method.name}`,
+        write: serializer(method.input),
+        read: deserializer(method.output),
+      };
+      const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+      return answerOf((receiver) => send(rpc, request, receiver), limited);
     },
-    ask: (method, request, signal, timeoutMs = questionTimeoutMs) =>
-      new Promise((resolve, reject) => {
-        const limited = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-        const onAbort = () => call.cancel();
-        const call = client.makeUnaryRequest(
-          `/${method.parent.typeName}/${method.name}`,
-          serializer(method.input),
-          deserializer(method.output),
-          request,
-          metadata,
-          (error, response) => {
-            limited.removeEventListener("abort", onAbort);
-            if (error) reject(error);
-            else if (response) resolve(response);
-          },
-        );
-        if (limited.aborted) call.cancel();
-        else limited.addEventListener("abort", onAbort, { once: true });
-      }),
     [Symbol.dispose]() {
       closed = true;
-      for (const call of open) call.cancel();
-      client.close();
+      for (const call of open) call.fail(new StatusError(grpcStatus.CANCELLED, "the channel is closed"));
+      session.close();
     },
   };
+}
+
+/** The one answer to a question; rejects with a StatusError. */
+function answerOf<O>(ask: (receiver: CallReceiver<O>) => Call, signal: AbortSignal): Promise<O> {
+  return new Promise((resolve, reject) => {
+    let answer: { readonly value: O } | undefined;
+    const over = (settle: () => void) => {
+      signal.removeEventListener("abort", onAbort);
+      settle();
+    };
+    const call = ask({
+      onMessage(value) {
+        answer = { value };
+      },
+      onEnd: () =>
+        over(() => {
+          if (answer) resolve(answer.value);
+          else reject(new StatusError(grpcStatus.INTERNAL, "Invalid: an end without an answer"));
+        }),
+      onError: (error) => over(() => reject(error)),
+    });
+    const onAbort = () =>
+      over(() => {
+        call.cancel();
+        reject(new StatusError(grpcStatus.CANCELLED, "nobody waits for the answer", signal.reason));
+      });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+  });
 }

@@ -1,4 +1,4 @@
-import { status as grpcStatus, type ServiceError } from "@grpc/grpc-js";
+import { status as grpcStatus } from "@grpc/grpc-js";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import { contextOverflow, isAway, isFull } from "../engine-text.ts";
@@ -13,15 +13,16 @@ import {
   refusal,
   unavailable,
 } from "../failure.ts";
+import { StatusError } from "./status-error.ts";
 
 /** What an engine's text means by itself, if it is one that is known. */
 export type Recognise = (text: string) => Failure | undefined;
 
-/** What grpc-js says when a connection ends under a call; without a connection it says another thing. */
-const broken = /^Connection dropped|ECONNRESET|EPIPE|ETIMEDOUT/;
-/** What it says of a response that its deserializer threw for, and of bytes that are no gRPC frame. */
-const unreadable = /parsing error|Failed to decode|Invalid|more tensors|longer than|client error: Protocol error/i;
-const statusless = /ended without gRPC status|^Received HTTP status code 200/i;
+/** What the connection says when it ends under a call; without a connection it says another thing. */
+const broken = /^Connection dropped/;
+/** What a call says of bytes that are no message, no frame, or no HTTP/2. */
+const unreadable = /^Response message parsing error|^Invalid|^Protocol error/;
+const statusless = /ended without gRPC status/;
 
 /** What engines' texts mean in every protocol. */
 export function knownFailure(text: string): Failure | undefined {
@@ -64,7 +65,7 @@ export function failureFromStatus(code: number, text: string, recognise: Recogni
 function exhausted(text: string, recognise: Recognise): Failure {
   if (/message larger than max/i.test(text)) return protocol("a message longer than the limit");
   if (/metadata size|header/i.test(text)) return protocol("more metadata than it takes");
-  // grpc-js says this when the server ended the whole connection with ENHANCE_YOUR_CALM.
+  // So a call says when the server reset its stream with ENHANCE_YOUR_CALM.
   if (/bandwidth exhausted|memory limit exceeded|too_many_pings/i.test(text)) return unavailable;
   return recognise(text) ?? overloaded;
 }
@@ -94,6 +95,7 @@ export async function isAnswered(question: Promise<unknown>, recognise?: Recogni
   }
 }
 
-export function isServiceError(thrown: unknown): thrown is ServiceError {
-  return thrown instanceof Error && "code" in thrown && "details" in thrown && typeof thrown.details === "string";
+/** Whether a call ended with a status. */
+export function isServiceError(thrown: unknown): thrown is StatusError {
+  return thrown instanceof StatusError;
 }

@@ -1,4 +1,3 @@
-import type { ClientReadableStream, ServiceError } from "@grpc/grpc-js";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Timer } from "../../runtime/clock.ts";
 import { weirErrorFrom } from "../../runtime/errors/fail.ts";
@@ -6,7 +5,7 @@ import type { Target } from "../driver.ts";
 import { engineError, type Failure, protocol, unavailable } from "../failure.ts";
 import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
-import { isServiceError } from "./status.ts";
+import type { Call } from "./stream-call.ts";
 
 /** What a call with one answer needs. */
 export interface AskOptions<I, O> {
@@ -29,7 +28,7 @@ export function askOnce<I, O>(options: AskOptions<I, O>, signal: AbortSignal): P
     const { channel, target, rpc, request } = options;
     if (signal.aborted) return reject(weirErrorFrom(signal.reason));
     const timers: Timer[] = [];
-    let call: ClientReadableStream<O> | undefined;
+    let call: Call | undefined;
     let answer: { readonly value: O } | undefined;
     const end = (settle: () => void, stop: boolean) => {
       for (const timer of timers) timer.cancel();
@@ -53,24 +52,20 @@ export function askOnce<I, O>(options: AskOptions<I, O>, signal: AbortSignal): P
     }
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      call = channel.send(rpc, request);
+      call = channel.send(rpc, request, {
+        onMessage(value) {
+          if (answer) failed(protocol("two answers to one question"));
+          answer = { value };
+        },
+        onEnd() {
+          if (answer) end(() => resolve(answer?.value as O), false);
+          else failed(protocol("an end without an answer"));
+        },
+        onError: (error) => failed(options.failureFrom(error.code, error.details), error),
+      });
     } catch (thrown) {
-      // grpc-js throws for a channel that was closed meanwhile.
-      return failed(unavailable, thrown);
+      // The channel was closed meanwhile.
+      failed(unavailable, thrown);
     }
-    call.on("data", (value: O) => {
-      if (answer) failed(protocol("two answers to one question"));
-      answer = { value };
-    });
-    call.on("end", () => {
-      if (answer) end(() => resolve(answer?.value as O), false);
-      else failed(protocol("an end without an answer"));
-    });
-    call.on("error", (error: ServiceError) => {
-      const failure = isServiceError(error)
-        ? options.failureFrom(error.code, error.details)
-        : protocol("a response that cannot be read");
-      failed(failure, error);
-    });
   });
 }

@@ -67,20 +67,20 @@ export class Reader {
    * @throws TensorProblem for tensors that are not what they should be.
    */
   read(message: InferMessage): boolean {
-    const named = new Map(message.tensors.map((tensor) => [tensor.name, tensor]));
-    this.#promptTokens = firstCount(named.get("num_input_tokens")) ?? this.#promptTokens;
-    const output = named.get("text_output");
+    const { tensors } = message;
+    this.#promptTokens = firstCount(named(tensors, "num_input_tokens")) ?? this.#promptTokens;
+    const output = named(tensors, "text_output");
     if (!output) {
-      if (message.tensors.length === 0) return false;
+      if (tensors.length === 0) return false;
       throw new TensorProblem("there is no text_output");
     }
     const texts = textsOf(output);
-    const places = texts.length === 1 ? named.get("sequence_index") : undefined;
-    const counts = named.get("num_output_tokens");
+    const places = texts.length === 1 ? named(tensors, "sequence_index") : undefined;
+    const counts = named(tensors, "num_output_tokens");
     const counted = counts ? numbersOf(counts) : [];
-    const reasons = named.get("finish_reason");
+    const reasons = named(tensors, "finish_reason");
     const ends = reasons ? stringsOf(reasons) : [];
-    const stopReasons = named.get("stop_reason");
+    const stopReasons = named(tensors, "stop_reason");
     const found = stopReasons ? stringsOf(stopReasons) : [];
     let wasted = false;
     texts.forEach((text, index) => {
@@ -150,8 +150,14 @@ export class Reader {
   }
 }
 
+/** There are a handful of them: to look through them is cheaper than a map of them. */
+function named(tensors: readonly Tensor[], name: string): Tensor | undefined {
+  for (const tensor of tensors) if (tensor.name === name) return tensor;
+  return undefined;
+}
+
 function stringsOf(tensor: Tensor): string[] {
-  return textsOf(tensor).map((text) => Buffer.from(text).toString());
+  return textsOf(tensor).map((text) => text.toString());
 }
 
 function firstCount(tensor: Tensor | undefined): number | undefined {

@@ -22,9 +22,8 @@ export function stopBehindEnsemble(channel: Channel, stopModel: string, id: stri
   inputs.add("input_lengths", 1);
   inputs.add("request_output_len", 1);
   inputs.add("stop", true);
-  const call = channel.send(modelStreamInfer, inputs.request(stopModel, id));
+  const over = () => timer.cancel();
+  const receiver = { onMessage: () => undefined, onEnd: over, onError: over };
+  const call = channel.send(modelStreamInfer, inputs.request(stopModel, id), receiver);
   const timer = clock.setTimer(answerTimeoutMs, () => call.cancel());
-  call.on("data", () => undefined);
-  call.on("error", () => timer.cancel());
-  call.on("end", () => timer.cancel());
 }

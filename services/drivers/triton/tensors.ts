@@ -90,14 +90,13 @@ function encodeTexts(texts: readonly string[]): Uint8Array {
 }
 
 /** The bytes of each element of a BYTES tensor. */
-export function textsOf(tensor: Tensor): Uint8Array[] {
+export function textsOf(tensor: Tensor): Buffer[] {
   if (tensor.datatype !== "BYTES") throw new TensorProblem(`${tensor.name} is ${tensor.datatype}, not BYTES`);
-  const { raw } = tensor;
-  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
-  const texts: Uint8Array[] = [];
+  const raw = toBuffer(tensor.raw);
+  const texts: Buffer[] = [];
   for (let at = 0; at < raw.length; ) {
     const start = at + 4;
-    const end = start <= raw.length ? start + view.getUint32(at, true) : raw.length + 1;
+    const end = start <= raw.length ? start + raw.readUInt32LE(at) : raw.length + 1;
     if (end > raw.length) throw new TensorProblem(`${tensor.name} is shorter than its lengths say`);
     texts.push(raw.subarray(start, end));
     at = end;
@@ -115,6 +114,10 @@ export function numbersOf(tensor: Tensor): number[] {
   const numbers: number[] = [];
   for (let at = 0; at < raw.length; at += type.size) numbers.push(type.read(view, at));
   return checked(tensor, numbers);
+}
+
+function toBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function checked<T>(tensor: Tensor, elements: T[]): T[] {
