@@ -35,6 +35,8 @@ export class Try implements Sink<GenerateResponse> {
   dispatched = false;
   /** The engine has taken the request. */
   accepted = false;
+  /** The engine could not be stopped: resolves when it has ended. */
+  lingering: Promise<void> | undefined;
   /** Something was passed on that a caller can tell came. */
   spoke = false;
   readonly #listener: TryListener;
@@ -63,7 +65,10 @@ export class Try implements Sink<GenerateResponse> {
     this.#reader = reader;
     this.#ignored = ignored;
     this.#listener = listener;
-    this.#ready = { driver, attempt };
+    const lingers = (over: Promise<void>): void => {
+      this.lingering = over;
+    };
+    this.#ready = { driver, attempt: { ...attempt, lingers } };
   }
 
   /** Sends the request, unless it was cancelled before. The driver may answer, and the caller may leave, meanwhile. */
