@@ -7,7 +7,8 @@ const boundMs = 250;
 
 let result: CancelResult;
 beforeAll(async () => {
-  result = await aborts(1_000);
+  // The benches take every engine; these two are the most different ones.
+  result = await aborts(1_000, ["OpenAI", "Triton"]);
 }, 90_000);
 
 describe("1,000 clients that leave", () => {
