@@ -9,7 +9,7 @@ import type { UnaryDriver } from "./unary.ts";
 export interface Target {
   /** grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version. */
   readonly url: string;
-  /** Where the same engine serves HTTP too, if that is known: http(s)://host:port. */
+  /** Where the same engine serves HTTP too (Triton its metrics), if that is known: http(s)://host:port. */
   readonly httpUrl: string | undefined;
   /** The credential that the engine wants from us. */
   readonly engineKey: string | undefined;

@@ -9,7 +9,7 @@ export default defineConfig({
     fileParallelism: false,
     globalSetup: ["test/global-setup.ts"],
     // They start in a minute or two on an idle machine.
-    hookTimeout: 400_000,
+    hookTimeout: 420_000,
     testTimeout: 60_000,
     reporters: ["default", "./scripts/summary-reporter.ts"],
     passWithNoTests: false,

@@ -29,11 +29,11 @@ export interface Places {
   readonly grpcPort: number;
 }
 
-/** Two to four processes of Python start; with compiled files and an idle machine that took a minute. */
-const readyTimeoutMs = 300_000;
+/** Two to four processes of Python start; on an idle machine that took a minute. */
+export const readyTimeoutMs = 400_000;
 
 /**
- * Starts it on ports that the kernel picks, at a low priority.
+ * Starts it on ports that the kernel picks.
  *
  * @param command the program and its arguments.
  * @throws when it cannot be installed (ask `requireEngines` first) or does not start.
@@ -49,13 +49,16 @@ export async function startVllmProcess(
   cleanup.defer(() => rm(folder, { recursive: true, force: true }));
   const bin = join(installation, "venv", "bin");
   const places = { installation, model: join(llamaCpp, "model"), httpPort, grpcPort };
+  const [program = "", ...args] = command(places);
   const engine = cleanup.use(
     startEngineProcess({
-      command: "nice",
-      args: ["-n", "10", ...command(places)],
+      command: program,
+      args,
       env: {
         PATH: `${bin}:${process.env.PATH}`,
         HOME: folder,
+        // What it finds out about the model in a process of its own, which is half of a start.
+        VLLM_CACHE_ROOT: join(installation, "cache"),
         // In GiB; the default is half of the machine.
         VLLM_CPU_KVCACHE_SPACE: "1",
         VLLM_CPU_OMP_THREADS_BIND: "nobind",

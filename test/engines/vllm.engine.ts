@@ -4,8 +4,9 @@ import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
 import { attemptAt, run, targetAt } from "../wire/attempts.ts";
 import { type Asked, describeDriver, type Shape, type SuiteEngine } from "../wire/driver-suite.ts";
 import { requireEngines } from "./availability.ts";
+import { startLlamaCpp } from "./llamacpp/server.ts";
 import { startVllm } from "./vllm/server.ts";
-import type { VllmProcess } from "./vllm-process.ts";
+import { readyTimeoutMs, type VllmProcess } from "./vllm-process.ts";
 
 const gate = await requireEngines("vllm", "llamacpp");
 
@@ -16,6 +17,9 @@ const shapes: Readonly<Partial<Record<Shape, Asked>>> = {
   slow: { prompt: "tell me all of it", maxTokens: 7_500, ignoreEos: true },
   overlong: { prompt: "word ".repeat(9_000), maxTokens: 16 },
 };
+
+/** Token ids, which no tokenizer stands between. */
+const greedyPrompts = [[781, 50, 863], [100, 200, 300, 400], [5], Array.from({ length: 64 }, (_, at) => 3 + at * 13)];
 
 type Way = "grpc" | "http" | "both";
 
@@ -55,21 +59,30 @@ describe.skipIf(gate.skip)(gate.title("vLLM"), () => {
   describeDriver("over its own gRPC and HTTP", { shapes, cancels: true }, () => startServer("both"));
   describeDriver("over OpenAI's HTTP", { shapes, cancels: true }, () => startServer("http"));
 
-  test("its gRPC is found by asking, and says the same as its HTTP", async () => {
-    server ??= await startVllm(slots);
-    await using running = server;
-    expect(await detectDialect(targetAt(running.grpcUrl), AbortSignal.timeout(10_000))).toBe(Dialect.VLLM);
-    const texts = [];
-    for (const [dialect, url] of [
-      [Dialect.VLLM, running.grpcUrl],
-      [Dialect.OPENAI, running.httpUrl],
-    ] as const) {
-      await using driver = openDriver(dialect, targetAt(url));
-      const [model] = (await driver.probe(AbortSignal.timeout(10_000))).models;
-      const input = { case: "tokenIds" as const, value: { ids: [781, 50, 863] } };
-      if (model) texts.push((await run(driver, attemptAt(model, { input, sampling: { temperature: 0 } }))).text());
-    }
-    expect(texts[0]).not.toBe("");
-    expect(texts[1]).toBe(texts[0]);
-  });
+  test(
+    "its gRPC is found by asking, and says the same as its HTTP, and as llama.cpp with the same weights",
+    async () => {
+      server ??= await startVllm(slots);
+      await using running = server;
+      await using llama = await startLlamaCpp();
+      expect(await detectDialect(targetAt(running.grpcUrl), AbortSignal.timeout(10_000))).toBe(Dialect.VLLM);
+      const engines = [
+        [Dialect.VLLM, running.grpcUrl],
+        [Dialect.OPENAI, running.httpUrl],
+        [Dialect.OPENAI, llama.url],
+      ] as const;
+      for (const ids of greedyPrompts) {
+        const texts: string[] = [];
+        for (const [dialect, url] of engines) {
+          await using driver = openDriver(dialect, targetAt(url));
+          const [model] = (await driver.probe(AbortSignal.timeout(10_000))).models;
+          const request = { input: { case: "tokenIds" as const, value: { ids } }, sampling: { temperature: 0 } };
+          if (model) texts.push((await run(driver, attemptAt(model, request, { maxTokens: 12 }))).text());
+        }
+        expect(texts[0]).not.toBe("");
+        expect(texts, `of the tokens ${ids.join()}`).toEqual([texts[0], texts[0], texts[0]]);
+      }
+    },
+    readyTimeoutMs + 60_000,
+  );
 });

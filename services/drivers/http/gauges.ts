@@ -26,14 +26,15 @@ export function loadFrom(metrics: string, gauges: GaugeNames): ReplicaLoad {
   });
 }
 
-/** The values of a gauge, one for each set of labels. */
-export function samples(metrics: string, name: string): number[] {
+/** The values of a gauge, one for each set of labels, or for those that have a label such as `type="waiting"`. */
+export function samples(metrics: string, name: string, label = ""): number[] {
   const values: number[] = [];
   for (let at = metrics.indexOf(name); at >= 0; at = metrics.indexOf(name, at + name.length)) {
     const after = metrics[at + name.length];
     if ((at > 0 && metrics[at - 1] !== "\n") || (after !== " " && after !== "{")) continue;
     const end = metrics.indexOf("\n", at);
     const line = metrics.slice(at, end < 0 ? undefined : end);
+    if (!line.includes(label)) continue;
     const value = Number(
       line
         .slice(line.lastIndexOf("}") + 1)

@@ -290,7 +290,8 @@ type Replica struct {
 	Dialect Dialect `protobuf:"varint,4,opt,name=dialect,proto3,enum=weir.catalog.v1.Dialect" json:"dialect,omitempty"`
 	// What the prober found.
 	State *ReplicaState `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	// Where the same engine serves HTTP too, for what its gRPC lacks: http://host:port. Empty: nowhere.
+	// Where the same engine serves HTTP too, for what its gRPC lacks, of Triton its metrics: http://host:port. Empty: nowhere
+	// that is known; Triton's is port 8002 then where its gRPC is 8001.
 	HttpUrl       string `protobuf:"bytes,6,opt,name=http_url,json=httpUrl,proto3" json:"http_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -453,7 +453,8 @@ type Replica struct {
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// The protocol that it speaks. Default: it is asked.
 	Dialect v1.Dialect `protobuf:"varint,3,opt,name=dialect,proto3,enum=weir.catalog.v1.Dialect" json:"dialect,omitempty"`
-	// Where the same engine serves HTTP too, for what its gRPC lacks (dialect vllm): http://host:port.
+	// Where the same engine serves HTTP too, for what its gRPC lacks (dialect vllm), or its metrics (triton):
+	// http://host:port. Default: none; of Triton port 8002 where its gRPC is 8001.
 	HttpUrl       string `protobuf:"bytes,4,opt,name=http_url,json=httpUrl,proto3" json:"http_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -56,7 +56,8 @@ export type Replica = Message<"weir.catalog.v1.Replica"> & {
   state?: ReplicaState | undefined;
 
   /**
-   * Where the same engine serves HTTP too, for what its gRPC lacks: http://host:port. Empty: nowhere.
+   * Where the same engine serves HTTP too, for what its gRPC lacks, of Triton its metrics: http://host:port. Empty: nowhere
+   * that is known; Triton's is port 8002 then where its gRPC is 8001.
    *
    * @generated from field: string http_url = 6;
    */
@@ -105,7 +106,8 @@ export type ReplicaJson = {
   state?: ReplicaStateJson;
 
   /**
-   * Where the same engine serves HTTP too, for what its gRPC lacks: http://host:port. Empty: nowhere.
+   * Where the same engine serves HTTP too, for what its gRPC lacks, of Triton its metrics: http://host:port. Empty: nowhere
+   * that is known; Triton's is port 8002 then where its gRPC is 8001.
    *
    * @generated from field: string http_url = 6;
    */

@@ -556,7 +556,8 @@ export type Replica = Message<"weir.config.v1.Replica"> & {
   dialect: Dialect;
 
   /**
-   * Where the same engine serves HTTP too, for what its gRPC lacks (dialect vllm): http://host:port.
+   * Where the same engine serves HTTP too, for what its gRPC lacks (dialect vllm), or its metrics (triton):
+   * http://host:port. Default: none; of Triton port 8002 where its gRPC is 8001.
    *
    * @generated from field: string http_url = 4;
    */
@@ -591,7 +592,8 @@ export type ReplicaJson = {
   dialect?: DialectJson;
 
   /**
-   * Where the same engine serves HTTP too, for what its gRPC lacks (dialect vllm): http://host:port.
+   * Where the same engine serves HTTP too, for what its gRPC lacks (dialect vllm), or its metrics (triton):
+   * http://host:port. Default: none; of Triton port 8002 where its gRPC is 8001.
    *
    * @generated from field: string http_url = 4;
    */
