@@ -25,6 +25,9 @@ export function engineReport(url: string, dialect: Dialect, { engine, models, lo
       `    context    ${context > 0 ? `${context.toLocaleString("en-US")} tokens` : "unknown: set context_length of the model"}`,
       `    has        ${names(model.features, true)}`,
       `    lacks      ${names(model.features, false)}`,
+      ...(model.needsTokenizer
+        ? ["    needs      a tokenizer, to be offered: set `tokenizer` of the model, or start with --tokenizer"]
+        : []),
     );
   }
   if (models.length > modelsShown) lines.push("", `  and ${models.length - modelsShown} more models`);

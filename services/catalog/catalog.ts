@@ -1,7 +1,7 @@
 import { clone, equals } from "@bufbuild/protobuf";
 import { ModelSchema } from "../../gen/ts/weir/catalog/v1/model_pb.ts";
-import { type Replica, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { Desired, ServedName } from "./desired.ts";
+import { type Replica, type ReplicaModel, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { Desired, DiscoverRule, ServedName } from "./desired.ts";
 import { type Discovery, discover, type FoundModels } from "./discovery.ts";
 import type { ProbeOutcome } from "./prober.ts";
 import { answered, type Observed, unanswered } from "./replica-state.ts";
@@ -57,8 +57,7 @@ export function createCatalog(options: CatalogOptions): { observe(outcome: Probe
       const edits: Edit[] = [];
       let after: Observed;
       if (outcome.kind === "answered") {
-        const names = [...new Set(outcome.result.models.map(({ engineModel }) => engineModel))];
-        engineModels.set(replica.id, names);
+        engineModels.set(replica.id, offered(outcome.result.models, desired.discover.get(replica.poolId)));
         edits.push(...sight(replica.poolId));
         after = answered(outcome.result, servedBy(replica.poolId), nowMs());
       } else {
@@ -69,6 +68,12 @@ export function createCatalog(options: CatalogOptions): { observe(outcome: Probe
       store.commit(edits);
     },
   };
+}
+
+/** The engine's own names of models that can be served as they are found. */
+function offered(models: readonly ReplicaModel[], rule: DiscoverRule | undefined): readonly string[] {
+  const usable = models.filter(({ needsTokenizer }) => !needsTokenizer || rule?.tokenizer !== undefined);
+  return [...new Set(usable.map(({ engineModel }) => engineModel))];
 }
 
 /** A warning a name is enough, and engines may invent names for ever. */

@@ -3,6 +3,7 @@ import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router
 import type { Clock } from "../runtime/clock.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
 import type { ModelRepository } from "./repository.ts";
+import type { Vocabulary } from "./tokens/vocabulary.ts";
 import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
@@ -34,6 +35,8 @@ export interface Attempt {
   readonly model: ReplicaModel;
   /** The conversation as text, for models without FEATURE_CONVERSATION; else undefined. */
   readonly prompt: string | undefined;
+  /** The prompt as token ids, and what makes text of an answer's: for models that need a tokenizer, else undefined. */
+  readonly tokens?: PromptTokens | undefined;
   /** The most tokens a choice may have; 0 leaves it to the engine. */
   readonly maxTokens: number;
   /** Members of the OpenAI request that the contract has no field for, which may be passed on. */
@@ -45,6 +48,12 @@ export interface Attempt {
    * when it has ended. Undefined: nobody wants to know.
    */
   readonly lingers?: (over: Promise<void>) => void;
+}
+
+/** A prompt as a model's tokenizer has it. */
+export interface PromptTokens {
+  readonly ids: Uint32Array;
+  readonly vocabulary: Vocabulary;
 }
 
 /** What a probe found. Model ids of the catalogue are left empty. */

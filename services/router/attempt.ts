@@ -14,6 +14,7 @@ import type { TokenEstimate } from "./metering/token-estimate.ts";
 import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
 import type { PromptRenderer } from "./prompt/chat-template.ts";
+import { PromptEncoder } from "./prompt/prompt-encoder.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
 import type { Ask } from "./quota/desk.ts";
 import type { Grant } from "./quota/grant.ts";
@@ -35,6 +36,8 @@ type AnswerBounds = Pick<Grant, "outputTokensMax" | "mayCut">;
 export interface ReadyAttempt {
   readonly attempt: Attempt;
   readonly meter: Meter;
+  /** Adds what takes time to find out; undefined: the attempt is complete. Rejects with a WeirError. */
+  readonly complete: (() => Promise<Attempt>) | undefined;
   /** Finds calls and thought in an answer that is plain text; undefined: it is told as it comes. */
   readonly reader: AnswerReader | undefined;
   /** Members that this engine's model can't be held to. */
@@ -46,6 +49,7 @@ export class AttemptBuilder {
   readonly #deps: AttemptDeps;
   readonly #request: GenerateRequest;
   readonly #projectId: string;
+  readonly #encoder: PromptEncoder;
   #bytes: PromptBytes | undefined;
   #rendered: { readonly plan: Plan; readonly text: string } | undefined;
 
@@ -53,6 +57,7 @@ export class AttemptBuilder {
     this.#deps = deps;
     this.#request = request;
     this.#projectId = projectId;
+    this.#encoder = new PromptEncoder(deps.tokenizers);
   }
 
   /** What is wrong with the request wherever the model is served; undefined: nothing. */
@@ -78,8 +83,10 @@ export class AttemptBuilder {
     if (prompt instanceof WeirError) return prompt;
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
     const base = { id, model: seat.model, prompt, maxTokens, cacheSalt };
+    const read = readAs(plan, seat, request, prompt, base);
     return {
-      ...readAs(plan, seat, request, prompt, base),
+      ...read,
+      complete: this.#encoder.completion(read.attempt, plan.entry.model, context),
       meter: createMeter({
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
@@ -167,7 +174,7 @@ function readAs(
   request: GenerateRequest,
   prompt: string | undefined,
   base: Omit<Attempt, "request" | "extras">,
-): Pick<ReadyAttempt, "attempt" | "reader" | "ignored"> {
+): Omit<ReadyAttempt, "meter" | "complete"> {
   if (prompt === undefined) return { attempt: { ...base, request, extras }, reader: undefined, ignored: [] };
   const plain = plainAnswer(entry.model, request, prompt);
   const attempt = { ...base, request: plain.request, extras: extrasOfPrompt(extras, seat, plain.reader !== undefined) };
@@ -177,8 +184,9 @@ function readAs(
 /** The template has taken its settings. Markers that are special tokens are only seen if the engine writes them. */
 function extrasOfPrompt(extras: Plan["extras"], seat: Seat, isRead: boolean): Plan["extras"] {
   const { chat_template_kwargs: _, ...rest } = extras;
-  const isVllm = seat.replica.dialect === Dialect.VLLM || seat.model.flavour === "vllm";
-  return isRead && isVllm ? { ...rest, skip_special_tokens: false } : rest;
+  const { dialect } = seat.replica;
+  const isTold = dialect === Dialect.VLLM || seat.model.flavour === "vllm" || seat.model.needsTokenizer;
+  return isRead && isTold ? { ...rest, skip_special_tokens: false } : rest;
 }
 
 /** Of a cap on all choices each gets its part, and at least one token. */

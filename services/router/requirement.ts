@@ -1,4 +1,5 @@
-import { Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { type Model, ToolParser } from "../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { Feature, type ReplicaModel } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { type Part, ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
@@ -17,6 +18,9 @@ const forcesCalls: FeatureSet = 1 << 29;
 
 /** Another: a conversation that is text can be counted, by the engine itself or through the chat template. */
 export const countsConversations: FeatureSet = 1 << 28;
+
+/** Nothing can be asked of it: it takes token ids only, and the model has no tokenizer. */
+const lacksTokenizer: FeatureSet = 1 << 27;
 
 /** The set of one feature. */
 export const bit = (feature: Feature): FeatureSet => 1 << feature;
@@ -42,6 +46,16 @@ export function featureSet(
   const rendered = hasChatTemplate && (set & bit(Feature.PROMPT)) !== 0;
   if (!rendered) return set;
   return set | converses | (readsCalls ? bit(Feature.TOOLS) : 0);
+}
+
+/** What a model of the catalogue can do at a replica that has it. */
+export function seatFeatures(served: ReplicaModel, { chatTemplate, toolParser, tokenizer }: Model): FeatureSet {
+  const { features, needsTokenizer } = served;
+  if (needsTokenizer && !tokenizer) return lacksTokenizer;
+  const readsCalls = toolParser !== ToolParser.UNSPECIFIED;
+  // What the engine takes as ids the tokenizer makes of a text.
+  const known = needsTokenizer ? [...features, Feature.PROMPT] : features;
+  return featureSet(known, chatTemplate !== undefined, readsCalls, tokenizer !== undefined);
 }
 
 /** Whether the set covers what is needed. */
@@ -142,6 +156,7 @@ export function unsupported(
   sets: readonly FeatureSet[],
   model: string,
 ): WeirError {
+  if (sets.every((set) => set === lacksTokenizer)) return fail(ErrorReason.TOKENIZER_MISSING, { model });
   const lacking = needed & ~sets.reduce((all, set) => all | set, 0);
   if ((lacking & converses) !== 0) {
     const takesPrompt = sets.some((set) => (set & bit(Feature.PROMPT)) !== 0);

@@ -3,7 +3,7 @@ import { type Delta, type Finished, FinishReason } from "../../gen/ts/weir/route
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, Driver } from "../drivers/driver.ts";
 import { deltaEvent, finished } from "../drivers/events.ts";
-import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import { fail, type WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
 import type { AnswerReader } from "./answer/answer-reader.ts";
 import type { ReadyAttempt } from "./attempt.ts";
@@ -25,7 +25,8 @@ export interface TryListener {
 }
 
 /**
- * One try of a request at one replica. It is **ready** until it is started or cancelled, and **open** until the driver ends or fails it, the engine breaks the
+ * One try of a request at one replica. It is **ready** until it is started or cancelled (its prompt may have to be made token
+ * ids first, and no engine hears of it meanwhile), and **open** until the driver ends or fails it, the engine breaks the
  * contract, or it is cancelled; then it is **closed**, and what the driver still says is not heard. It counts what
  * comes, and keeps back empty pieces until the first that a caller can tell came.
  */
@@ -51,10 +52,10 @@ export class Try implements Sink<GenerateResponse> {
   #cancel: Cancel | undefined;
   #cancelledBy: WeirError | undefined;
   /** Until it starts: then it needs not hold on to the prompt. */
-  #ready: { readonly driver: Driver; readonly attempt: Attempt } | undefined;
+  #ready: (Pick<ReadyAttempt, "attempt" | "complete"> & { readonly driver: Driver }) | undefined;
 
   constructor(
-    { attempt, meter, reader, ignored }: ReadyAttempt,
+    { attempt, meter, complete, reader, ignored }: ReadyAttempt,
     driver: Driver,
     facts: Readonly<Record<string, string>>,
     listener: TryListener,
@@ -65,10 +66,7 @@ export class Try implements Sink<GenerateResponse> {
     this.#reader = reader;
     this.#ignored = ignored;
     this.#listener = listener;
-    const lingers = (over: Promise<void>): void => {
-      this.lingering = over;
-    };
-    this.#ready = { driver, attempt: { ...attempt, lingers } };
+    this.#ready = { driver, attempt, complete };
   }
 
   /** Sends the request, unless it was cancelled before. The driver may answer, and the caller may leave, meanwhile. */
@@ -76,8 +74,22 @@ export class Try implements Sink<GenerateResponse> {
     const ready = this.#ready;
     this.#ready = undefined;
     if (!ready || !this.#open) return;
+    const { driver, attempt, complete } = ready;
+    if (!complete) return this.#send(driver, attempt);
+    complete().then(
+      (completed) => {
+        if (this.#open) this.#send(driver, completed);
+      },
+      (thrown: unknown) => this.fail(weirErrorFrom(thrown)),
+    );
+  }
+
+  #send(driver: Driver, attempt: Attempt): void {
     this.dispatched = true;
-    const cancel = ready.driver.generate(ready.attempt, this);
+    const lingers = (over: Promise<void>): void => {
+      this.lingering = over;
+    };
+    const cancel = driver.generate({ ...attempt, lingers }, this);
     if (this.#cancelledBy) cancel(this.#cancelledBy);
     else if (this.#open) this.#cancel = cancel;
   }

@@ -36,6 +36,8 @@ export interface Job {
   readonly id: string;
   readonly model: string;
   readonly prompt: string;
+  /** How long the prompt is, where that is known better than from its bytes. */
+  readonly promptTokens?: number;
   /** Undefined: another text each time. */
   readonly seed: bigint | undefined;
   /** Undefined: until the text ends by itself. */
@@ -132,7 +134,7 @@ export function createEngine(speed: Speed, clock: Clock, recorder: Recorder): En
       }
     },
     run(job, sink) {
-      const promptTokens = countTokens(job.prompt);
+      const { promptTokens = countTokens(job.prompt) } = job;
       recorder.add({ id: job.id, event: "received", model: job.model, promptTokens });
       const fault = commanded.shift() ?? faultFrom(job.prompt);
       const seed = job.seed ?? ordinal++;

@@ -11,8 +11,11 @@ const words =
 /** Characters whose bytes come as several tokens, as byte-level vocabularies do it. */
 const split = ["é", "ü", "–", "水", "🌊"];
 
+/** Words with the space before them. */
+export const vocabularyWords: readonly Buffer[] = words.map((word) => Buffer.from(` ${word}`));
+
 const vocabulary: readonly Token[] = [
-  ...words.map((word) => Buffer.from(` ${word}`)),
+  ...vocabularyWords,
   ...[",", ".", "\n"].map((mark) => Buffer.from(mark)),
   ...split.flatMap((character) => [...Buffer.from(character)].map((byte) => Buffer.from([byte]))),
 ].map((bytes, id) => ({ id, bytes }));

@@ -55,6 +55,8 @@ it("tells what Triton is and has", async () => {
   expect(out).toMatch(/protocol +triton\n/);
   expect(out).toMatch(/\n {2}ensemble\n/);
   expect(out).toMatch(/lacks .*conversation/);
+  const core = out.slice(out.indexOf("\n  tensorrt_llm\n"));
+  expect(core).toMatch(/has .*token ids[^]*?needs +a tokenizer, to be offered: set `tokenizer` of the model/);
 });
 
 it("tells what TGIS is and has", async () => {

@@ -3,11 +3,15 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
+import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
+import { encodingDriver } from "../fakes/encoding-driver.ts";
+import { tokenizerSource } from "../fakes/tokenizer-files.ts";
 import { attemptAt, run, start, targetAt } from "../wire/attempts.ts";
 import { type Asked, describeDriver, type Shape, type SuiteEngine } from "../wire/driver-suite.ts";
 import { requireEngines } from "./availability.ts";
 import { openRequests } from "./triton/event-log.ts";
 import type { TritonModel } from "./triton/run-folder.ts";
+import { toyEndId, toyTokenizer } from "./triton/toy-tokenizer.ts";
 import { startTriton } from "./triton/server.ts";
 
 const gate = await requireEngines("triton");
@@ -31,10 +35,14 @@ const shapes: Readonly<Record<Shape, Asked>> = {
 async function startInterface(name: string, models: readonly TritonModel[]): Promise<SuiteEngine> {
   await using cleanup = new AsyncDisposableStack();
   const server = cleanup.use(await startTriton({ models, parameters }));
-  const driver = cleanup.use(openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`)));
-  const { models: found } = await driver.probe(AbortSignal.timeout(10_000));
+  const opened = cleanup.use(openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`)));
+  const { models: found } = await opened.probe(AbortSignal.timeout(10_000));
   const model = found.find((candidate) => candidate.engineModel === name);
   if (!model) throw new Error(`the probe did not find ${name}: ${found.map((one) => one.engineModel).join(", ")}`);
+  const tokenizers = cleanup.use(createTokenizers({ unusable: () => undefined }));
+  const tokenizer = () => tokenizers.of(tokenizerSource(toyTokenizer(), [toyEndId]));
+  const driver = model.needsTokenizer ? encodingDriver(opened, tokenizer()) : opened;
+  if (model.needsTokenizer) model.features.push(Feature.PROMPT);
   const generators = new Set(["tensorrt_llm", "vllm_model", "llmapi"]);
   const owned = cleanup.move();
   return {
@@ -51,6 +59,9 @@ const steps: readonly TritonModel[] = ["preprocessing", "tensorrt_llm", "postpro
 
 describe.skipIf(gate.skip)(gate.title("the triton driver"), () => {
   describeDriver("at an ensemble", { shapes, cancels: true }, () => startInterface("ensemble", [...steps, "ensemble"]));
+  describeDriver("at a core model", { shapes, cancels: true, lacks: ["minP"] }, () =>
+    startInterface("tensorrt_llm", ["tensorrt_llm"]),
+  );
   describeDriver("at a BLS model", { shapes, cancels: false }, () =>
     startInterface("tensorrt_llm_bls", [...steps, "tensorrt_llm_bls"]),
   );

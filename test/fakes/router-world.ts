@@ -168,6 +168,7 @@ export class RouterWorld {
           engineModel: `engine-${modelId}`,
           ready,
           features: [...features],
+          needsTokenizer: over.needsTokenizer ?? false,
           contextLength: BigInt(contextLength),
         })),
         load: { running: over.running ?? -1, waiting: -1, kvUsed: -1 },
@@ -247,6 +248,7 @@ export interface ReplicaOptions {
   readonly contextLength?: number;
   readonly dialect?: Dialect;
   readonly running?: number;
+  readonly needsTokenizer?: boolean;
 }
 
 /** A request that says hello to model "m". */

@@ -1,11 +1,22 @@
-import { describe } from "vitest";
+import { afterAll, describe } from "vitest";
 import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { openDriver } from "../../services/drivers/registry.ts";
+import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
+import { endId, tokenizerFile } from "../../services/simulator/vocabulary.ts";
+import { encodingDriver } from "../fakes/encoding-driver.ts";
 import { startSimulatorProcess } from "../fakes/simulator-process.ts";
+import { tokenizerSource } from "../fakes/tokenizer-files.ts";
 import { targetAt } from "./attempts.ts";
 import { type Asked, describeDriver, type Shape, type SuiteEngine } from "./driver-suite.ts";
 
 const slots = 4;
+
+const tokenizers = createTokenizers({
+  unusable: (path, problem) => {
+    throw new Error(`${path}: ${problem}`);
+  },
+});
+afterAll(() => tokenizers[Symbol.asyncDispose]());
 
 const shapes: Readonly<Record<Shape, Asked>> = {
   short: { prompt: "tell me of the river", maxTokens: 16 },
@@ -36,11 +47,15 @@ async function startModel(
   const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
   const simulator = cleanup.use(await startSimulatorProcess(flags));
   const more = { engineKey: "good-key", ...(withHttp ? { httpUrl: simulator.httpUrl } : {}) };
-  const driver = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], more)));
-  const { models } = await driver.probe(AbortSignal.timeout(10_000));
+  const opened = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], more)));
+  const { models } = await opened.probe(AbortSignal.timeout(10_000));
   const model = models.find((candidate) => candidate.engineModel === name);
   if (model) model.features = model.features.filter((feature) => !without.includes(feature));
   if (!model) throw new Error(`the probe did not find ${name}: ${models.map((one) => one.engineModel).join(", ")}`);
+  const driver = model.needsTokenizer
+    ? encodingDriver(opened, tokenizers.of(tokenizerSource(tokenizerFile(), [endId])))
+    : opened;
+  if (model.needsTokenizer) model.features.push(Feature.PROMPT);
   const owned = cleanup.move();
   return {
     driver,
@@ -62,6 +77,9 @@ async function startModel(
 describe("the drivers at the simulator", () => {
   describeDriver("over OpenAI's HTTP", { shapes, cancels: true }, () => startModel(Dialect.OPENAI, "weir-sim"));
   describeDriver("at an ensemble", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "ensemble"));
+  describeDriver("at a core model", { shapes, cancels: true, lacks: ["minP"] }, () =>
+    startModel(Dialect.TRITON, "tensorrt_llm"),
+  );
   describeDriver("at a BLS model", { shapes, cancels: false }, () => startModel(Dialect.TRITON, "tensorrt_llm_bls"));
   describeDriver("at the LLM API", { shapes, cancels: true, counts: false, lacks: ["minP"] }, () =>
     startModel(Dialect.TRITON, "llmapi"),

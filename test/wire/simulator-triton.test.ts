@@ -13,6 +13,7 @@ import {
 import { Health, HealthCheckResponseSchema } from "../../gen/ts/grpc/health/v1/health_pb.ts";
 import { deserializer } from "../../services/runtime/grpc-wire.ts";
 import { type Simulator, startSimulator } from "../../services/simulator/simulator.ts";
+import { endId } from "../../services/simulator/vocabulary.ts";
 import { inferRequest, integersOf, type TensorValues, textsOf } from "../engines/triton/client.ts";
 import { callTriton, drain, requestFor, type TritonCalls, tensorrt, vllm } from "./triton-calls.ts";
 
@@ -178,6 +179,44 @@ describe("the BLS model", () => {
     expect(stopped.texts.at(-1)).toBe('{"river');
     const ensemble = await infer("ensemble", tensorrt("guided", { ...guided, stop_words: ["ver"] }));
     expect(ensemble.texts.join("")).toBe('{"river"');
+  });
+});
+
+describe("the core model", () => {
+  const asked = (text: string, more: TensorValues = {}): ModelInferRequest => {
+    const ids = [...Buffer.from(text)];
+    const values: TensorValues = { input_lengths: ids.length, request_output_len: 8, end_id: endId, ...more };
+    const made = requestFor(id, "tensorrt_llm", { input_ids: 0, ...values });
+    const [head] = made.inputs;
+    if (head) head.shape = [1n, BigInt(ids.length)];
+    made.rawInputContents[0] = new Uint8Array(Int32Array.from(ids).buffer);
+    return made;
+  };
+  const idsOf = async (...wanted: Parameters<typeof asked>) => {
+    const { responses, finals, errors } = await calls.infer(asked(...wanted));
+    return { ids: responses.map((response) => integersOf(response, "output_ids")), finals, errors };
+  };
+
+  test("streams new ids, as many as were asked for", async () => {
+    const { ids, finals } = await idsOf("hello", { streaming: true });
+    expect(ids.map(({ length }) => length)).toEqual(Array.from({ length: 8 }, () => 1));
+    expect(finals.at(-1)).toBe(true);
+    expect(events()[0]).toMatchObject({ event: "received", promptTokens: 5 });
+  });
+
+  test("says the same in one piece, behind the prompt unless that is excluded", async () => {
+    const streamed = (await idsOf("hello", { streaming: true })).ids.flat();
+    expect((await idsOf("hello")).ids).toEqual([[...Buffer.from("hello"), ...streamed]]);
+    expect((await idsOf("hello", { exclude_input_in_output: true })).ids).toEqual([streamed]);
+  });
+
+  test("ends with the token that it was told of", async () => {
+    const { ids } = await idsOf("[[sim text ok]]", { streaming: true });
+    expect(ids.flat()).toEqual([...Buffer.from("ok"), endId]);
+  });
+
+  test("refuses ids that are not as many as it is told", async () => {
+    expect((await idsOf("hello", { input_lengths: 4 })).errors[0]).toContain("input_lengths says 4");
   });
 });
 

@@ -6,6 +6,8 @@ import type { Driver, DriverKind, Target } from "../driver.ts";
 import { grpcDriver } from "../grpc/driver.ts";
 import { connectionTo } from "../http/connection.ts";
 import type { TritonInterface } from "./flavour.ts";
+import { startCoreGeneration } from "./core/generation.ts";
+import type { CoreInterface } from "./core/interface.ts";
 import { startGeneration } from "./generation.ts";
 import { embedAtTriton } from "./embedding.ts";
 import type { EmbeddingInterface } from "./embedding-interface.ts";
@@ -13,13 +15,14 @@ import { askLoad, metricsUrlOf } from "./load.ts";
 import { isTriton, probeTriton } from "./probe.ts";
 import { tritonRepository } from "./repository.ts";
 
-const overGrpc = grpcDriver<TritonInterface | EmbeddingInterface>({
+const overGrpc = grpcDriver<TritonInterface | CoreInterface | EmbeddingInterface>({
   dialect: Dialect.TRITON,
   detect: isTriton,
   probe: probeTriton,
   repository: tritonRepository,
   generate(channel, target, model, attempt, sink) {
     if (model.flavour === "embedding") throw unsupported(attempt, "model", "generation");
+    if (model.flavour === "core") return startCoreGeneration(channel, target, model, attempt, sink);
     return startGeneration(channel, target, model, attempt, sink);
   },
   embed(channel, target, model, attempt, signal) {

@@ -31,6 +31,18 @@ export class Inputs {
     return true;
   }
 
+  /** Adds an input of token ids, in one row or in some of the same length. False if the model has none of that name. */
+  addIds(name: string, ids: ArrayLike<number>, rows = 1): boolean {
+    const datatype = this.#model.inputs[name];
+    if (datatype !== "INT32") return false;
+    const row = BigInt(ids.length / rows);
+    const shape = rows === 1 ? [row] : [BigInt(rows), row];
+    this.#heads.push({ name, datatype, shape: this.#model.batched ? [1n, ...shape] : shape });
+    // Element by element a long prompt would take milliseconds.
+    this.#raw.push(new Uint8Array(Int32Array.from(ids).buffer));
+    return true;
+  }
+
   /** The request that carries them. */
   request(modelName: string, id: string): InferRequest {
     return {

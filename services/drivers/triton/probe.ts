@@ -3,6 +3,7 @@ import { status as grpcStatus } from "@grpc/grpc-js";
 import { GRPCInferenceService } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { type ModelConfig, ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
 import {
+  type Feature,
   ReplicaLoadSchema,
   type ReplicaModel,
   ReplicaModelSchema,
@@ -10,9 +11,10 @@ import {
 import type { ProbeResult } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { isAnswered, isServiceError, probeError } from "../grpc/status.ts";
-import { embeddingFeatures, embeddingInterfaceOf } from "./embedding-interface.ts";
+import { type CoreInterface, coreFeatures, coreInterfaceOf } from "./core/interface.ts";
+import { type EmbeddingInterface, embeddingFeatures, embeddingInterfaceOf } from "./embedding-interface.ts";
 import { recognise } from "./errors.ts";
-import { coreCandidates, featuresOf, interfaceOf, takesStop } from "./flavour.ts";
+import { coreCandidates, featuresOf, interfaceOf, takesStop, type TritonInterface } from "./flavour.ts";
 
 const { serverMetadata, repositoryIndex, modelMetadata, modelConfig, modelReady, serverLive } =
   GRPCInferenceService.method;
@@ -23,8 +25,7 @@ export function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean
 }
 
 /**
- * Asks for every model with text in and text out, and every one that embeds: what it is, and whether it takes requests. The steps of an ensemble,
- * which take token ids, are no models for a caller. ServerReady is not asked: it is false while any model loads.
+ * Asks for every model that generates and every one that embeds: what it is, and whether it takes requests. ServerReady is not asked: it is false while any model loads.
  */
 export async function probeTriton(channel: Channel, signal: AbortSignal): Promise<ProbeResult> {
   try {
@@ -47,13 +48,14 @@ async function probeModel(channel: Channel, name: string, signal: AbortSignal): 
     const metadata = await channel.ask(modelMetadata, { name }, signal);
     const { config = create(ModelConfigSchema) } = await channel.ask(modelConfig, { name }, signal);
     const generates = interfaceOf(metadata, config, await stopModelOf(channel, config, signal));
-    const described = generates ?? embeddingInterfaceOf(metadata, config);
+    const described = generates ?? coreInterfaceOf(metadata, config) ?? embeddingInterfaceOf(metadata, config);
     if (!described) return undefined;
     const { ready } = await channel.ask(modelReady, { name }, signal);
     return create(ReplicaModelSchema, {
       engineModel: name,
       ready,
-      features: described.flavour === "embedding" ? embeddingFeatures(described) : featuresOf(described),
+      features: allFeatures(described),
+      needsTokenizer: described.flavour === "core",
       flavour: described.flavour,
       interfaceJson: JSON.stringify(described),
     });
@@ -62,6 +64,17 @@ async function probeModel(channel: Channel, name: string, signal: AbortSignal): 
     if (isServiceError(thrown) && [grpcStatus.NOT_FOUND, grpcStatus.INVALID_ARGUMENT].includes(thrown.code))
       return undefined;
     throw thrown;
+  }
+}
+
+function allFeatures(described: TritonInterface | CoreInterface | EmbeddingInterface): Feature[] {
+  switch (described.flavour) {
+    case "embedding":
+      return embeddingFeatures(described);
+    case "core":
+      return coreFeatures(described);
+    default:
+      return featuresOf(described);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { type Model, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import type { Model } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
-import { type FeatureSet, featureSet } from "../requirement.ts";
+import { type FeatureSet, seatFeatures } from "../requirement.ts";
 import { isEjected } from "./ejection.ts";
 import type { Member } from "./member.ts";
 import type { Candidate } from "./picker.ts";
@@ -14,15 +14,9 @@ export class Seat implements Candidate {
   readonly poolId: string;
   readonly #clock: Clock;
 
-  constructor(
-    model: ReplicaModel,
-    replica: Member,
-    { poolId, chatTemplate, toolParser, tokenizer }: Model,
-    clock: Clock,
-  ) {
-    this.poolId = poolId;
-    const readsCalls = toolParser !== ToolParser.UNSPECIFIED;
-    this.features = featureSet(model.features, chatTemplate !== undefined, readsCalls, tokenizer !== undefined);
+  constructor(model: ReplicaModel, replica: Member, named: Model, clock: Clock) {
+    this.poolId = named.poolId;
+    this.features = seatFeatures(model, named);
     this.model = model;
     this.replica = replica;
     this.#clock = clock;

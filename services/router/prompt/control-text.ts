@@ -10,6 +10,8 @@ interface Branch {
 /** Finds the control tokens of a model in texts that are not its template's. */
 export class ControlText {
   readonly #root: Branch = branch();
+  /** The characters that tokens begin with: all else of a long text is passed over at once. */
+  readonly #firsts: RegExp;
 
   constructor(tokens: readonly string[]) {
     for (const token of tokens) {
@@ -22,6 +24,11 @@ export class ControlText {
       }
       at.ends = true;
     }
+    const firsts = Array.from(
+      this.#root.next.keys(),
+      (first) => `\\u${first.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    this.#firsts = new RegExp(`[${firsts.join("")}]`, "g");
   }
 
   /** Whether a text, or any in a value that JSON could hold, spells a token. */
@@ -52,7 +59,9 @@ export class ControlText {
 
   /** Where the next token begins. */
   #find(text: string, from: number): number | undefined {
-    for (let at = from; at < text.length; at++) {
+    this.#firsts.lastIndex = from;
+    for (let first = this.#firsts.exec(text); first; first = this.#firsts.exec(text)) {
+      const at = first.index;
       let here = this.#root.next.get(text.charAt(at));
       for (let to = at + 1; here; to++) {
         if (here.ends) return at;

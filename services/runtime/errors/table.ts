@@ -40,6 +40,10 @@ function row(
 
 const of = (m: Metadata, key: string, otherwise: string) => m[key] ?? otherwise;
 const soon = "Try again shortly.";
+const logged = "Tell the operator to look at the gateway's log.";
+const tokenizer = (m: Metadata) => `The tokenizer of model \`${of(m, "model", "?")}\``;
+const idsOnly = (m: Metadata) => `Model \`${of(m, "model", "?")}\` takes token ids only and has no tokenizer.`;
+const setTokenizer = "Tell the operator to set `tokenizer` for the model (or start with --tokenizer).";
 const engine = (m: Metadata) => `The engine of model \`${of(m, "model", "?")}\``;
 const uncontrolled = (m: Metadata) => `The engine takes no orders about its models: ${of(m, "problem", "?")}.`;
 
@@ -292,14 +296,8 @@ const rows: Record<Name, ErrorRow> = {
     (m) =>
       `Model \`${of(m, "model", "?")}\` takes a plain prompt and has no chat template. Use /v1/completions, or tell the operator to set \`chat_template\` for the model (or start with --chat-template).`,
   ),
-  TOKENIZER_FAILED: row(
-    "internal",
-    "tokenizer_failed",
-    GATEWAY,
-    NO,
-    (m) =>
-      `The tokenizer of model \`${of(m, "model", "?")}\` cannot be used. Tell the operator to look at the gateway's log.`,
-  ),
+  TOKENIZER_FAILED: row("internal", "tokenizer_failed", GATEWAY, NO, (m) => `${tokenizer(m)} can't be used. ${logged}`),
+  TOKENIZER_MISSING: row("invalid", "tokenizer_missing", GATEWAY, NO, (m) => `${idsOnly(m)} ${setTokenizer}`),
   CHAT_TEMPLATE_FAILED: row(
     "invalid",
     "chat_template_failed",

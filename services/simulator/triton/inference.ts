@@ -3,6 +3,7 @@ import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_servi
 import type { Engine, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
 import type { Refusal } from "../grpc/server.ts";
+import { CoreAnswer } from "./answer-core.ts";
 import { LlmapiAnswer } from "./answer-llmapi.ts";
 import { TensorrtAnswer } from "./answer-tensorrt.ts";
 import { VllmAnswer } from "./answer-vllm.ts";
@@ -11,6 +12,7 @@ import { modelFailure } from "./engine-failure.ts";
 import { inputsFrom } from "./inputs.ts";
 import type { Model } from "./models.ts";
 import { type Caller, type Inference, prefixed, Reply } from "./reply.ts";
+import { coreAsked } from "./request-core.ts";
 import { llmapiAsked } from "./request-llmapi.ts";
 import { tensorrtAsked, vllmAsked } from "./request.ts";
 
@@ -22,18 +24,21 @@ export interface Models {
 }
 
 const kinds = {
+  core: { read: coreAsked, Answer: CoreAnswer },
   ensemble: { read: tensorrtAsked, Answer: TensorrtAnswer },
   bls: { read: tensorrtAsked, Answer: TensorrtAnswer },
   llmapi: { read: llmapiAsked, Answer: LlmapiAnswer },
   vllm: { read: vllmAsked, Answer: VllmAnswer },
 };
 
+type Stoppable = CoreAnswer | TensorrtAnswer | LlmapiAnswer;
+
 const nothing: Inference = { callerLeft: () => undefined };
 
 /** Builds the models over an engine. */
 export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine): Models {
   /** Those that a request of the same id to the core ends. */
-  const stoppable = new Map<string, { running: Running; answer: TensorrtAnswer | LlmapiAnswer }>();
+  const stoppable = new Map<string, { running: Running; answer: Stoppable }>();
   let ordinal = 0;
 
   const stop = (id: string) => {
@@ -56,11 +61,9 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
       },
     };
     const reply = new Reply(caller, model, request);
-    if (model.flavour === "core") {
-      if (inputs.flag("stop") === true) {
-        stop(request.id);
-        reply.emptyFinal();
-      } else reply.error("the simulator's core model only takes the request that stops another", true);
+    if (model.flavour === "core" && inputs.flag("stop") === true) {
+      stop(request.id);
+      reply.emptyFinal();
       reply.over();
       return nothing;
     }
@@ -108,7 +111,7 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
 }
 
 /** A refusal of the queue is told before the model has the request, and not by its answer. */
-function refusable(answer: TensorrtAnswer | LlmapiAnswer | VllmAnswer, onRefused: () => void) {
+function refusable(answer: Stoppable | VllmAnswer, onRefused: () => void) {
   return {
     token: answer.token.bind(answer),
     step: answer.step.bind(answer),

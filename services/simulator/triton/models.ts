@@ -9,7 +9,7 @@ import { bls, core, ensemble, llmapi, type TensorTable, textEmbedding, tokenEmbe
  * - `llmapi`: TensorRT-LLM's LLM API, with the whole text so far in each response; a cancel stops it at once.
  * - `vllm`: Triton's vLLM backend; a cancel stops it at once.
  * - `embedding`: a text, or token ids, in and a vector out; a cancel stops it only while it waits.
- * - `core`: TensorRT-LLM's core model, which here only takes the request that stops another.
+ * - `core`: TensorRT-LLM's core model, token ids in and out; a cancel stops it at once.
  */
 export type Flavour = "ensemble" | "bls" | "llmapi" | "vllm" | "core" | "embedding";
 

@@ -13,6 +13,8 @@ export interface Asked {
   readonly stops: readonly string[];
   /** Undefined: it was not said. */
   readonly excludesPrompt: boolean | undefined;
+  /** Of a model that takes ids: the prompt, and the token that ends an answer. */
+  readonly ids?: { readonly prompt: readonly number[]; readonly end: number | undefined };
   readonly returns: {
     readonly finishReason: boolean;
     readonly stopReason?: boolean;
@@ -148,7 +150,8 @@ function sayingOf(outputs: unknown): string | undefined {
   return typeof json === "string" ? guided("json_schema", json) : JSON.stringify(sampleOf(json));
 }
 
-function guided(type: string, guide: string | undefined): string | undefined {
+/** What a guide makes the model say. */
+export function guided(type: string, guide: string | undefined): string | undefined {
   if (type === "json") return someObject;
   return type === "json_schema" ? sampleText(guide ?? "{}") : undefined;
 }

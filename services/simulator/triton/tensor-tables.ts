@@ -78,13 +78,22 @@ export const core: TensorTable = {
   temperature FP32 1
   runtime_top_k INT32 1
   runtime_top_p FP32 1
+  len_penalty FP32 1
+  repetition_penalty FP32 1
   min_tokens INT32 1
+  presence_penalty FP32 1
+  frequency_penalty FP32 1
   seed UINT64 1
+  exclude_input_in_output BOOL 1
   stop BOOL 1
-  streaming BOOL 1`,
+  streaming BOOL 1
+  guided_decoding_guide_type BYTES 1
+  guided_decoding_guide BYTES 1`,
   outputs: `
   output_ids INT32 -1,-1
-  sequence_length INT32 -1`,
+  sequence_length INT32 -1
+  batch_index INT32 1
+  sequence_index INT32 1`,
 };
 
 /** Triton's vLLM backend. */

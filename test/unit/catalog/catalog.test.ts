@@ -84,7 +84,7 @@ function setUp(settings: Parameters<typeof desiredFrom>[0]) {
     catalog.observe({ kind: "failed", replica: replica(id, poolId), error: gone });
   const state = (id: string) => store.replicas().find((one) => one.id === id)?.state;
   const models = () => [...store.keys()].filter((key) => key.startsWith("model/")).map((key) => key.slice(6));
-  return { store, warnings, answered, failed, state, models };
+  return { catalog, store, warnings, answered, failed, state, models };
 }
 
 describe("what the configuration says", () => {
@@ -218,6 +218,18 @@ describe("discovery", () => {
       "q/x: pool p has a model of that name and was first",
       "q/nick: the configuration has a model or alias of that name",
     ]);
+  });
+
+  test("leaves out what takes token ids only, unless there is a tokenizer", () => {
+    const ids = create(ReplicaModelSchema, { engineModel: "ids", ready: true, needsTokenizer: true });
+    const namesOf = (pools: Parameters<typeof desiredFrom>[0]["pools"]) => {
+      const { catalog, models } = setUp({ pools, models: [], aliases: [] });
+      catalog.observe({ kind: "answered", replica: replica("a", "p"), result: { ...result("x"), models: [ids] } });
+      return models();
+    };
+    expect(namesOf([discovering("p", ["a"])])).toEqual(["ids"]);
+    const bare = { ...defaults.model, chatTemplate: undefined, tokenizer: undefined };
+    expect(namesOf([poolSettings("p", ["a"], { discover: bare })])).toEqual([]);
   });
 
   test("keeps a model while one replica has it, also while that is away, and drops it then", () => {

@@ -1,6 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
-import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ChatTemplateSchema, ModelSchema, TokenizerSchema } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { Feature, ReplicaModelSchema } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { GenerateRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import {
@@ -10,7 +11,7 @@ import {
   Role,
   ToolChoiceMode,
 } from "../../../gen/ts/weir/router/v1/message_pb.ts";
-import { covers, featureSet, neededBy, unsupported } from "../../../services/router/requirement.ts";
+import { covers, featureSet, neededBy, seatFeatures, unsupported } from "../../../services/router/requirement.ts";
 
 type Request = MessageInitShape<typeof GenerateRequestSchema>;
 const prompt: Request = { model: "m", input: { case: "prompt", value: "x" } };
@@ -105,6 +106,19 @@ describe("conversations and engines that take text", () => {
     const set = featureSet([PROMPT, IMAGES], true);
     expect(covers(set, neededBy(request))).toBe(false);
     expect(unsupported(request, neededBy(request), [set], "m").facts["param"]).toBe("messages[1].content[1]");
+  });
+
+  test("an engine of token ids takes texts where the model has a tokenizer, and nothing where it has none", () => {
+    const served = create(ReplicaModelSchema, { features: [TOKEN_IDS], needsTokenizer: true });
+    const tokenizer = create(TokenizerSchema);
+    const chatTemplate = create(ChatTemplateSchema);
+    const whole = seatFeatures(served, create(ModelSchema, { tokenizer, chatTemplate }));
+    expect(covers(whole, neededBy(chat))).toBe(true);
+    expect(covers(whole, neededBy(create(GenerateRequestSchema, prompt)))).toBe(true);
+    const bare = seatFeatures(served, create(ModelSchema, { tokenizer }));
+    expect(unsupported(chat, neededBy(chat), [bare], "m").reason).toBe(ErrorReason.CHAT_TEMPLATE_MISSING);
+    const none = seatFeatures(served, create(ModelSchema, { chatTemplate }));
+    expect(unsupported(chat, neededBy(chat), [none], "m").reason).toBe(ErrorReason.TOKENIZER_MISSING);
   });
 
   test("where each feature is somewhere and all are nowhere, one that the first lacks is named", () => {

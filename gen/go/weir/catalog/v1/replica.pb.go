@@ -477,8 +477,10 @@ type ReplicaModel struct {
 	Flavour string `protobuf:"bytes,6,opt,name=flavour,proto3" json:"flavour,omitempty"`
 	// What the driver has to know of the model's interface, in the driver's own form.
 	InterfaceJson string `protobuf:"bytes,7,opt,name=interface_json,json=interfaceJson,proto3" json:"interface_json,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// It takes and gives token ids only: it is offered where the catalogue's model has a tokenizer.
+	NeedsTokenizer bool `protobuf:"varint,8,opt,name=needs_tokenizer,json=needsTokenizer,proto3" json:"needs_tokenizer,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReplicaModel) Reset() {
@@ -558,6 +560,13 @@ func (x *ReplicaModel) GetInterfaceJson() string {
 		return x.InterfaceJson
 	}
 	return ""
+}
+
+func (x *ReplicaModel) GetNeedsTokenizer() bool {
+	if x != nil {
+		return x.NeedsTokenizer
+	}
+	return false
 }
 
 // How busy a replica is, as it says itself.
@@ -643,7 +652,7 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"probe_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tprobeTime\x12\x16\n" +
 	"\x06engine\x18\x04 \x01(\tR\x06engine\x125\n" +
 	"\x06models\x18\x05 \x03(\v2\x1d.weir.catalog.v1.ReplicaModelR\x06models\x120\n" +
-	"\x04load\x18\x06 \x01(\v2\x1c.weir.catalog.v1.ReplicaLoadR\x04load\"\x80\x02\n" +
+	"\x04load\x18\x06 \x01(\v2\x1c.weir.catalog.v1.ReplicaLoadR\x04load\"\xa9\x02\n" +
 	"\fReplicaModel\x12\x19\n" +
 	"\bmodel_id\x18\x01 \x01(\tR\amodelId\x12!\n" +
 	"\fengine_model\x18\x02 \x01(\tR\vengineModel\x12%\n" +
@@ -651,7 +660,8 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\x05ready\x18\x04 \x01(\bR\x05ready\x124\n" +
 	"\bfeatures\x18\x05 \x03(\x0e2\x18.weir.catalog.v1.FeatureR\bfeatures\x12\x18\n" +
 	"\aflavour\x18\x06 \x01(\tR\aflavour\x12%\n" +
-	"\x0einterface_json\x18\a \x01(\tR\rinterfaceJson\"Z\n" +
+	"\x0einterface_json\x18\a \x01(\tR\rinterfaceJson\x12'\n" +
+	"\x0fneeds_tokenizer\x18\b \x01(\bR\x0eneedsTokenizer\"Z\n" +
 	"\vReplicaLoad\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\x05R\arunning\x12\x18\n" +
 	"\awaiting\x18\x02 \x01(\x05R\awaiting\x12\x17\n" +

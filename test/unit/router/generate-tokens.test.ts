@@ -1,0 +1,89 @@
+import { Tokenizer } from "tokenizers";
+import { afterEach, expect, test } from "vitest";
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { Role } from "../../../gen/ts/weir/router/v1/message_pb.ts";
+import { EndReason } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
+import { byteAlphabet } from "../../../services/drivers/tokens/vocabulary.ts";
+import { answer, closeClean, leaves } from "../../fakes/generation-calls.ts";
+import { RouterWorld, type WorldOptions } from "../../fakes/router-world.ts";
+import { byteLevelTokenizer, tokenizerSource } from "../../fakes/tokenizer-files.ts";
+
+const source = "<|start|>{% for m in messages %}{{ m.content }}{% endfor %}";
+const tokenizer = tokenizerSource(byteLevelTokenizer());
+/** The vocabulary begins with the bytes, in order. */
+const byte = (character: string) => byteAlphabet.indexOf(character);
+const [h, i] = [byte("h"), byte("i")];
+const startId = Tokenizer.fromString(JSON.stringify(byteLevelTokenizer())).tokenToId("<|start|>");
+
+let world: RouterWorld;
+afterEach(async () => {
+  await closeClean(world);
+  await world.tokenizers[Symbol.asyncDispose]();
+});
+
+/** A router whose engines take token ids only. */
+function idsWorld(options: WorldOptions = {}, more: { contextLength?: number; sha256?: string } = {}): void {
+  world = new RouterWorld(options);
+  world.pool({ concurrencyMax: 1 });
+  const { sha256 = tokenizer.sha256, contextLength = 0 } = more;
+  world.model({ id: "m", chatTemplate: { source, sha256: "ids" }, tokenizer: { ...tokenizer, sha256 } });
+  for (const id of ["a", "b"])
+    world.replica(id, { features: [Feature.TOKEN_IDS, Feature.STREAM], needsTokenizer: true, contextLength });
+}
+
+const prompt = (value: string) => ({ input: { case: "prompt" as const, value } });
+const talk = {
+  input: {
+    case: "conversation" as const,
+    value: { messages: [{ role: Role.USER, parts: [{ part: { case: "text" as const, value: "hi" } }] }] },
+  },
+};
+/** A thread has to start, on a busy machine. */
+const patience = { timeout: 10_000 };
+const attempt = () => world.tryAt(world.busyReplicas()[0] ?? "").attempt;
+const reaches = async () => await expect.poll(() => world.busyReplicas().length, patience).toBe(1);
+
+test.each([
+  ["a prompt gets the token that begins one", prompt("hi"), [startId, h, i]],
+  ["a template says its own", talk, [startId, h, i]],
+  ["ids stay as they are", { input: { case: "tokenIds" as const, value: { ids: [5, 6] } } }, [5, 6]],
+])("%s", async (_, input, ids) => {
+  idsWorld();
+  const call = world.call(input);
+  await reaches();
+  expect([...(attempt().tokens?.ids ?? [])]).toEqual(ids);
+  answer(world.tryAt(world.busyReplicas()[0] ?? ""), "x");
+  expect(call.sink.ended).toBe(true);
+});
+
+test("a caller that leaves while its prompt is encoded leaves no trace at an engine", async () => {
+  idsWorld();
+  const call = world.call(prompt("hi"));
+  call.cancel(leaves);
+  await world.tokenizers.of(tokenizer).encode("hi", true);
+  expect(world.busyReplicas()).toEqual([]);
+  expect(world.journal.finals).toMatchObject([{ endReason: EndReason.CANCELLED }]);
+});
+
+test("a tokenizer that can't be used is the gateway's fault: no replica is tried or blamed", async () => {
+  idsWorld({}, { sha256: "0".repeat(64) });
+  const call = world.call(prompt("hi"));
+  await expect.poll(() => call.sink.error?.reason, patience).toBe(ErrorReason.TOKENIZER_FAILED);
+  expect(world.busyReplicas()).toEqual([]);
+  expect(world.ejected).toEqual([]);
+});
+
+test("what the prompt leaves of the context is the most that an answer gets", async () => {
+  idsWorld({}, { contextLength: 20 });
+  world.call(prompt("hihihihi"));
+  await reaches();
+  expect(attempt().maxTokens).toBeLessThanOrEqual(20 - 9);
+});
+
+test("a prompt that turns out to fill the context is refused with its length", async () => {
+  idsWorld({}, { contextLength: 20 });
+  const call = world.call(prompt("hi".repeat(15)));
+  await expect.poll(() => call.sink.error?.reason, patience).toBe(ErrorReason.CONTEXT_LENGTH_EXCEEDED);
+  expect(call.sink.error?.facts).toMatchObject({ limit: "20", prompt_tokens: "31" });
+});
