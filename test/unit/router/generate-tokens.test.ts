@@ -116,7 +116,8 @@ test("but a prompt of the caller's own stays a text there", async () => {
   textWorld(ControlText.NEUTRALISE);
   world.call(prompt("<|start|>hi"));
   await reaches();
-  expect(attempt()).toMatchObject({ tokens: undefined, request: { input: { value: "<|start|>hi" } } });
+  expect(attempt().request.input.value).toBe("<|start|>hi");
+  expect(attempt().tokens).toBeUndefined();
 });
 
 test("a caller that leaves while its prompt is encoded leaves no trace at an engine", async () => {
