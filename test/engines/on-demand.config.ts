@@ -10,7 +10,7 @@ export default defineConfig({
     globalSetup: ["test/global-setup.ts"],
     // They start in a minute or two on an idle machine.
     hookTimeout: 420_000,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     reporters: ["default", "./scripts/summary-reporter.ts"],
     passWithNoTests: false,
   },

@@ -18,7 +18,8 @@ const shapes: Readonly<Partial<Record<Shape, Asked>>> = {
 async function startServer(): Promise<SuiteEngine> {
   await using cleanup = new AsyncDisposableStack();
   const server = cleanup.use(await startTgis(slots));
-  const target = targetAt(server.grpcUrl);
+  // Two dozen requests at two places, on a busy machine.
+  const target = targetAt(server.grpcUrl, { firstEventMs: 90_000 });
   const driver = cleanup.use(openDriver(await detectDialect(target, AbortSignal.timeout(10_000)), target));
   const [model] = (await driver.probe(AbortSignal.timeout(10_000))).models;
   if (!model) throw new Error("the probe found no model");

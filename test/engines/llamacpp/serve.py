@@ -24,6 +24,8 @@ def main() -> None:
     parameters.cpuparams.n_threads = 1  # the model is too small to gain from a second one
     parameters.cpuparams_batch.n_threads = 1
     parameters.fit_params = False
+    # As exact as vLLM's, so that greedy answers are the same tokens.
+    parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     parameters.cache_ram_mib = 0
     parameters.endpoint_metrics = True
     parameters.endpoint_slots = True
