@@ -16,7 +16,6 @@ import { type Pool, PoolSchema } from "../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import { type Replica, ReplicaSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { resolveAlias } from "../runtime/config/names.ts";
 import type {
-  ChatTemplateSettings,
   ModelSettings,
   PlainTextSettings,
   PoolSettings,
@@ -95,7 +94,7 @@ function servedByPool(models: readonly ModelSettings[]): ReadonlyMap<string, rea
 }
 
 function modelFrom(model: ModelSettings, nowMs: number): Model {
-  const chatTemplate = templateFrom(model.chatTemplate);
+  const chatTemplate = templateFrom(model);
   const tokenizer = tokenizerFrom(model.tokenizer);
   return create(ModelSchema, {
     id: model.id,
@@ -115,7 +114,7 @@ function modelFrom(model: ModelSettings, nowMs: number): Model {
 }
 
 function ruleFrom({ chatTemplate, tokenizer, toolParser, reasoningParser }: PlainTextSettings): DiscoverRule {
-  const made = { chatTemplate: templateFrom(chatTemplate), tokenizer: tokenizerFrom(tokenizer) };
+  const made = { chatTemplate: templateFrom({ chatTemplate, tokenizer }), tokenizer: tokenizerFrom(tokenizer) };
   return { ...made, toolParser, reasoningParser };
 }
 
@@ -126,13 +125,17 @@ function tokenizerFrom(tokenizer: TokenizerSettings | undefined): Tokenizer | un
 }
 
 /** The template with the digest that its readers cache it by. */
-function templateFrom(template: ChatTemplateSettings | undefined): ChatTemplate | undefined {
+function templateFrom({
+  chatTemplate: template,
+  tokenizer,
+}: Pick<PlainTextSettings, "chatTemplate" | "tokenizer">): ChatTemplate | undefined {
   if (!template) return undefined;
+  const special = (tokenizer?.specialTokens ?? []).filter((token) => token.length > 1);
   return create(ChatTemplateSchema, {
     source: template.source,
     sha256: createHash("sha256").update(template.source).digest("hex"),
     specialTokens: { ...template.specialTokens },
-    controlTokens: [...template.controlTokens],
+    controlTokens: [...new Set([...template.controlTokens, ...special])],
   });
 }
 

@@ -14,7 +14,8 @@ import type { TokenEstimate } from "./metering/token-estimate.ts";
 import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
 import type { PromptRenderer } from "./prompt/chat-template.ts";
-import { PromptEncoder } from "./prompt/prompt-encoder.ts";
+import { seam, unseen } from "./prompt/control-text.ts";
+import { getsIds, PromptEncoder } from "./prompt/prompt-encoder.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
 import type { Ask } from "./quota/desk.ts";
 import type { Grant } from "./quota/grant.ts";
@@ -51,7 +52,7 @@ export class AttemptBuilder {
   readonly #projectId: string;
   readonly #encoder: PromptEncoder;
   #bytes: PromptBytes | undefined;
-  #rendered: { readonly plan: Plan; readonly text: string } | undefined;
+  #rendered: { readonly plan: Plan; readonly byIds: boolean; readonly pieces: readonly string[] } | undefined;
 
   constructor(deps: AttemptDeps, request: GenerateRequest, projectId: string) {
     this.#deps = deps;
@@ -79,14 +80,15 @@ export class AttemptBuilder {
     const most = this.#mostTokens(plan, context, mustBeTold(seat));
     if (most instanceof WeirError) return most;
     const maxTokens = capped(most, grant.outputTokensMax, this.#choices);
-    const prompt = this.#promptFor(plan, seat);
-    if (prompt instanceof WeirError) return prompt;
+    const pieces = this.#promptFor(plan, seat);
+    if (pieces instanceof WeirError) return pieces;
+    const prompt = pieces?.join("");
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
     const base = { id, model: seat.model, prompt, maxTokens, cacheSalt };
     const read = readAs(plan, seat, request, prompt, base);
     return {
       ...read,
-      complete: this.#encoder.completion(read.attempt, plan.entry.model, context),
+      complete: this.#encoder.completion(read.attempt, model, pieces, context),
       meter: createMeter({
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
@@ -153,17 +155,21 @@ export class AttemptBuilder {
     return sizeOfText(bytes, this.#deps.estimate.bytesPerToken(modelId));
   }
 
-  /** The conversation as text, for engines that take no other. */
-  #promptFor(plan: Plan, seat: Seat): string | undefined | WeirError {
+  /** The conversation as text, for engines that take no other; in pieces where it has to be cut. */
+  #promptFor(plan: Plan, seat: Seat): readonly string[] | undefined | WeirError {
     if (this.#request.input.case !== "conversation" || takesConversation(seat.features)) return undefined;
-    if (this.#rendered?.plan === plan) return this.#rendered.text;
+    const byIds = getsIds(seat.model, plan.entry.model);
+    if (this.#rendered?.plan === plan && this.#rendered.byIds === byIds) return this.#rendered.pieces;
     const { chatTemplate, controlText } = plan.entry.model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: this.#request.model });
     const settings = plan.extras["chat_template_kwargs"];
     const given = isSettings(settings) ? settings : {};
-    const text = this.#deps.renderer.render(chatTemplate, this.#request, given, controlText);
-    if (typeof text === "string") this.#rendered = { plan, text };
-    return text;
+    const splitter = byIds ? seam : unseen;
+    const text = this.#deps.renderer.render(chatTemplate, this.#request, given, controlText, splitter);
+    if (text instanceof WeirError) return text;
+    const pieces = byIds ? text.split(seam) : [text];
+    this.#rendered = { plan, byIds, pieces };
+    return pieces;
   }
 }
 

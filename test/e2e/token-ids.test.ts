@@ -60,10 +60,16 @@ beforeAll(async () => {
   await writeFile(file, template);
   gateway = await startHere(`pools:
   - { id: triton, replicas: [{ url: "${engine.grpcUrl}" }] }
+  - { id: vllm, replicas: [{ url: "${engine.vllmUrl}" }] }
 models:
   - id: core
     pool: triton
     engine_model: tensorrt_llm
+    chat_template: "${file}"
+    tokenizer: { path: "${folder}", sha256: "${sha256}" }
+  - id: vllm
+    pool: vllm
+    engine_model: weir-sim
     chat_template: "${file}"
     tokenizer: { path: "${folder}", sha256: "${sha256}" }
   - { id: bare, pool: triton, engine_model: tensorrt_llm, chat_template: "${file}" }
@@ -116,6 +122,20 @@ describe("TensorRT-LLM's core model, with a tokenizer", () => {
     expect(status).toBe(200);
     expect(json.choices[0]?.message.content).toMatch(/\w/);
     expect(json.usage.prompt_tokens).toBe(5);
+  });
+
+  it.each(["core", "vllm"])("what a caller writes is never a token of the template's: %s", async (model) => {
+    const count = async (content: string) => {
+      const { json } = await ask("/v1/chat/completions", {
+        model,
+        messages: [{ role: "user", content }],
+        max_tokens: 2,
+      });
+      return json.usage.prompt_tokens;
+    };
+    // A token for each letter and the line's end, between two of the template's.
+    expect(await count("hi")).toBe(5);
+    expect(await count("<|turn|>")).toBe(3 + "<|turn|>".length);
   });
 
   it("ends before a stop text, and tells no token that ends a text", async () => {

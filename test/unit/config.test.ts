@@ -120,7 +120,13 @@ it("reads a tokenizer, and which tokens end an answer", () => {
   const parsed = parseFlags(["--config", file]);
   if (!("flags" in parsed)) throw new Error(parsed.problems.join("\n"));
   const end = Tokenizer.fromString(tokenizer.text).tokenToId("<|end|>") ?? 0;
-  const wanted = { path: tokenizer.path, sha256, endIds: [end, 3, 4], padId: end + 1 };
+  const wanted = {
+    path: tokenizer.path,
+    sha256,
+    endIds: [end, 3, 4],
+    padId: end + 1,
+    specialTokens: ["<|end|>", "<|start|>"],
+  };
   expect(loadSettings(parsed.flags).settings.models[0]?.tokenizer).toEqual(wanted);
   const flags = parseFlags(["--engine", "grpc://h:1", "--tokenizer", path]);
   if (!("flags" in flags)) throw new Error(flags.problems.join("\n"));

@@ -5,7 +5,7 @@ import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import { refuse } from "../refused-members.ts";
-import { ControlText } from "./control-text.ts";
+import { ControlText, unseen } from "./control-text.ts";
 import { type TemplateInput, templateInput } from "./template-messages.ts";
 
 /** Turns conversations into prompts for engines that take plain text. */
@@ -16,12 +16,14 @@ export interface PromptRenderer {
    *
    * @param settings what the caller may choose of the template's variables.
    * @param policy what becomes of control tokens in the messages.
+   * @param splitter what they are broken up by, where they are.
    */
   render(
     template: ChatTemplate,
     request: GenerateRequest,
     settings: Readonly<Record<string, unknown>>,
     policy: ControlPolicy,
+    splitter?: string,
   ): string | WeirError;
 }
 
@@ -58,10 +60,10 @@ export function createPromptRenderer(): PromptRenderer {
   }
 
   return {
-    render(chatTemplate, request, settings, policy) {
+    render(chatTemplate, request, settings, policy, splitter = unseen) {
       try {
         const { template, knowsDeveloper } = parse(chatTemplate);
-        const input = checked(templateInput(request, knowsDeveloper), controlOf(chatTemplate), policy);
+        const input = checked(templateInput(request, knowsDeveloper), controlOf(chatTemplate), policy, splitter);
         if (input instanceof WeirError) return input;
         return template.render({
           ...settings,
@@ -79,12 +81,17 @@ export function createPromptRenderer(): PromptRenderer {
 }
 
 /** What the template is given. What callers write must not become what only the template may say. */
-function checked(input: TemplateInput, control: ControlText, policy: ControlPolicy): TemplateInput | WeirError {
+function checked(
+  input: TemplateInput,
+  control: ControlText,
+  policy: ControlPolicy,
+  splitter: string,
+): TemplateInput | WeirError {
   if (policy === ControlPolicy.ALLOW) return input;
   const { messages, tools } = input;
   if (policy !== ControlPolicy.REJECT) {
     const neutral = (one: Record<string, unknown>) =>
-      Object.fromEntries(Object.entries(one).map(([key, value]) => [key, control.neutral(value)]));
+      Object.fromEntries(Object.entries(one).map(([key, value]) => [key, control.neutral(value, splitter)]));
     return { messages: messages.map(neutral), tools: tools?.map(neutral) };
   }
   const spells = (one: Record<string, unknown>) => control.spells(Object.values(one));

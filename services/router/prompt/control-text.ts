@@ -1,5 +1,7 @@
 /** Splits a token for a tokenizer, and nothing for a reader: a space of no width. */
-const splitter = "\u200b";
+export const unseen = "\u200b";
+/** Marks where a token has to be split, for whoever splits it: of characters that no text is sent with. */
+export const seam = "\ufdd0\ufdd1";
 
 interface Branch {
   readonly next: Map<string, Branch>;
@@ -40,14 +42,15 @@ export class ControlText {
   }
 
   /** The same value, with every token broken up behind its first character. */
-  neutral(value: unknown): unknown {
-    if (typeof value === "string") return this.#broken(value);
+  neutral(value: unknown, splitter = unseen): unknown {
+    if (typeof value === "string") return this.#broken(value, splitter);
     if (typeof value !== "object" || value === null || !this.spells(value)) return value;
-    if (Array.isArray(value)) return value.map((one) => this.neutral(one));
-    return Object.fromEntries(Object.entries(value).map(([key, one]) => [this.#broken(key), this.neutral(one)]));
+    if (Array.isArray(value)) return value.map((one) => this.neutral(one, splitter));
+    const entries = Object.entries(value);
+    return Object.fromEntries(entries.map(([key, one]) => [this.#broken(key, splitter), this.neutral(one, splitter)]));
   }
 
-  #broken(text: string): string {
+  #broken(text: string, splitter: string): string {
     let told = "";
     let from = 0;
     for (let at = this.#find(text, 0); at !== undefined; at = this.#find(text, from)) {

@@ -1,11 +1,23 @@
-import type { Model } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { create } from "@bufbuild/protobuf";
+import { ControlText, type Model } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import { Feature, type ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { TokenIdsSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, PromptTokens } from "../../drivers/driver.ts";
-import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
+import type { Tokenizer, Tokenizers } from "../../drivers/tokens/tokenizers.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import { tokenizerFailed } from "./tokenizer-failed.ts";
 
-/** Makes token ids of prompts, for engines that take no other. */
+/**
+ * Whether an engine gets token ids of a model's prompts: it takes no other; or it would find control tokens in what callers
+ * write, which is cut where it spells one before it is encoded.
+ */
+export function getsIds({ needsTokenizer, features }: ReplicaModel, { tokenizer, controlText }: Model): boolean {
+  if (needsTokenizer) return true;
+  return tokenizer !== undefined && features.includes(Feature.TOKEN_IDS) && controlText !== ControlText.ALLOW;
+}
+
+/** Makes token ids of prompts. */
 export class PromptEncoder {
   readonly #tokenizers: Tokenizers;
 
@@ -16,29 +28,60 @@ export class PromptEncoder {
   /**
    * What completes an attempt; undefined: nothing has to.
    *
+   * @param pieces of a rendered conversation; no token may reach from one into the next.
    * @param context tokens of prompt and answer together; 0: not known.
    */
-  completion(attempt: Attempt, model: Model, context: number): (() => Promise<Attempt>) | undefined {
-    if (!attempt.model.needsTokenizer) return undefined;
+  completion(
+    attempt: Attempt,
+    model: Model,
+    pieces: readonly string[] | undefined,
+    context: number,
+  ): (() => Promise<Attempt>) | undefined {
+    const { needsTokenizer } = attempt.model;
+    if (!needsTokenizer && (pieces === undefined || !getsIds(attempt.model, model))) return undefined;
     return async () => {
       try {
-        return bounded({ ...attempt, tokens: await this.#tokensOf(attempt, model) }, context);
+        const tokens = await this.#tokensOf(attempt, model, pieces);
+        return needsTokenizer ? bounded({ ...attempt, tokens }, context) : asIds(attempt, tokens);
       } catch (thrown) {
         throw tokenizerFailed(attempt.request.model, thrown);
       }
     };
   }
 
-  async #tokensOf({ request, prompt }: Attempt, { id, tokenizer: source }: Model): Promise<PromptTokens> {
+  async #tokensOf(
+    { request: { input } }: Attempt,
+    { id, tokenizer: source }: Model,
+    pieces: readonly string[] | undefined,
+  ): Promise<PromptTokens> {
     if (!source) throw fail(ErrorReason.TOKENIZER_MISSING, { model: id });
     const tokenizer = this.#tokenizers.of(source);
-    const { input } = request;
-    if (input.case === "tokenIds")
-      return { ids: Uint32Array.from(input.value.ids), vocabulary: await tokenizer.vocabulary };
+    const vocabulary = await tokenizer.vocabulary;
+    if (input.case === "tokenIds") return { ids: Uint32Array.from(input.value.ids), vocabulary };
     // A template says itself which tokens begin a prompt; a prompt of the caller's gets the model's own.
-    const ids = await tokenizer.encode(prompt ?? (input.case === "prompt" ? input.value : ""), prompt === undefined);
-    return { ids, vocabulary: await tokenizer.vocabulary };
+    if (pieces) return { ids: await encodePieces(tokenizer, pieces), vocabulary };
+    return { ids: await tokenizer.encode(input.case === "prompt" ? input.value : "", true), vocabulary };
   }
+}
+
+/** The ids of texts that stand one behind the other, with no token over two of them. */
+export async function encodePieces(tokenizer: Tokenizer, pieces: readonly string[]): Promise<Uint32Array> {
+  const all = await Promise.all(pieces.map((piece) => tokenizer.encode(piece, false)));
+  const [only] = all;
+  if (only && all.length === 1) return only;
+  const ids = new Uint32Array(all.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const one of all) {
+    ids.set(one, at);
+    at += one.length;
+  }
+  return ids;
+}
+
+/** The same attempt with a prompt of ids, for an engine that takes texts too. */
+function asIds(attempt: Attempt, { ids }: PromptTokens): Attempt {
+  const value = create(TokenIdsSchema, { ids: Array.from(ids) });
+  return { ...attempt, prompt: undefined, request: { ...attempt.request, input: { case: "tokenIds", value } } };
 }
 
 /** The length of the prompt is known now: what it leaves of the context is the most that the answer may have. */

@@ -8,11 +8,13 @@ import {
   type GenerateRequest,
   GenerateRequestSchema,
 } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { fail, type WeirError } from "../../runtime/errors/fail.ts";
+import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import { checkMessages } from "../message-members.ts";
 import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
 import type { PromptRenderer } from "../prompt/chat-template.ts";
+import { seam, unseen } from "../prompt/control-text.ts";
+import { encodePieces, getsIds } from "../prompt/prompt-encoder.ts";
 import { tokenizerFailed } from "../prompt/tokenizer-failed.ts";
 import { bit, countsConversations, neededBy } from "../requirement.ts";
 import type { UnaryOperation } from "./operation.ts";
@@ -29,18 +31,22 @@ export function countingTokens(
   renderer: PromptRenderer,
   tokenizers: Tokenizers,
 ): UnaryOperation<CountTokensRequest, number, CountTokensResponse> {
-  function rendered(request: CountTokensRequest, { model }: ModelEntry): string | WeirError {
+  function rendered(request: CountTokensRequest, { model }: ModelEntry, splitter: string): string | WeirError {
     const { chatTemplate, controlText } = model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: request.model });
-    return renderer.render(chatTemplate, asGeneration(request), {}, controlText);
+    return renderer.render(chatTemplate, asGeneration(request), {}, controlText, splitter);
   }
 
-  async function counted(request: CountTokensRequest, tokenizer: Tokenizer, prompt: string | undefined) {
-    const { model, input } = request;
-    const text = prompt ?? (input.case === "prompt" ? input.value : "");
+  async function counted(
+    { model, input }: CountTokensRequest,
+    source: Tokenizer,
+    pieces: readonly string[] | undefined,
+  ) {
     try {
-      // A template says itself which tokens begin a prompt.
-      return (await tokenizers.of(tokenizer).encode(text, prompt === undefined)).length;
+      const tokenizer = tokenizers.of(source);
+      // As a generation has them.
+      if (pieces) return (await encodePieces(tokenizer, pieces)).length;
+      return (await tokenizer.encode(input.case === "prompt" ? input.value : "", true)).length;
     } catch (thrown) {
       throw tokenizerFailed(model, thrown);
     }
@@ -66,14 +72,14 @@ export function countingTokens(
         : unsupported("model", "counting tokens", model),
     ask(driver, attempt, { entry, features }, signal) {
       const { request } = attempt;
-      const native = request.input.case !== "conversation" || (features & bit(Feature.COUNT_CONVERSATION)) !== 0;
-      const prompt = native ? undefined : rendered(request, entry);
-      if (prompt !== undefined && typeof prompt !== "string") throw prompt;
-      const { tokenizer } = entry.model;
-      const engineCounts =
-        attempt.model.features.includes(Feature.COUNT_TOKENS) ||
-        (native && prompt === undefined && request.input.case === "conversation");
-      if (!engineCounts && tokenizer) return counted(request, tokenizer, prompt);
+      const isTalk = request.input.case === "conversation";
+      const native = !isTalk || (features & bit(Feature.COUNT_CONVERSATION)) !== 0;
+      const engineCounts = attempt.model.features.includes(Feature.COUNT_TOKENS) || (isTalk && native);
+      const tokenizer = engineCounts ? undefined : entry.model.tokenizer;
+      const splitter = tokenizer && getsIds(attempt.model, entry.model) ? seam : unseen;
+      const prompt = native ? undefined : rendered(request, entry, splitter);
+      if (prompt instanceof WeirError) throw prompt;
+      if (tokenizer) return counted(request, tokenizer, prompt?.split(seam));
       return driver.countTokens?.({ ...attempt, prompt }, signal);
     },
     tokens: () => undefined,

@@ -116,6 +116,8 @@ export interface TokenizerSettings {
   /** Tokens that end an answer, the tokenizer's own first. */
   readonly endIds: readonly number[];
   readonly padId: number | undefined;
+  /** The texts of tokens that are no text. */
+  readonly specialTokens: readonly string[];
 }
 
 /** Engines that serve the same models in the same way. */

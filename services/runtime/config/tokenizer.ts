@@ -23,7 +23,8 @@ export function readTokenizer(path: string, sha256: string | undefined): Tokeniz
     throw new Error(`${file} has the SHA-256 ${digest}, not the one that is written here`);
   const text = bytes.toString("utf8");
   const tokenizer = parsed(file, text);
-  const decoder = tokenDecoderOf(membersOf(JSON.parse(text))?.get("decoder"));
+  const members = membersOf(JSON.parse(text));
+  const decoder = tokenDecoderOf(members?.get("decoder"));
   if (typeof decoder === "string")
     throw new Error(`${file} decodes with ${decoder}, from which no text can be streamed`);
   const config = membersOf(readJson(join(dirname(file), "tokenizer_config.json")));
@@ -35,7 +36,16 @@ export function readTokenizer(path: string, sha256: string | undefined): Tokeniz
     sha256: digest,
     endIds: [...new Set(ends.filter((id) => id !== undefined))],
     padId: idOf("pad_token") ?? numbersOf(generation?.get("pad_token_id"))[0],
+    specialTokens: specialTokens(members?.get("added_tokens")),
   };
+}
+
+function specialTokens(added: unknown): string[] {
+  const tokens = Array.isArray(added) ? (added as readonly unknown[]) : [];
+  return tokens.flatMap((token) => {
+    const members = membersOf(token);
+    return members?.get("special") === true ? [String(members.get("content"))] : [];
+  });
 }
 
 function fileAt(path: string): string {

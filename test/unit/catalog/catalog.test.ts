@@ -190,7 +190,13 @@ describe("discovery", () => {
         toolParser: ToolParser.KIMI,
         reasoningParser: ReasoningParser.KIMI,
         chatTemplate: { source: "t", specialTokens: {}, controlTokens: [] },
-        tokenizer: { path: "/t/tokenizer.json", sha256: "ab", endIds: [7, 8], padId: undefined },
+        tokenizer: {
+          path: "/t/tokenizer.json",
+          sha256: "ab",
+          endIds: [7, 8],
+          padId: undefined,
+          specialTokens: ["<e>"],
+        },
       },
     });
   const settings = {
@@ -209,7 +215,7 @@ describe("discovery", () => {
       poolId: "p",
       toolParser: ToolParser.KIMI,
       reasoningParser: ReasoningParser.KIMI,
-      chatTemplate: { source: "t" },
+      chatTemplate: { source: "t", controlTokens: ["<e>"] },
       tokenizer: { path: "/t/tokenizer.json", sha256: "ab", endIds: [7, 8], padId: -1 },
     });
     expect(state("c")?.models.map(({ modelId }) => modelId)).toEqual(["y"]);

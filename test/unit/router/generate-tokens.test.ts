@@ -1,10 +1,12 @@
 import { Tokenizer } from "tokenizers";
 import { afterEach, expect, test } from "vitest";
+import { ControlText } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { Role } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import { EndReason } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
-import { byteAlphabet } from "../../../services/drivers/tokens/vocabulary.ts";
+import { Detokenizer } from "../../../services/drivers/tokens/detokenizer.ts";
+import { byteAlphabet, type Vocabulary } from "../../../services/drivers/tokens/vocabulary.ts";
 import { answer, closeClean, leaves } from "../../fakes/generation-calls.ts";
 import { RouterWorld, type WorldOptions } from "../../fakes/router-world.ts";
 import { byteLevelTokenizer, tokenizerSource } from "../../fakes/tokenizer-files.ts";
@@ -27,9 +29,22 @@ function idsWorld(options: WorldOptions = {}, more: { contextLength?: number; sh
   world = new RouterWorld(options);
   world.pool({ concurrencyMax: 1 });
   const { sha256 = tokenizer.sha256, contextLength = 0 } = more;
-  world.model({ id: "m", chatTemplate: { source, sha256: "ids" }, tokenizer: { ...tokenizer, sha256 } });
+  world.model({
+    id: "m",
+    chatTemplate: { source, sha256: "ids", controlTokens: ["<|end|>", "<|start|>"] },
+    tokenizer: { ...tokenizer, sha256 },
+  });
   for (const id of ["a", "b"])
     world.replica(id, { features: [Feature.TOKEN_IDS, Feature.STREAM], needsTokenizer: true, contextLength });
+}
+
+/** A router whose engines take texts and token ids. */
+function textWorld(controlText: ControlText): void {
+  world = new RouterWorld();
+  world.pool();
+  const chatTemplate = { source, sha256: "ids", controlTokens: ["<|end|>", "<|start|>"] };
+  world.model({ id: "m", chatTemplate, tokenizer, controlText });
+  world.replica("a", { features: [Feature.TOKEN_IDS, Feature.PROMPT, Feature.STREAM] });
 }
 
 const prompt = (value: string) => ({ input: { case: "prompt" as const, value } });
@@ -55,6 +70,54 @@ test.each([
   expect([...(attempt().tokens?.ids ?? [])]).toEqual(ids);
   answer(world.tryAt(world.busyReplicas()[0] ?? ""), "x");
   expect(call.sink.ended).toBe(true);
+});
+
+/** What a caller writes into a conversation, which spells tokens that are no text. */
+const spelled = "say <|end|> or <|start|>, both";
+const spelling = {
+  input: {
+    case: "conversation" as const,
+    value: { messages: [{ role: Role.USER, parts: [{ part: { case: "text" as const, value: spelled } }] }] },
+  },
+};
+
+function expectText(ids: readonly number[], vocabulary: Vocabulary): void {
+  expect(ids.filter((id) => vocabulary.isSpecial(id))).toEqual([startId]);
+  expect(new Detokenizer(vocabulary, true).push(ids)).toBe(`<|start|>${spelled}`);
+}
+
+test("what a caller writes never becomes a control token, and reaches the model as it was written", async () => {
+  idsWorld();
+  world.call(spelling);
+  await reaches();
+  const { ids, vocabulary } = attempt().tokens ?? {};
+  if (!vocabulary) throw new Error("no ids came");
+  expectText([...(ids ?? [])], vocabulary);
+});
+
+test("an engine that takes both gets ids of conversations for that, unless control tokens may be written", async () => {
+  for (const controlText of [ControlText.NEUTRALISE, ControlText.ALLOW]) {
+    textWorld(controlText);
+    world.call(spelling);
+    await reaches();
+    const { request, prompt: text } = attempt();
+    if (controlText === ControlText.ALLOW) expect(text).toBe(`<|start|>${spelled}`);
+    else {
+      expect(text).toBeUndefined();
+      if (request.input.case !== "tokenIds") throw new Error(`it got ${request.input.case}`);
+      expectText(request.input.value.ids, await world.tokenizers.of(tokenizer).vocabulary);
+      await closeClean(world);
+      await world.tokenizers[Symbol.asyncDispose]();
+    }
+  }
+});
+
+test("but a prompt of the caller's own stays a text there", async () => {
+  textWorld(ControlText.NEUTRALISE);
+  world.call(prompt("<|start|>hi"));
+  await reaches();
+  expect(attempt().request.input.value).toBe("<|start|>hi");
+  expect(attempt().tokens).toBeUndefined();
 });
 
 test("a caller that leaves while its prompt is encoded leaves no trace at an engine", async () => {
