@@ -117,7 +117,12 @@ describe.skipIf(gate.skip)(gate.title("the triton driver"), () => {
     if (!model) throw new Error("no model");
     const crash = attemptAt(model, { input: { case: "prompt", value: "[[crash_after=3]] [[delay_ms=20]] go on" } });
     const outcome = await run(driver, crash);
-    expect([outcome.reason, outcome.failure?.facts["phase"]]).toEqual(["ENGINE_TIMEOUT", "next event"]);
+    // Mostly nothing comes; Triton on a busy machine may find the process dead before the timer does.
+    const { reason = "", failure } = outcome;
+    expect([reason, failure?.facts["phase"]]).toBeOneOf([
+      ["ENGINE_TIMEOUT", "next event"],
+      ["ENGINE_UNAVAILABLE", undefined],
+    ]);
     expect((await run(driver, attemptAt(model))).reason).toBe("ENGINE_UNAVAILABLE");
   }, 120_000);
 });
