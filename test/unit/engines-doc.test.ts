@@ -64,6 +64,7 @@ describe("the table of docs/engines.md", () => {
 
   const engines: Readonly<Record<string, () => Promise<readonly Feature[]>>> = {
     "Triton, ensemble": triton("ensemble"),
+    "Triton, core": triton("tensorrt_llm"),
     "Triton, BLS": triton("tensorrt_llm_bls"),
     "Triton, LLM API": triton("llmapi"),
     "Triton, vLLM backend": triton("vllm_model"),
@@ -96,7 +97,8 @@ describe("the table of docs/engines.md", () => {
       // What the gateway does itself it does from plain text.
       const byGateway = head.slice(1).filter((_, at) => row.cells[at] === "t");
       const takesPlainText = features?.includes(Feature.PROMPT) && !features.includes(Feature.CONVERSATION);
-      expect(byGateway).toEqual(takesPlainText ? ["chats", "tools"] : []);
+      const takesIds = features?.includes(Feature.TOKEN_IDS) && !features.includes(Feature.PROMPT);
+      expect(byGateway).toEqual(takesPlainText ? ["chats", "tools"] : takesIds ? ["chats", "prompts", "tools"] : []);
     },
   );
 });
