@@ -43,6 +43,11 @@ export interface Attempt {
   readonly extras: Readonly<Record<string, unknown>>;
   /** Separates tenants in the engine's prefix cache: 43 URL-safe characters, or empty for none. */
   readonly cacheSalt: string;
+  /**
+   * Told while the try is cancelled, or before it fails, where the engine cannot be stopped and goes on: `over` resolves
+   * when it has ended. Undefined: nobody wants to know.
+   */
+  readonly lingers?: (over: Promise<void>) => void;
 }
 
 /** A prompt as a model's tokenizer has it. */
@@ -68,7 +73,8 @@ export interface ProbeResult {
  * INVALID_ARGUMENT. A stream that ends without a `finished` for every choice fails with ENGINE_TRUNCATED. Its texts
  * exclude the prompt and the stop text. It never throws.
  *
- * Cancel reaches the engine at once, in every phase. Timers (first event, idle, total) are the driver's.
+ * Cancel reaches the engine at once, in every phase; a model without FEATURE_CANCEL goes on, and `lingers` says until when.
+ * Timers (first event, idle, total) are the driver's.
  */
 export interface Driver extends AsyncDisposable, UnaryDriver {
   readonly dialect: Dialect;

@@ -69,6 +69,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #grant: Grant = unlimited;
   #ticket: Ticket | undefined;
   #seat: Seat | undefined;
+  #try: Try | undefined;
   #waitStartMs = 0;
   #queuedMs = 0;
   #firstTokenMs: number | undefined;
@@ -265,6 +266,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#maxTokens = ready.attempt.maxTokens;
     const facts = { model: this.#request.model, replica: seat.replica.id };
     const one = new Try(ready, driver, facts, this);
+    this.#try = one;
     this.#tries.begin(seat, one);
     this.#sink.dispatch(one);
   }
@@ -386,11 +388,13 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#onEnd(this);
   }
 
-  /** Gives the place back, once. */
+  /** Gives the place back, once; from an engine that could not be stopped when it has ended. */
   #leave(): void {
-    const seat = this.#seat;
+    const [seat, over] = [this.#seat, this.#try?.lingering];
     if (!seat) return;
     this.#seat = undefined;
-    this.#deps.admission.leave(seat);
+    this.#try = undefined;
+    if (over) void over.then(() => this.#deps.admission.leave(seat));
+    else this.#deps.admission.leave(seat);
   }
 }

@@ -36,6 +36,8 @@ export class Try implements Sink<GenerateResponse> {
   dispatched = false;
   /** The engine has taken the request. */
   accepted = false;
+  /** The engine could not be stopped: resolves when it has ended. */
+  lingering: Promise<void> | undefined;
   /** Something was passed on that a caller can tell came. */
   spoke = false;
   readonly #listener: TryListener;
@@ -84,7 +86,10 @@ export class Try implements Sink<GenerateResponse> {
 
   #send(driver: Driver, attempt: Attempt): void {
     this.dispatched = true;
-    const cancel = driver.generate(attempt, this);
+    const lingers = (over: Promise<void>): void => {
+      this.lingering = over;
+    };
+    const cancel = driver.generate({ ...attempt, lingers }, this);
     if (this.#cancelledBy) cancel(this.#cancelledBy);
     else if (this.#open) this.#cancel = cancel;
   }

@@ -1,3 +1,4 @@
+import { parseArgs } from "node:util";
 import { existsSync, readFileSync } from "node:fs";
 import { systemClock } from "../../services/runtime/clock.ts";
 import type { Event } from "../../services/simulator/record.ts";
@@ -6,6 +7,7 @@ import { RawRequest } from "../fakes/raw-request.ts";
 import { endOf, RecordTail, type Traced } from "../fakes/record-tail.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
 import { eventually } from "../rpc/eventually.ts";
+import { type EngineWay, engineWays, modelId, wayNamed } from "./engine-ways.ts";
 import { quantile } from "./statistics.ts";
 
 /** Where a request is when its client leaves. */
@@ -18,34 +20,28 @@ interface Way {
   /** Also the model's id, for requests that need not wait; `<id>-narrow` is the same behind a pool of two places. */
   readonly id: string;
   readonly engine: "decoupled" | "plain";
-  readonly url: "httpUrl" | "grpcUrl";
-  readonly engineModel: string;
+  readonly protocol: EngineWay;
   readonly stream: boolean;
 }
 
-const over = (name: string, id: string, url: Way["url"], engineModel: string): readonly Way[] =>
-  [true, false].map((stream) => ({
-    name: `${name}, ${stream ? "streaming" : "in one piece"}`,
-    id: `${id}-${stream ? "stream" : "whole"}`,
+/** A protocol as it streams and as it answers in one piece. */
+function waysOver(protocol: EngineWay): readonly Way[] {
+  return [true, false].map((stream) => ({
+    name: `${protocol.name}, ${stream ? "streaming" : "in one piece"}`,
+    id: `${modelId(protocol)}-${stream ? "stream" : "whole"}`,
     engine: "decoupled",
-    url,
-    engineModel,
+    protocol,
     stream,
   }));
+}
 
-const ways: readonly Way[] = [
-  ...over("OpenAI HTTP", "http", "httpUrl", "weir-sim"),
-  ...over("Triton ensemble", "ensemble", "grpcUrl", "ensemble"),
-  ...over("Triton vLLM backend", "vllm", "grpcUrl", "vllm_model"),
+const ensemble = wayNamed("Triton ensemble");
+
+/** Every way to every engine. */
+const allWays: readonly Way[] = [
+  ...engineWays.flatMap(waysOver),
   // Such a model is asked by the unary call, and a stream of it is one piece.
-  {
-    name: "Triton ensemble, unary",
-    id: "ensemble-unary",
-    engine: "plain",
-    url: "grpcUrl",
-    engineModel: "ensemble",
-    stream: false,
-  },
+  { name: "Triton ensemble, unary", id: "ensemble-unary", engine: "plain", protocol: ensemble, stream: false },
 ];
 
 /** What became of the requests whose clients left. Times from the client's close to the engine's own record of the end. */
@@ -75,6 +71,7 @@ export interface CancelResult {
 }
 
 const contextTokens = 400_000;
+const answerTokens = 2_000;
 const placesNarrow = 2;
 /** Between two clients' leaving. */
 const spacingMs = 4;
@@ -83,14 +80,19 @@ const patienceMs = 3_000;
 const starvedMsMax = 60;
 const triesMax = 6;
 
-/** Clients that leave, spread evenly over ways and phases, through the whole gateway in a process of its own. */
-export async function aborts(total: number): Promise<CancelResult> {
+/**
+ * Clients that leave, spread evenly over ways and phases, through the whole gateway in a process of its own.
+ *
+ * @param engineNames parts of the names of the protocols that are taken.
+ */
+export async function aborts(total: number, engineNames: readonly string[]): Promise<CancelResult> {
+  const ways = allWays.filter(({ protocol }) => engineNames.some((part) => protocol.name.includes(part)));
   const flags = ["--slots", "512", "--context", String(contextTokens), "--kv-tokens", String(contextTokens)];
   const speed = ["--prefill-ms", "0.001", "--decode-ms", "25"];
   await using decoupled = await startSimulatorProcess([...flags, ...speed]);
   await using plain = await startSimulatorProcess([...flags, ...speed, "--no-decoupled"]);
   const engines = { decoupled, plain };
-  await using gateway = await startGateway(yamlFor(engines));
+  await using gateway = await startGateway(yamlFor(ways, engines));
   using decoupledTail = new RecordTail(decoupled.recordPath);
   using plainTail = new RecordTail(plain.recordPath);
   const tails = { decoupled: decoupledTail, plain: plainTail };
@@ -130,17 +132,17 @@ function waitedMs(pids: readonly number[]): readonly number[] {
   });
 }
 
-function yamlFor(engines: Readonly<Record<Way["engine"], SimulatorProcess>>): string {
+function yamlFor(ways: readonly Way[], engines: Readonly<Record<Way["engine"], SimulatorProcess>>): string {
   const models: string[] = [];
   const pools: string[] = [];
-  for (const { id, engine, url, engineModel } of ways) {
+  for (const { id, engine, protocol } of ways) {
     for (const [name, places] of [
       [id, 256],
       [`${id}-narrow`, placesNarrow],
     ]) {
-      const replica = `{ url: "${engines[engine][url]}" }`;
-      pools.push(`  - { id: ${name}, replicas: [${replica}], concurrency_max: ${places}, }`);
-      models.push(`  - { id: ${name}, pool: ${name}, engine_model: ${engineModel} }`);
+      const replica = `{ url: "${engines[engine][protocol.url]}" }`;
+      pools.push(`  - { id: ${name}, replicas: [${replica}], engine_key: good-key, concurrency_max: ${places} }`);
+      models.push(`  - { id: ${name}, pool: ${name}, engine_model: ${protocol.engineModel} }`);
     }
   }
   return `pools:\n${pools.join("\n")}\nmodels:\n${models.join("\n")}\n`;
@@ -158,21 +160,27 @@ interface Wave {
 /** The size of its prompt tells a request apart in the engine's record, which knows nothing of clients. */
 let nextSize = 64;
 
+/** Before a chat's text the simulated engine puts who speaks. */
+const speaker = "<user>";
+
+/** A prompt of so many tokens, at four bytes each. An answer to it does not end by itself before a client leaves. */
 function promptOf(size: number, command: string): string {
-  return command.padEnd(size * 4, "river ");
+  return `[[sim length=${answerTokens}]]${command}`.padEnd(size * 4, "river ");
+}
+
+function bodyOf({ protocol, stream }: Way, model: string, size: number, command: string): object {
+  const prompt = promptOf(size, command);
+  const content = prompt.slice(0, prompt.length - speaker.length);
+  const isChat = protocol.endpoint === "chat/completions";
+  const asked = isChat ? { messages: [{ role: "user", content }] } : { prompt };
+  return { model, ...asked, stream, max_tokens: answerTokens };
 }
 
 async function wave(given: Wave): Promise<Aborts> {
   const { gateway, way, phase, engine, tail, count } = given;
   const hang = "[[sim hang after=0]]";
-  const send = (model: string, size: number, command: string) =>
-    gateway.ask("/v1/completions", {
-      model,
-      prompt: promptOf(size, command),
-      stream: way.stream,
-      max_tokens: 2_000,
-      min_tokens: 2_000,
-    });
+  const send = (asked: string, size: number, command: string) =>
+    gateway.ask(`/v1/${way.protocol.endpoint}`, bodyOf(way, asked, size, command));
   const model = phase === "gateway queue" ? `${way.id}-narrow` : way.id;
   const blockers =
     phase === "gateway queue" ? Array.from({ length: placesNarrow }, () => send(model, nextSize++, hang)) : [];
@@ -273,9 +281,12 @@ const summaryOf = (latencies: readonly number[]) => ({
 });
 
 /** 1,000 clients that leave: prints how soon the engine's own record shows it, by way and phase. */
-export async function cancel(): Promise<void> {
-  const { rows, ...after } = await aborts(1_000);
-  const all = rows.flatMap(({ latencies }) => latencies);
+export async function cancel(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { engine: { type: "string", multiple: true, default: [""] }, total: { type: "string", default: "1000" } },
+  });
+  const { rows, ...after } = await aborts(Number(values.total), values.engine);
   console.table(
     rows.map(({ way, phase, aborted, latencies, reached, orphans, finished, starvedMs }) => ({
       way,
@@ -288,18 +299,21 @@ export async function cancel(): Promise<void> {
       "waited for a core, ms": Math.round(starvedMs),
     })),
   );
-  const byPhase = phases.map((phase) => {
-    const found = rows.filter((row) => row.phase === phase);
+  const sumsOf = (found: readonly Aborts[]) => {
     const latencies = found.flatMap((row) => row.latencies);
+    const sum = (count: (row: Aborts) => number) => found.reduce((total, row) => total + count(row), 0);
     return {
-      phase,
-      aborted: found.reduce((sum, row) => sum + row.aborted, 0),
+      aborted: sum(({ aborted }) => aborted),
       ...(latencies.length > 0 ? summaryOf(latencies) : {}),
+      orphans: sum(({ orphans }) => orphans),
     };
-  });
-  console.table([
-    ...byPhase,
-    { phase: "all", aborted: rows.reduce((sum, row) => sum + row.aborted, 0), ...summaryOf(all) },
-  ]);
-  console.log(JSON.stringify({ bench: "cancel", ...after, rows: byPhase }));
+  };
+  const byPhase = phases.map((phase) => ({ phase, ...sumsOf(rows.filter((row) => row.phase === phase)) }));
+  const byEngine = engineWays
+    .map(({ name }) => ({ engine: name, found: rows.filter(({ way }) => way.startsWith(`${name},`)) }))
+    .filter(({ found }) => found.length > 0)
+    .map(({ engine, found }) => ({ engine, ...sumsOf(found) }));
+  console.table(byEngine);
+  console.table([...byPhase, { phase: "all", ...sumsOf(rows) }]);
+  console.log(JSON.stringify({ bench: "cancel", ...after, byPhase, byEngine }));
 }

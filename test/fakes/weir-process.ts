@@ -31,6 +31,8 @@ export interface WeirProcessOptions {
   readonly dataDir?: string;
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** The folder of the repository, if another one than this. */
+  readonly repository?: string;
   /** A command that runs the one that follows it, in its own place. */
   readonly wrapper?: readonly string[];
 }
@@ -44,7 +46,7 @@ export async function startWeirProcess(options: WeirProcessOptions = {}): Promis
   const ports = (options.args ?? []).includes("--config") ? [] : ["--port", "0", "--admin-port", "0"];
   const args = [
     ...(options.nodeArgs ?? []),
-    join(root, "services/main.ts"),
+    join(options.repository ?? root, "services/main.ts"),
     ...ports,
     "--data-dir",
     folder,

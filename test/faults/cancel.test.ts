@@ -7,8 +7,10 @@ const boundMs = 250;
 
 let result: CancelResult;
 beforeAll(async () => {
-  result = await aborts(1_000);
-}, 90_000);
+  // The benches take every engine; these two are the most different ones.
+  result = await aborts(1_000, ["OpenAI", "Triton"]);
+  // A machine that is busy with other things is measured again and again.
+}, 240_000);
 
 describe("1,000 clients that leave", () => {
   test("stop the engine in time, wherever it is with their request", () => {

@@ -36,6 +36,8 @@ export interface CallOptions {
   /** Whether the engine was asked to stream. */
   readonly streams: boolean;
   readonly ignored: readonly string[];
+  /** False: a cancel does not stop the engine, so its answer is read to the end, and it is known when it is free. */
+  readonly stops?: boolean;
 }
 
 /**
@@ -51,6 +53,8 @@ export class GenerationCall {
   #givenUp: (() => void) | undefined;
   /** The call itself has ended. */
   #ended = false;
+  /** Nobody wants the answer, and the engine goes on with it: runs at its end. */
+  #lingering: (() => void) | undefined;
   #timer: Timer | undefined;
 
   constructor(options: CallOptions) {
@@ -92,7 +96,7 @@ export class GenerationCall {
 
   #message<O>(listener: Listener<O>, response: O): void {
     // It goes on after its end: nobody reads that.
-    if (!this.answer.open) return this.#call?.cancel();
+    if (!this.answer.open) return this.#lingering ? undefined : this.#call?.cancel();
     try {
       listener.message(response);
     } catch (thrown) {
@@ -110,15 +114,29 @@ export class GenerationCall {
   #over(): void {
     this.#ended = true;
     this.#timer?.cancel();
+    this.#lingering?.();
   }
 
   #release(stop: boolean): void {
     this.#timer?.cancel();
-    if (stop) {
+    if (stop && this.#options.stops === false && this.#call && !this.#ended) this.#linger(this.#call);
+    else if (stop) {
       this.#call?.cancel();
       this.#givenUp?.();
     } else if (!this.#ended) {
       this.#timer = this.#options.target.clock.setTimer(endTimeoutMs, () => this.#call?.cancel());
     }
+  }
+
+  #linger(call: Call): void {
+    const { attempt, target } = this.#options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#lingering = resolve;
+    this.#timer = target.clock.setTimer(target.totalMs, () => {
+      call.cancel();
+      resolve();
+    });
+    call.resume();
+    attempt.lingers?.(promise);
   }
 }

@@ -1,3 +1,4 @@
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
 import { promptOf, unsupported } from "../capabilities.ts";
@@ -41,7 +42,8 @@ export function startGeneration(
   const built = builders[model.flavour]({ attempt, model, prompt, stream: streams });
   if (built.kind === "unsupported") throw unsupported(attempt, built.param);
 
-  const call = new GenerationCall({ channel, target, attempt, sink, streams, ignored: built.ignored });
+  const stops = attempt.model.features.includes(Feature.CANCEL);
+  const call = new GenerationCall({ channel, target, attempt, sink, streams, ignored: built.ignored, stops });
   const reader = new Reader({
     model,
     outlet: call.answer,

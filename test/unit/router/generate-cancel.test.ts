@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import { fail } from "../../../services/runtime/errors/fail.ts";
 import { accepted, finished, textDelta } from "../../../services/drivers/events.ts";
 import { answer, closeClean, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
 import type { RouterWorld, WorldOptions } from "../../fakes/router-world.ts";
@@ -65,6 +66,41 @@ describe("cancel, in every phase, reaches the engine at once and gives the place
     const third = world.call();
     expect(world.driver("a").tries).toHaveLength(2);
     for (const other of [waiting, third]) other.cancel(leaves);
+  });
+
+  test("from an engine that cannot be stopped the place comes back when it has ended", async () => {
+    begin({}, ["a"]);
+    const call = world.call();
+    const waiting = world.call();
+    const { attempt, sink } = world.tryAt("a");
+    sink.event(accepted());
+    const { promise, resolve } = Promise.withResolvers<void>();
+    attempt.lingers?.(promise);
+    call.cancel(leaves);
+    expect(world.driver("a").tries).toHaveLength(1);
+    expect(world.admission.waiting).toBe(1);
+    resolve();
+    await promise;
+    expect(world.driver("a").tries).toHaveLength(2);
+    waiting.cancel(leaves);
+  });
+
+  test("from one that failed, too", async () => {
+    begin({}, ["a"]);
+    const call = world.call();
+    const { attempt, sink } = world.tryAt("a");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    attempt.lingers?.(promise);
+    sink.event(accepted());
+    sink.event(textDelta(0, "x", 1));
+    sink.fail(fail(ErrorReason.ENGINE_TIMEOUT));
+    expect(seen(call).at(-1)).toBe("end");
+    const waiting = world.call();
+    expect(world.admission.waiting).toBe(1);
+    resolve();
+    await promise;
+    expect(world.admission.waiting).toBe(0);
+    waiting.cancel(leaves);
   });
 
   test("from within an event, before the driver has returned", () => {
