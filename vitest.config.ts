@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 const alone = [
   "test/faults/{cancel,hostile,kill-campaign,many-streams,postgres-lifecycle}.test.ts",
   "test/engines/*cancel.test.ts",
-  "test/e2e/start.test.ts",
+  "test/e2e/{start,token-ids}.test.ts",
 ];
 /** Those that start many processes and wait, for timers and for one another: beside one of their kind. */
 const waiting = [

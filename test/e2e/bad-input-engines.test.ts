@@ -276,7 +276,7 @@ describe("engines that are not there, or something else", () => {
     ["dead", "ENGINE_UNAVAILABLE"],
     ["junk", "ENGINE_PROTOCOL: it does not speak HTTP"],
     ["html", "ENGINE_PROTOCOL: it does not list its models"],
-    ["swapped", "ENGINE_UNAVAILABLE"],
+    ["swapped", "ENGINE_PROTOCOL"],
     ["crossed", "ENGINE_PROTOCOL: it does not speak HTTP"],
   ])("%s: the caller is told to come again, the operator why", async (model, problem) => {
     const response = await post(ask(model));

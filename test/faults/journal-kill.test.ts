@@ -9,7 +9,8 @@ import { lostRecord } from "../../services/router/usage/lost.ts";
 import { JournalFolder, UsageWorld } from "../fakes/usage-world.ts";
 
 const writer = resolve(import.meta.dirname, "journal-writer.ts");
-const kills = 24;
+/** `JOURNAL_KILLS` for more. */
+const kills = Number(process.env["JOURNAL_KILLS"] ?? 10);
 
 let folder: JournalFolder;
 beforeEach(() => {

@@ -113,6 +113,7 @@ test("the permissions that can be granted are those that contracts ask for", () 
   expect([...knownPermissions([])].sort()).toEqual([
     "*",
     "catalog.read",
+    "engines.write",
     "keys.read",
     "keys.write",
     "limits.read",
