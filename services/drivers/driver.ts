@@ -43,11 +43,15 @@ export interface Attempt {
   readonly extras: Readonly<Record<string, unknown>>;
   /** Separates tenants in the engine's prefix cache: 43 URL-safe characters, or empty for none. */
   readonly cacheSalt: string;
+}
+
+/** Who hears of an attempt. */
+export interface AttemptSink extends Sink<GenerateResponse> {
   /**
    * Told while the try is cancelled, or before it fails, where the engine cannot be stopped and goes on: `over` resolves
-   * when it has ended. Undefined: nobody wants to know.
+   * when it has ended.
    */
-  readonly lingers?: (over: Promise<void>) => void;
+  lingers(over: Promise<void>): void;
 }
 
 /** A prompt as a model's tokenizer has it. */
@@ -80,7 +84,7 @@ export interface Driver extends AsyncDisposable, UnaryDriver {
   readonly dialect: Dialect;
   /** Loads and unloads models, where the protocol knows such orders. */
   readonly repository?: ModelRepository;
-  generate(attempt: Attempt, sink: Sink<GenerateResponse>): Cancel;
+  generate(attempt: Attempt, sink: AttemptSink): Cancel;
   /** Asks what the replica is and has. Rejects with ENGINE_UNAVAILABLE, ENGINE_CREDENTIAL or ENGINE_PROTOCOL. */
   probe(signal: AbortSignal): Promise<ProbeResult>;
 }

@@ -40,12 +40,21 @@ export function addLimitHeaders(
 export function refusingLimitHeaders({ reason, facts }: WeirError): Record<string, string> {
   if (reason !== ErrorReason.RATE_LIMITED || facts["limit"] === undefined) return {};
   const kind = limitKind(facts["dimension"]);
-  if (facts["dimension"] === "concurrent requests") return {};
+  if (isOfPlaces(facts)) return {};
   const headers: Record<string, string> = { [`x-ratelimit-limit-${kind}`]: facts["limit"] };
   headers[`x-ratelimit-remaining-${kind}`] = facts["remaining"] ?? "0";
   if (facts["reset_after_ms"] !== undefined)
     headers[`x-ratelimit-reset-${kind}`] = goDuration(Number(facts["reset_after_ms"]));
   return headers;
+}
+
+/** Whether a limit of requests at once is full. */
+export function isPlaceRefusal({ reason, facts }: WeirError): boolean {
+  return reason === ErrorReason.RATE_LIMITED && isOfPlaces(facts);
+}
+
+function isOfPlaces(facts: WeirError["facts"]): boolean {
+  return facts["dimension"] === "concurrent requests";
 }
 
 /** A duration as Go writes it, which clients parse: "12ms", "1s", "1.5s", "6m0s", "1h2m3s". */

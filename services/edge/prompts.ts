@@ -3,6 +3,7 @@ import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router
 import { errorFromDetail, fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { Cancel, Sink } from "../runtime/mesh/push.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { isPlaceRefusal } from "./limit-headers.ts";
 
 /** Prompts of one request that are generated at a time: one caller does not fill a queue. */
 const runningMax = 16;
@@ -51,7 +52,7 @@ export function generateAll(
   function failOne(error: WeirError, index: number): void {
     running.delete(index);
     // Where none of ours holds a place nobody knows when one comes free.
-    if (running.size > 0 && isNoPlace(error)) waiting.push(index);
+    if (running.size > 0 && isPlaceRefusal(error)) waiting.push(index);
     else failAll(error);
   }
 
@@ -120,11 +121,6 @@ export function generateAll(
 
   while (next < Math.min(requests.length, runningMax) && waiting.length === 0 && stoppedBy === undefined) startNext();
   return stop;
-}
-
-/** A limit of requests at once that is full. */
-function isNoPlace({ reason, facts }: WeirError): boolean {
-  return reason === ErrorReason.RATE_LIMITED && facts["dimension"] === "concurrent requests";
 }
 
 function sumOf(a: Usage, b: Usage): Usage {

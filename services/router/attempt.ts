@@ -15,7 +15,7 @@ import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
 import type { PromptRenderer } from "./prompt/chat-template.ts";
 import { seam, unseen } from "./prompt/control-text.ts";
-import { getsIds, PromptEncoder } from "./prompt/prompt-encoder.ts";
+import { completion, getsIds } from "./prompt/prompt-ids.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
 import type { Ask } from "./quota/desk.ts";
 import type { Grant } from "./quota/grant.ts";
@@ -50,7 +50,6 @@ export class AttemptBuilder {
   readonly #deps: AttemptDeps;
   readonly #request: GenerateRequest;
   readonly #projectId: string;
-  readonly #encoder: PromptEncoder;
   #bytes: PromptBytes | undefined;
   #rendered: { readonly plan: Plan; readonly byIds: boolean; readonly pieces: readonly string[] } | undefined;
 
@@ -58,7 +57,6 @@ export class AttemptBuilder {
     this.#deps = deps;
     this.#request = request;
     this.#projectId = projectId;
-    this.#encoder = new PromptEncoder(deps.tokenizers);
   }
 
   /** What is wrong with the request wherever the model is served; undefined: nothing. */
@@ -88,7 +86,7 @@ export class AttemptBuilder {
     const read = readAs(plan, seat, request, prompt, base);
     return {
       ...read,
-      complete: this.#encoder.completion(read.attempt, model, pieces, context),
+      complete: completion(this.#deps.tokenizers, { attempt: read.attempt, model, pieces, context }),
       meter: createMeter({
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),

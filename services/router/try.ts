@@ -1,10 +1,10 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { type Delta, type Finished, FinishReason } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import type { Attempt, Driver } from "../drivers/driver.ts";
+import type { Attempt, AttemptSink, Driver } from "../drivers/driver.ts";
 import { deltaEvent, finished } from "../drivers/events.ts";
 import { fail, type WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
-import type { Cancel, Sink } from "../runtime/mesh/push.ts";
+import type { Cancel } from "../runtime/mesh/push.ts";
 import type { AnswerReader } from "./answer/answer-reader.ts";
 import type { ReadyAttempt } from "./attempt.ts";
 import type { Meter } from "./metering/meter.ts";
@@ -30,7 +30,7 @@ export interface TryListener {
  * contract, or it is cancelled; then it is **closed**, and what the driver still says is not heard. It counts what
  * comes, and keeps back empty pieces until the first that a caller can tell came.
  */
-export class Try implements Sink<GenerateResponse> {
+export class Try implements AttemptSink {
   readonly meter: Meter;
   /** The request was sent. */
   dispatched = false;
@@ -86,10 +86,7 @@ export class Try implements Sink<GenerateResponse> {
 
   #send(driver: Driver, attempt: Attempt): void {
     this.dispatched = true;
-    const lingers = (over: Promise<void>): void => {
-      this.lingering = over;
-    };
-    const cancel = driver.generate({ ...attempt, lingers }, this);
+    const cancel = driver.generate(attempt, this);
     if (this.#cancelledBy) cancel(this.#cancelledBy);
     else if (this.#open) this.#cancel = cancel;
   }
@@ -136,6 +133,10 @@ export class Try implements Sink<GenerateResponse> {
 
   turn(): void {
     if (this.#open) this.#listener.turn();
+  }
+
+  lingers(over: Promise<void>): void {
+    this.lingering = over;
   }
 
   end(): void {

@@ -3,10 +3,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { Pool } from "undici";
-import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { AttemptSink } from "../../services/drivers/driver.ts";
 import { openDriver } from "../../services/drivers/registry.ts";
 import { systemIds } from "../../services/runtime/ids.ts";
-import type { Sink } from "../../services/runtime/mesh/push.ts";
 import { attemptOf, type EngineWay, isGrpc, modelOf, targetAt, wayNamed } from "./engine-ways.ts";
 import { anew, recordRequest } from "./recorded-request.ts";
 
@@ -24,11 +23,12 @@ async function driverOf(way: EngineWay, url: string, tokens: number): Promise<Ru
   const model = await modelOf(way, driver);
   return (take) =>
     new Promise((resolve, reject) => {
-      const sink: Sink<GenerateResponse> = {
+      const sink: AttemptSink = {
         event({ event }) {
           if (event.case === "delta") take(undefined);
         },
         turn() {},
+        lingers() {},
         end: resolve,
         fail: reject,
         full: () => false,

@@ -64,7 +64,7 @@ async function sent(
   recorded: Promise<RecordedRequest>,
 ): Promise<RecordedRequest> {
   await using driver = openDriver(way.dialect, targetAt(url));
-  const nobody = { event() {}, turn() {}, end() {}, fail() {}, full: () => false, resume: undefined };
+  const nobody = { event() {}, turn() {}, lingers() {}, end() {}, fail() {}, full: () => false, resume: undefined };
   driver.generate(attemptOf(way, model, idRecorded, tokens), nobody);
   return await recorded;
 }

@@ -1,18 +1,13 @@
 import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type {
-  EmbedRequest,
-  GenerateResponse,
-  RerankRequest,
-} from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import type { Attempt, Driver, ProbeResult } from "../../services/drivers/driver.ts";
+import type { EmbedRequest, RerankRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { Attempt, AttemptSink, Driver, ProbeResult } from "../../services/drivers/driver.ts";
 import type { CountAttempt, Embedded, Ranked, UnaryAttempt } from "../../services/drivers/unary.ts";
 import type { WeirError } from "../../services/runtime/errors/fail.ts";
-import type { Sink } from "../../services/runtime/mesh/push.ts";
 
 /** One try as the driver was given it, and the way to answer it by hand. */
 export interface ScriptedTry {
   readonly attempt: Attempt;
-  readonly sink: Sink<GenerateResponse>;
+  readonly sink: AttemptSink;
   /** Every cancel that reached the engine. */
   readonly cancels: WeirError[];
 }
@@ -49,7 +44,7 @@ export class ScriptedDriver implements Driver {
     return last;
   }
 
-  generate(attempt: Attempt, sink: Sink<GenerateResponse>) {
+  generate(attempt: Attempt, sink: AttemptSink) {
     const one: ScriptedTry = { attempt, sink, cancels: [] };
     this.tries.push(one);
     this.onTry?.(one);

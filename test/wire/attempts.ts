@@ -3,11 +3,11 @@ import type { ReplicaModel } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { type Delta, FinishReason, type Usage } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import { GenerateRequestSchema, type GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import type { Attempt, Driver, Target } from "../../services/drivers/driver.ts";
+import type { Attempt, AttemptSink, Driver, Target } from "../../services/drivers/driver.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { fail, type WeirError } from "../../services/runtime/errors/fail.ts";
 import { systemIds } from "../../services/runtime/ids.ts";
-import type { Cancel, Sink } from "../../services/runtime/mesh/push.ts";
+import type { Cancel } from "../../services/runtime/mesh/push.ts";
 
 /** A target that bears as much as tests need. */
 export function targetAt(url: string, more: Partial<Target> = {}): Target {
@@ -46,7 +46,7 @@ export function attemptAt(model: ReplicaModel, request: RequestInit = {}, more: 
 }
 
 /** What a driver told of one attempt. */
-export class Outcome implements Sink<GenerateResponse> {
+export class Outcome implements AttemptSink {
   readonly events: GenerateResponse[] = [];
   failure: WeirError | undefined;
   ended = false;
@@ -57,6 +57,8 @@ export class Outcome implements Sink<GenerateResponse> {
   isFull = false;
   resume: (() => void) | undefined;
   cancelled = false;
+  /** When what the engine does for nobody is over. */
+  readonly lingering: Promise<void>[] = [];
   readonly done: Promise<void>;
   #settle: () => void = () => undefined;
   #onEvent: (() => void)[] = [];
@@ -80,6 +82,10 @@ export class Outcome implements Sink<GenerateResponse> {
   turn(): void {
     if (this.#over) this.late += 1;
     this.turns += 1;
+  }
+
+  lingers(over: Promise<void>): void {
+    this.lingering.push(over);
   }
 
   end(): void {

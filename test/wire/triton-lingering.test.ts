@@ -15,28 +15,27 @@ async function attemptThatLeaves(name: string) {
   const { models } = await driver.probe(AbortSignal.timeout(10_000));
   const model = models.find(({ engineModel }) => engineModel === name);
   if (!model) throw new Error(`no model ${name}`);
-  const told: Promise<void>[] = [];
-  const lingers = (over: Promise<void>): void => void told.push(over);
   const request = { input: { case: "prompt", value: `[[sim length=${tokens}]] all of it` } } as const;
-  const running = start(driver, attemptAt(model, request, { maxTokens: tokens, lingers }));
+  const running = start(driver, attemptAt(model, request, { maxTokens: tokens }));
   await running.outcome.until(() => running.outcome.deltas.length > 0);
   running.cancel();
-  return { simulator, running, told };
+  return { simulator, running };
 }
 
 const endsOf = (simulator: SimulatorProcess) =>
   simulator.record().filter(({ event }) => event === "finished" || event === "cancelled");
 
 test("a BLS model goes on after a cancel, and the driver says when it has ended", async () => {
-  const { simulator, running, told } = await attemptThatLeaves("tensorrt_llm_bls");
-  expect(told).toHaveLength(1);
+  const { simulator, running } = await attemptThatLeaves("tensorrt_llm_bls");
+  const { lingering } = running.outcome;
+  expect(lingering).toHaveLength(1);
   expect(endsOf(simulator)).toEqual([]);
-  await told[0];
+  await lingering[0];
   expect(endsOf(simulator)).toMatchObject([{ event: "finished", tokens }]);
   expect(running.outcome.late).toBe(0);
 });
 
 test("of an ensemble that can be stopped it says nothing", async () => {
-  const { told } = await attemptThatLeaves("ensemble");
-  expect(told).toEqual([]);
+  const { running } = await attemptThatLeaves("ensemble");
+  expect(running.outcome.lingering).toEqual([]);
 });

@@ -1,8 +1,6 @@
-import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Timer } from "../../runtime/clock.ts";
-import type { Sink } from "../../runtime/mesh/push.ts";
 import { Answer } from "../answer.ts";
-import type { Attempt, Target } from "../driver.ts";
+import type { Attempt, AttemptSink, Target } from "../driver.ts";
 import { type Failure, failed, protocol, unavailable } from "../failure.ts";
 import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
@@ -32,7 +30,7 @@ export interface CallOptions {
   readonly channel: Channel;
   readonly target: Target;
   readonly attempt: Attempt;
-  readonly sink: Sink<GenerateResponse>;
+  readonly sink: AttemptSink;
   /** Whether the engine was asked to stream. */
   readonly streams: boolean;
   readonly ignored: readonly string[];
@@ -129,7 +127,7 @@ export class GenerationCall {
   }
 
   #linger(call: Call): void {
-    const { attempt, target } = this.#options;
+    const { sink, target } = this.#options;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#lingering = resolve;
     this.#timer = target.clock.setTimer(target.totalMs, () => {
@@ -137,6 +135,6 @@ export class GenerationCall {
       resolve();
     });
     call.resume();
-    attempt.lingers?.(promise);
+    sink.lingers(promise);
   }
 }

@@ -1,8 +1,8 @@
 import type { Dialect, ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { EmbedRequest, GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { EmbedRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { weirErrorFrom } from "../../runtime/errors/fail.ts";
-import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
-import type { Attempt, DriverKind, ProbeResult, Target } from "../driver.ts";
+import type { Cancel } from "../../runtime/mesh/push.ts";
+import type { Attempt, AttemptSink, DriverKind, ProbeResult, Target } from "../driver.ts";
 import { type CountAttempt, type Embedded, judged, type UnaryAttempt, type UnaryDriver } from "../unary.ts";
 import type { ModelRepository } from "../repository.ts";
 import { type Channel, openChannel } from "./channel.ts";
@@ -13,7 +13,7 @@ export interface GrpcProtocol<I> {
   detect(channel: Channel, signal: AbortSignal): Promise<boolean>;
   probe(channel: Channel, signal: AbortSignal): Promise<ProbeResult>;
   /** Starts an attempt. Throws a WeirError for one that is not sent. */
-  generate(channel: Channel, target: Target, model: I, attempt: Attempt, sink: Sink<GenerateResponse>): Cancel;
+  generate(channel: Channel, target: Target, model: I, attempt: Attempt, sink: AttemptSink): Cancel;
   /** Embeds, if the protocol has models that do. Throws a BadAnswer for an answer that breaks it. */
   readonly embed?: (
     channel: Channel,

@@ -72,7 +72,7 @@ function exhausted(text: string, recognise: Recognise): Failure {
 
 /** A failed question of a probe as one of the reasons that a probe may give. */
 export function probeError(thrown: unknown, recognise?: Recognise): WeirError {
-  if (!isServiceError(thrown)) return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "no answer" }, { cause: thrown });
+  if (!isStatusError(thrown)) return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "no answer" }, { cause: thrown });
   const { reason, metadata } = failureFromStatus(thrown.code, thrown.details, recognise);
   if (reason === ErrorReason.ENGINE_CREDENTIAL || reason === ErrorReason.ENGINE_PROTOCOL)
     return fail(reason, metadata, { cause: thrown });
@@ -96,6 +96,6 @@ export async function isAnswered(question: Promise<unknown>, recognise?: Recogni
 }
 
 /** Whether a call ended with a status. */
-export function isServiceError(thrown: unknown): thrown is StatusError {
+export function isStatusError(thrown: unknown): thrown is StatusError {
   return thrown instanceof StatusError;
 }

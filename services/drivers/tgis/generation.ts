@@ -3,10 +3,9 @@ import {
   GenerationService,
   SingleGenerationRequestSchema,
 } from "../../../gen/ts/engine/tgis/generation_pb.ts";
-import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
+import type { Cancel } from "../../runtime/mesh/push.ts";
 import { promptOf, unsupported } from "../capabilities.ts";
-import type { Attempt, Target } from "../driver.ts";
+import type { Attempt, AttemptSink, Target } from "../driver.ts";
 import { GenerationCall } from "../grpc/call.ts";
 import type { Channel, Rpc } from "../grpc/channel.ts";
 import { serializer } from "../../runtime/grpc-wire.ts";
@@ -33,7 +32,7 @@ export function startGeneration(
   target: Target,
   model: TgisInterface,
   attempt: Attempt,
-  sink: Sink<GenerateResponse>,
+  sink: AttemptSink,
 ): Cancel {
   const { request } = attempt;
   const text = promptOf(attempt);

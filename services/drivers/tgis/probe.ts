@@ -4,7 +4,7 @@ import { Feature, ReplicaLoadSchema, ReplicaModelSchema } from "../../../gen/ts/
 import type { ProbeResult } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { isServing } from "../grpc/health.ts";
-import { isAnswered, isServiceError, probeError } from "../grpc/status.ts";
+import { isAnswered, isStatusError, probeError } from "../grpc/status.ts";
 import { recognise } from "./errors.ts";
 import { modelName, type TgisInterface } from "./interface.ts";
 import { type PieceForm, pieceFormOf, telling } from "./pieces.ts";
@@ -50,7 +50,7 @@ async function pieceForm(channel: Channel, signal: AbortSignal): Promise<PieceFo
     return pieceFormOf(responses[0]?.tokens ?? []);
   } catch (thrown) {
     // Without an answer there are no log probabilities, and the rest is as good.
-    if (isServiceError(thrown)) return undefined;
+    if (isStatusError(thrown)) return undefined;
     throw thrown;
   }
 }

@@ -1,8 +1,7 @@
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
+import type { Cancel } from "../../runtime/mesh/push.ts";
 import { promptOf, unsupported } from "../capabilities.ts";
-import type { Attempt, Target } from "../driver.ts";
+import type { Attempt, AttemptSink, Target } from "../driver.ts";
 import { GenerationCall } from "../grpc/call.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { type Flavour, isStreamable, type TritonInterface } from "./flavour.ts";
@@ -35,7 +34,7 @@ export function startGeneration(
   target: Target,
   model: TritonInterface,
   attempt: Attempt,
-  sink: Sink<GenerateResponse>,
+  sink: AttemptSink,
 ): Cancel {
   const prompt = promptOf(attempt);
   const streams = attempt.request.stream && isStreamable(model);

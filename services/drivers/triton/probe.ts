@@ -10,7 +10,7 @@ import {
 } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { ProbeResult } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
-import { isAnswered, isServiceError, probeError } from "../grpc/status.ts";
+import { isAnswered, isStatusError, probeError } from "../grpc/status.ts";
 import { type CoreInterface, coreFeatures, coreInterfaceOf } from "./core/interface.ts";
 import { type EmbeddingInterface, embeddingFeatures, embeddingInterfaceOf } from "./embedding-interface.ts";
 import { recognise } from "./errors.ts";
@@ -61,7 +61,7 @@ async function probeModel(channel: Channel, name: string, signal: AbortSignal): 
     });
   } catch (thrown) {
     // It was unloaded between two questions.
-    if (isServiceError(thrown) && [grpcStatus.NOT_FOUND, grpcStatus.INVALID_ARGUMENT].includes(thrown.code))
+    if (isStatusError(thrown) && [grpcStatus.NOT_FOUND, grpcStatus.INVALID_ARGUMENT].includes(thrown.code))
       return undefined;
     throw thrown;
   }
@@ -84,7 +84,7 @@ async function stopModelOf(channel: Channel, config: ModelConfig, signal: AbortS
       if (takesStop(await channel.ask(modelMetadata, { name }, signal))) return name;
     } catch (thrown) {
       // A step that is not visible cannot be told to stop; the ensemble works without.
-      if (!isServiceError(thrown) || thrown.code !== grpcStatus.NOT_FOUND) throw thrown;
+      if (!isStatusError(thrown) || thrown.code !== grpcStatus.NOT_FOUND) throw thrown;
     }
   }
   return "";

@@ -11,7 +11,7 @@ import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import type { Target } from "../driver.ts";
 import { scrubbed } from "../engine-text.ts";
 import type { Channel } from "../grpc/channel.ts";
-import { isServiceError, probeError } from "../grpc/status.ts";
+import { isStatusError, probeError } from "../grpc/status.ts";
 import type { ModelRepository } from "../repository.ts";
 import { recognise } from "./errors.ts";
 
@@ -99,7 +99,7 @@ function compare(one: string, other: string): number {
 }
 
 function controlError(thrown: unknown, model: string): WeirError {
-  if (!isServiceError(thrown)) return probeError(thrown, recognise);
+  if (!isStatusError(thrown)) return probeError(thrown, recognise);
   if (controlOff.test(thrown.details)) {
     const problem = "Triton does so only when it is started with --model-control-mode=explicit";
     return fail(ErrorReason.ENGINE_CONTROL_OFF, { problem }, { cause: thrown });

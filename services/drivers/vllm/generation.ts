@@ -1,9 +1,8 @@
 import { GenerateRequestSchema, Inference } from "../../../gen/ts/engine/vllm/inference_pb.ts";
-import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { serializer } from "../../runtime/grpc-wire.ts";
-import type { Cancel, Sink } from "../../runtime/mesh/push.ts";
+import type { Cancel } from "../../runtime/mesh/push.ts";
 import { missingCapability, promptOf } from "../capabilities.ts";
-import type { Attempt, Target } from "../driver.ts";
+import type { Attempt, AttemptSink, Target } from "../driver.ts";
 import { GenerationCall } from "../grpc/call.ts";
 import type { Channel, Rpc } from "../grpc/channel.ts";
 import { decodeGeneration } from "./codec.ts";
@@ -27,7 +26,7 @@ export function startGeneration(
   target: Target,
   model: VllmInterface,
   attempt: Attempt,
-  sink: Sink<GenerateResponse>,
+  sink: AttemptSink,
 ): Cancel {
   const { request, ignored } = buildRequest(attempt, inputOf(attempt), model);
   const streams = attempt.request.stream;

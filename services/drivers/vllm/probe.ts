@@ -11,7 +11,7 @@ import {
 import type { ProbeResult } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { isServing } from "../grpc/health.ts";
-import { isAnswered, isServiceError, probeError } from "../grpc/status.ts";
+import { isAnswered, isStatusError, probeError } from "../grpc/status.ts";
 import type { VllmInterface } from "./interface.ts";
 
 const { getServerInfo, getModelInfo, listLoras, isPaused, isSleeping } = Control.method;
@@ -63,7 +63,7 @@ async function asked(answer: Promise<boolean>): Promise<boolean> {
     return await answer;
   } catch (thrown) {
     const { UNIMPLEMENTED, INTERNAL } = grpcStatus;
-    if (isServiceError(thrown) && [UNIMPLEMENTED, INTERNAL].includes(thrown.code)) return false;
+    if (isStatusError(thrown) && [UNIMPLEMENTED, INTERNAL].includes(thrown.code)) return false;
     throw thrown;
   }
 }
@@ -75,7 +75,7 @@ async function lorasOf(channel: Channel, signal: AbortSignal): Promise<string[]>
   } catch (thrown) {
     // Adapters are off, whatever the model could.
     const { FAILED_PRECONDITION, UNIMPLEMENTED } = grpcStatus;
-    if (isServiceError(thrown) && [FAILED_PRECONDITION, UNIMPLEMENTED].includes(thrown.code)) return [];
+    if (isStatusError(thrown) && [FAILED_PRECONDITION, UNIMPLEMENTED].includes(thrown.code)) return [];
     throw thrown;
   }
 }

@@ -14,7 +14,7 @@ import { checkMessages } from "../message-members.ts";
 import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
 import type { PromptRenderer } from "../prompt/chat-template.ts";
 import { seam, unseen } from "../prompt/control-text.ts";
-import { encodePieces, getsIds } from "../prompt/prompt-encoder.ts";
+import { encodePieces, getsIds } from "../prompt/prompt-ids.ts";
 import { tokenizerFailed } from "../prompt/tokenizer-failed.ts";
 import { bit, countsConversations, neededBy } from "../requirement.ts";
 import type { UnaryOperation } from "./operation.ts";

@@ -41,7 +41,7 @@ export const usage = `Usage: npm start -- [flags]
        npm start -- engines load|unload URL MODEL [--engine-key-file FILE]
 
   --config FILE          weir.yaml; all its fields are in weir.reference.yaml
-  --engine URL           an engine, instead of a file: Triton's gRPC or OpenAI-compatible HTTP (may be repeated)
+  --engine URL           an engine, instead of a file; what it speaks is found by asking (docs/engines.md; may be repeated)
   --chat-template PATH   a jinja file or a tokenizer folder, for engines that take plain text
   --tokenizer PATH       a tokenizer.json or a folder with one, for engines that take token ids only
   --tool-parser NAME     how their models write function calls: hermes, qwen, llama3 and others, as in weir.reference.yaml

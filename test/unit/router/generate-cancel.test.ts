@@ -72,10 +72,10 @@ describe("cancel, in every phase, reaches the engine at once and gives the place
     begin({}, ["a"]);
     const call = world.call();
     const waiting = world.call();
-    const { attempt, sink } = world.tryAt("a");
+    const { sink } = world.tryAt("a");
     sink.event(accepted());
     const { promise, resolve } = Promise.withResolvers<void>();
-    attempt.lingers?.(promise);
+    sink.lingers(promise);
     call.cancel(leaves);
     expect(world.driver("a").tries).toHaveLength(1);
     expect(world.admission.waiting).toBe(1);
@@ -88,9 +88,9 @@ describe("cancel, in every phase, reaches the engine at once and gives the place
   test("from one that failed, too", async () => {
     begin({}, ["a"]);
     const call = world.call();
-    const { attempt, sink } = world.tryAt("a");
+    const { sink } = world.tryAt("a");
     const { promise, resolve } = Promise.withResolvers<void>();
-    attempt.lingers?.(promise);
+    sink.lingers(promise);
     sink.event(accepted());
     sink.event(textDelta(0, "x", 1));
     sink.fail(fail(ErrorReason.ENGINE_TIMEOUT));

@@ -1,7 +1,6 @@
-import type { GenerateResponse } from "../../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import type { Cancel, Sink } from "../../../runtime/mesh/push.ts";
+import type { Cancel } from "../../../runtime/mesh/push.ts";
 import { missingCapability, unsupported } from "../../capabilities.ts";
-import type { Attempt, Target } from "../../driver.ts";
+import type { Attempt, AttemptSink, Target } from "../../driver.ts";
 import { GenerationCall } from "../../grpc/call.ts";
 import type { Channel } from "../../grpc/channel.ts";
 import { TritonListener } from "../listener.ts";
@@ -16,7 +15,7 @@ export function startCoreGeneration(
   target: Target,
   model: CoreInterface,
   attempt: Attempt,
-  sink: Sink<GenerateResponse>,
+  sink: AttemptSink,
 ): Cancel {
   const { tokens, extras, request } = attempt;
   const missing = missingCapability(attempt);

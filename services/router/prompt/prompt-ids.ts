@@ -17,51 +17,40 @@ export function getsIds({ needsTokenizer, features }: ReplicaModel, { tokenizer,
   return tokenizer !== undefined && features.includes(Feature.TOKEN_IDS) && controlText !== ControlText.ALLOW;
 }
 
-/** Makes token ids of prompts. */
-export class PromptEncoder {
-  readonly #tokenizers: Tokenizers;
+/** What an attempt lacks. */
+export interface Unfinished {
+  readonly attempt: Attempt;
+  readonly model: Model;
+  /** Of a rendered conversation; no token may reach from one into the next. */
+  readonly pieces: readonly string[] | undefined;
+  /** Tokens of prompt and answer together; 0: not known. */
+  readonly context: number;
+}
 
-  constructor(tokenizers: Tokenizers) {
-    this.#tokenizers = tokenizers;
-  }
+/** What completes an attempt with the token ids of its prompt; undefined: nothing has to. */
+export function completion(tokenizers: Tokenizers, unfinished: Unfinished): (() => Promise<Attempt>) | undefined {
+  const { attempt, model, pieces, context } = unfinished;
+  const { needsTokenizer } = attempt.model;
+  if (!needsTokenizer && (pieces === undefined || !getsIds(attempt.model, model))) return undefined;
+  return async () => {
+    try {
+      const tokens = await tokensOf(tokenizers, unfinished);
+      return needsTokenizer ? bounded({ ...attempt, tokens }, context) : asIds(attempt, tokens);
+    } catch (thrown) {
+      throw tokenizerFailed(attempt.request.model, thrown);
+    }
+  };
+}
 
-  /**
-   * What completes an attempt; undefined: nothing has to.
-   *
-   * @param pieces of a rendered conversation; no token may reach from one into the next.
-   * @param context tokens of prompt and answer together; 0: not known.
-   */
-  completion(
-    attempt: Attempt,
-    model: Model,
-    pieces: readonly string[] | undefined,
-    context: number,
-  ): (() => Promise<Attempt>) | undefined {
-    const { needsTokenizer } = attempt.model;
-    if (!needsTokenizer && (pieces === undefined || !getsIds(attempt.model, model))) return undefined;
-    return async () => {
-      try {
-        const tokens = await this.#tokensOf(attempt, model, pieces);
-        return needsTokenizer ? bounded({ ...attempt, tokens }, context) : asIds(attempt, tokens);
-      } catch (thrown) {
-        throw tokenizerFailed(attempt.request.model, thrown);
-      }
-    };
-  }
-
-  async #tokensOf(
-    { request: { input } }: Attempt,
-    { id, tokenizer: source }: Model,
-    pieces: readonly string[] | undefined,
-  ): Promise<PromptTokens> {
-    if (!source) throw fail(ErrorReason.TOKENIZER_MISSING, { model: id });
-    const tokenizer = this.#tokenizers.of(source);
-    const vocabulary = await tokenizer.vocabulary;
-    if (input.case === "tokenIds") return { ids: Uint32Array.from(input.value.ids), vocabulary };
-    // A template says itself which tokens begin a prompt; a prompt of the caller's gets the model's own.
-    if (pieces) return { ids: await encodePieces(tokenizer, pieces), vocabulary };
-    return { ids: await tokenizer.encode(input.case === "prompt" ? input.value : "", true), vocabulary };
-  }
+async function tokensOf(tokenizers: Tokenizers, { attempt, model, pieces }: Unfinished): Promise<PromptTokens> {
+  if (!model.tokenizer) throw fail(ErrorReason.TOKENIZER_MISSING, { model: model.id });
+  const { input } = attempt.request;
+  const tokenizer = tokenizers.of(model.tokenizer);
+  const vocabulary = await tokenizer.vocabulary;
+  if (input.case === "tokenIds") return { ids: Uint32Array.from(input.value.ids), vocabulary };
+  // A template says itself which tokens begin a prompt; a prompt of the caller's gets the model's own.
+  if (pieces) return { ids: await encodePieces(tokenizer, pieces), vocabulary };
+  return { ids: await tokenizer.encode(input.case === "prompt" ? input.value : "", true), vocabulary };
 }
 
 /** The ids of texts that stand one behind the other, with no token over two of them. */
