@@ -51,7 +51,9 @@ export async function createCluster(place: Place, binaries: Binaries, signal: Ab
 
 async function removeUnfinished(placeFolder: string): Promise<void> {
   for (const name of await readdir(placeFolder)) {
-    if (name.startsWith(unfinished)) await rm(join(placeFolder, name), { recursive: true, force: true });
+    // The initdb of a start that was killed may still write into it, until it misses what is gone.
+    const patiently = { recursive: true, force: true, maxRetries: 10, retryDelay: 100 };
+    if (name.startsWith(unfinished)) await rm(join(placeFolder, name), patiently);
   }
 }
 
