@@ -119,8 +119,8 @@ export class LeaseBook {
     return credit > 0n ? credit : 0n;
   }
 
-  /** Takes a report, if it is the lease's newest. `closing` ends the lease if nothing is kept of it. */
-  report(nodeId: string, report: LeaseReport, closing: boolean): void {
+  /** Takes a report, if it is the lease's newest. */
+  report(nodeId: string, report: LeaseReport): void {
     const lease = this.#byId.get(report.leaseId);
     if (lease === undefined || lease.nodeId !== nodeId || report.sequence <= lease.sequence) return;
     const { counter } = lease;
@@ -132,10 +132,10 @@ export class LeaseBook {
     // Of requests at once nothing is ever spent.
     if (counter.kind !== "slots" && report.spent > lease.told) lease.told = report.spent;
     const needed = lease.told + report.reserved;
-    const kept = lease.ended || report.amount < needed ? needed : report.amount;
+    const kept = lease.ended || report.returned || report.amount < needed ? needed : report.amount;
     if (kept < lease.lent) lease.lent = kept;
     book(lease, lease.lent, lease.told);
-    if (closing && lease.lent <= needed) this.#end(lease);
+    if (report.returned) this.#end(lease);
     if (lease.ended && report.reserved === 0n) this.#remove(lease);
     else this.#touch(lease);
     this.#onChange(counter);

@@ -11,8 +11,8 @@ export type Share = Account;
 export interface Booking {
   readonly requestId: string;
   shares: readonly Share[];
-  /** Running: it may draw. Expired: what it had told is booked. Settled: the truth is. */
-  state: "running" | "expired" | "settled";
+  /** Running: it may draw. Expired: what it had told is booked. Settled: the truth is. Released: nothing is, nor will be. */
+  state: "running" | "expired" | "settled" | "released";
   /** The most that Extend told. */
   readonly told: Amounts;
   readonly slices: SliceSet;
@@ -108,9 +108,11 @@ export class BookingBook {
     this.#running.set(booking.requestId, booking);
   }
 
-  /** Ends one that keeps nothing: as if it had never been. */
-  remove(booking: Booking): void {
-    this.#running.delete(booking.requestId);
+  /** Ends one that keeps nothing, also before it was heard of: what asks for it comes too late. */
+  release(requestId: string): void {
+    const booking = this.#running.get(requestId) ?? this.begin(requestId, [], 0n);
+    booking.shares = [];
+    this.#end(booking, "released");
   }
 
   /** Ends one with the truth. */
@@ -159,7 +161,7 @@ export class BookingBook {
     }
   }
 
-  #end(booking: Booking, state: "expired" | "settled"): void {
+  #end(booking: Booking, state: Exclude<Booking["state"], "running">): void {
     this.#running.delete(booking.requestId);
     this.#ended.delete(booking.requestId);
     booking.state = state;

@@ -60,6 +60,7 @@ interface WaitingReserve {
 }
 
 class MemoryQuotaStore implements QuotaStore {
+  readonly id: string;
   readonly #clock: Clock;
   readonly #bounds: MemoryQuotaBounds;
   readonly #returns: ReturnTimes;
@@ -74,6 +75,7 @@ class MemoryQuotaStore implements QuotaStore {
   readonly #leaseRequests = new Map<string, number>();
 
   constructor({ clock, ids, bounds }: MemoryQuotaStoreOptions) {
+    this.id = ids.uuidv7();
     this.#clock = clock;
     this.#bounds = { ...memoryQuotaBounds, ...bounds };
     const { ttlMs, suspendedMs, recallMs, leasesMax, waitersMax } = this.#bounds;
@@ -97,6 +99,8 @@ class MemoryQuotaStore implements QuotaStore {
     return this.#do(() => {
       this.#takeReports(request.nodeId, request.reports);
       const known = this.#bookings.get(request.requestId);
+      // A copy of the call that was on its way for longer than its caller waited.
+      if (known?.state === "released") throw fail(ErrorReason.NOT_FOUND, reservation(request.requestId));
       if (known !== undefined && known.state !== "expired") {
         for (const share of known.shares) share.counter.refresh();
         return Promise.resolve(this.#reserveResponse({ granted: known }));
@@ -119,7 +123,7 @@ class MemoryQuotaStore implements QuotaStore {
       return this.#admission.admit(extendAttempt(booking, request, this.#explain));
     });
     if (outcome === "ended") {
-      throw fail(ErrorReason.NOT_FOUND, { resource: "reservation", id: request.requestId });
+      throw fail(ErrorReason.NOT_FOUND, reservation(request.requestId));
     }
     return { $typeName: "weir.quota.v1.ExtendResponse", outcome: this.#outcomeMember(outcome) };
   }
@@ -165,8 +169,8 @@ class MemoryQuotaStore implements QuotaStore {
           book(share, 0n, 0n);
           this.#admission.wake(share.counter);
         }
-        this.#bookings.remove(booking);
       }
+      if (booking === undefined || booking.state === "running") this.#bookings.release(request.requestId);
       return Promise.resolve();
     });
   }
@@ -201,7 +205,7 @@ class MemoryQuotaStore implements QuotaStore {
 
   returnLease(request: ReturnLeaseRequest): Promise<void> {
     return this.#do(() => {
-      for (const report of request.reports) this.#leases.report(request.nodeId, report, true);
+      this.#takeReports(request.nodeId, request.reports);
       return Promise.resolve();
     });
   }
@@ -209,7 +213,11 @@ class MemoryQuotaStore implements QuotaStore {
   leasesOf(nodeId: string): Promise<readonly Lease[]> {
     return this.#do(() => {
       const leases = this.#leases.of(nodeId);
-      for (const lease of leases) lease.counter.refresh();
+      for (const lease of leases) {
+        lease.counter.refresh();
+        // The watch that it was recalled by has ended, perhaps unheard: it may be recalled anew.
+        lease.recalledMs = undefined;
+      }
       return Promise.resolve(leases.map((lease) => leaseMessage(lease, this.#bounds.ttlMs)));
     });
   }
@@ -354,7 +362,7 @@ class MemoryQuotaStore implements QuotaStore {
   }
 
   #takeReports(nodeId: string, reports: readonly LeaseReport[]): void {
-    for (const report of reports) this.#leases.report(nodeId, report, false);
+    for (const report of reports) this.#leases.report(nodeId, report);
   }
 
   #recall(lease: LeaseAccount): void {
@@ -379,4 +387,8 @@ class MemoryQuotaStore implements QuotaStore {
       ? { case: "denied" as const, value: outcome.denied }
       : { case: "granted" as const, value: reservationMessage(outcome.granted, this.#bounds.ttlMs) };
   }
+}
+
+function reservation(id: string) {
+  return { resource: "reservation", id };
 }

@@ -26,6 +26,8 @@ export type RecallListener = (nodeId: string, recall: LeaseRecall) => void;
  * Every method fails with STORE_UNAVAILABLE when the store cannot answer. Being refused is an answer.
  */
 export interface QuotaStore {
+  /** Names what is counted here: another one knows nothing of it. */
+  readonly id: string;
   /**
    * Sets aside what a request needs on every limit that its node does not cover by a lease, or on none. Leases of other
    * nodes are recalled before it refuses; that, and `wait_max`, is how long it may take.

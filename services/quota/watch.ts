@@ -18,7 +18,7 @@ import type { QuotaStore } from "./store.ts";
 const heartbeatMs = 500;
 
 export interface LeaseWatchOptions {
-  readonly store: Pick<QuotaStore, "leasesOf" | "onRecall">;
+  readonly store: Pick<QuotaStore, "id" | "leasesOf" | "onRecall">;
   readonly follower: Pick<LimitFollower, "book" | "onChange">;
   readonly clock: Clock;
 }
@@ -176,7 +176,8 @@ class Watcher {
   }
 
   #send(event: Event, revision: bigint): void {
-    this.#sink.event(create(WatchLeasesResponseSchema, { revision, event, nodes: this.#nodes() }));
+    const { id: storeId } = this.#options.store;
+    this.#sink.event(create(WatchLeasesResponseSchema, { revision, event, nodes: this.#nodes(), storeId }));
   }
 }
 

@@ -325,11 +325,8 @@ export class QuotaHistory {
     const message = {
       $typeName: "weir.quota.v1.ReturnLeaseRequest" as const,
       nodeId: lease.nodeId,
-      reports: [this.#leases.tell(lease, keeps)],
+      reports: [this.#leases.tell(lease, keeps, this.#random.below(2) === 0)],
     };
-    // What it keeps nothing of has ended.
-    lease.ended ||= lease.lent <= lease.told + lease.toldReserved;
-    if (lease.ended && lease.reserved === 0n) lease.gone = true;
     await this.#store.returnLease(message);
     this.#count("reported");
     this.#remember(rememberedMs, () => this.#store.returnLease(message));
@@ -340,9 +337,7 @@ export class QuotaHistory {
     const lease = this.#leases.byId.get(leaseId);
     if (lease === undefined || lease.gone || lease.nodeId !== nodeId) throw new Error("a recall of no lease");
     this.#count("recalled");
-    const report = this.#leases.tell(lease, lease.spent + lease.reserved);
-    lease.ended = true;
-    if (lease.reserved === 0n) lease.gone = true;
+    const report = this.#leases.tell(lease, lease.spent + lease.reserved, true);
     // The reference has what came back before the store hears of it, and sees whether the request fits now.
     this.#tryPending();
     void this.#store.returnLease({ $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports: [report] });

@@ -83,6 +83,10 @@ export function leaseRequest(
   });
 }
 
-export function reportOf(leaseId: string, sequence: bigint, held: { spent: bigint; reserved: bigint; amount: bigint }) {
+export function reportOf(
+  leaseId: string,
+  sequence: bigint,
+  held: { spent: bigint; reserved: bigint; amount: bigint; returned?: boolean },
+) {
   return create(LeaseReportSchema, { leaseId, sequence, ...held });
 }

@@ -87,25 +87,26 @@ export class NodeLeases {
   }
 
   /** The report of a lease, which the reference hears at once. */
-  tell(lease: NodeLease, keeps: bigint) {
+  tell(lease: NodeLease, keeps: bigint, returned = false) {
     lease.sequence += 1n;
     const reference = this.#of(lease.limitId);
     const { spent, reserved } = lease;
     if (!lease.gone) {
       const { ended } = lease;
+      lease.ended ||= returned;
       lease.told = isSlots(reference) ? 0n : max(lease.told, spent);
       lease.toldReserved = reserved;
       const needed = lease.told + reserved;
-      const kept = ended || keeps < needed ? needed : keeps;
+      const kept = lease.ended || keeps < needed ? needed : keeps;
       if (kept < lease.lent) lease.lent = kept;
       lease.touchedMs = this.#clock.monotonicMs();
       lease.suspendedMs = undefined;
       reference.hold(`lease:${lease.id}`, lease.lent, lease.told);
       if (ended) this.#count("heard of after its life");
       // It ended with its life: it goes with the last of its requests, and until then is not lent.
-      if (ended && reserved === 0n) lease.gone = true;
+      if (lease.ended && reserved === 0n) lease.gone = true;
     }
-    return reportOf(lease.id, lease.sequence, { spent, reserved, amount: keeps });
+    return reportOf(lease.id, lease.sequence, { spent, reserved, amount: keeps, returned });
   }
 
   expire(lease: NodeLease, nowMs: number): void {

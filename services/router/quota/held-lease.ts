@@ -2,6 +2,8 @@ import type { Lease, LeaseReport } from "../../../gen/ts/weir/quota/v1/lease_pb.
 
 /** The share of what is there after a renewal, at and below which the next is due. */
 const renewAtShare = 1 / 3;
+/** A number that no process reaches: this report is newer than all before it. */
+const lastSequence = 2n ** 53n;
 
 /**
  * A lease as its holder spends it. Amounts are in the limit's unit, times in milliseconds on the holder's monotonic clock,
@@ -112,8 +114,22 @@ export class HeldLease {
       reserved: BigInt(Math.max(0, Math.round(this.reserved))),
       amount: BigInt(Math.max(0, Math.round(this.amount))),
       sequence: BigInt(this.#sequence),
+      returned: this.retired,
     };
   }
+}
+
+/** The last word on a lease: so much was spent of it, and nothing runs on it. */
+export function lastReport(leaseId: string, spent: bigint): LeaseReport {
+  return {
+    $typeName: "weir.quota.v1.LeaseReport",
+    leaseId,
+    spent,
+    reserved: 0n,
+    amount: spent,
+    sequence: lastSequence,
+    returned: true,
+  };
 }
 
 /** A duration of the contract in milliseconds. */

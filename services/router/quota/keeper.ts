@@ -34,7 +34,10 @@ export class Keeper implements Disposable {
   readonly #places: Places;
   #timer: Timer;
   #telling = false;
+  /** There is more to tell than the round knows that is under way. */
+  #moreToTell = false;
   #hasty = false;
+  #disposed = false;
 
   constructor(desk: Desk) {
     this.#desk = desk;
@@ -44,12 +47,15 @@ export class Keeper implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#disposed = true;
     this.#timer.cancel();
   }
 
-  /** Something ended on a lease that is given back: its place is told of at once, for others may wait for it. */
+  /**
+   * Something ended on a lease that is given back, or can be told again: it is told at once, for others may wait for it.
+   */
   soon(): void {
-    if (this.#hasty) return;
+    if (this.#hasty || this.#disposed) return;
     this.#hasty = true;
     this.#timer.cancel();
     this.#timer = this.#next(0);
@@ -62,9 +68,10 @@ export class Keeper implements Disposable {
       const nowMs = this.#clock.monotonicMs();
       this.#keepAlive(nowMs);
       this.#desk.book.forget(nowMs - forgetMs);
-      if (this.#telling || !this.#desk.link.mayCall(nowMs)) return;
-      void this.#tell(nowMs);
+      if (!this.#desk.link.mayCall(nowMs)) return;
       this.#places.look(nowMs);
+      if (this.#telling) this.#moreToTell = true;
+      else void this.#tell(nowMs);
     });
   }
 
@@ -97,6 +104,7 @@ export class Keeper implements Disposable {
   /** One round of reports at a time: the next looks again. */
   async #tell(nowMs: number): Promise<void> {
     this.#telling = true;
+    this.#moreToTell = false;
     try {
       const kept: HeldLease[] = [];
       const given: GivenBack[] = [];
@@ -111,6 +119,7 @@ export class Keeper implements Disposable {
       // They count as not told: the next round tells them.
     } finally {
       this.#telling = false;
+      if (this.#moreToTell) this.soon();
     }
   }
 }

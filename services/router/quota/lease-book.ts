@@ -12,7 +12,7 @@ import type { IdSource } from "../../runtime/ids.ts";
 import { Account } from "./account.ts";
 import { Consumption } from "./consumption.ts";
 import { amountsOf } from "./grant.ts";
-import { type HeldLease, msOf } from "./held-lease.ts";
+import { type HeldLease, lastReport, msOf } from "./held-lease.ts";
 import type { StoreLink } from "./store-link.ts";
 
 export interface LeaseBookOptions {
@@ -31,6 +31,8 @@ export interface GivenBack {
 const consumptionsMax = 20_000;
 /** Keys whose limits are remembered for a time without the store. */
 const keysMax = 20_000;
+/** Answers that may still bring a lease that was recalled. */
+const refusedMax = 10_000;
 /** Who found nothing more to have does not ask again at once. */
 const renewalPauseMs = 50;
 
@@ -44,6 +46,8 @@ export class LeaseBook {
   /** Calls on their way: one for each. */
   readonly #calls = new Map<Consumption, Promise<void>>();
   readonly #pausedUntil = new WeakMap<Consumption, number>();
+  /** Leases that were given back before an answer brought them. */
+  readonly #refused = new LRUCache<string, true>({ max: refusedMax });
 
   constructor(options: LeaseBookOptions) {
     this.#options = options;
@@ -165,7 +169,7 @@ export class LeaseBook {
     for (const lease of response.leases) {
       if (!lease.limit) throw fail(ErrorReason.INTERNAL);
       const account = this.#account(lease.limit, holders, nowMs);
-      account.leased(lease, sentMs, nowMs, nowWallMs);
+      if (!this.#refused.has(lease.id)) account.leased(lease, sentMs, nowMs, nowWallMs);
       accounts.push(account);
     }
     for (const limit of response.central) {
@@ -231,6 +235,10 @@ export class LeaseBook {
     for (const account of this.accounts.values()) {
       for (const lease of account.leases()) if (lease.id === leaseId) return this.giveBack([{ account, lease }]);
     }
+    // The call that brought it was given up, or its answer is on its way: nothing runs on it, and nothing will.
+    this.#refused.set(leaseId, true);
+    const { link } = this.#options;
+    await link.returnLease({ nodeId: link.holderId, reports: [lastReport(leaseId, 0n)] });
   }
 
   /** Gives back what is not reserved of these, and tells what was spent: nothing more is drawn from them. */

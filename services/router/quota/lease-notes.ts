@@ -1,6 +1,6 @@
 import type { LeaseReport } from "../../../gen/ts/weir/quota/v1/lease_pb.ts";
 import type { Waiter } from "../journal/journal.ts";
-import type { HeldLease } from "./held-lease.ts";
+import { type HeldLease, lastReport } from "./held-lease.ts";
 
 /** The kind of these notes in the journal. */
 export const leaseNoteKind = 1;
@@ -12,8 +12,6 @@ export interface NoteJournal {
   note(note: Uint8Array): boolean;
 }
 
-/** A number that no process reaches: the report of what a dead one spent is newer than all of its own. */
-const lastSequence = 2n ** 53n;
 const fixedBytes = 16;
 
 /**
@@ -105,14 +103,3 @@ export interface FormerReports {
 
 /** The contract takes as many in a call. */
 const reportsMax = 1_000;
-
-function lastReport(leaseId: string, spent: bigint): LeaseReport {
-  return {
-    $typeName: "weir.quota.v1.LeaseReport",
-    leaseId,
-    spent,
-    reserved: 0n,
-    amount: spent,
-    sequence: lastSequence,
-  };
-}

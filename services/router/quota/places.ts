@@ -17,6 +17,8 @@ export class Places {
   readonly #desk: Desk;
   readonly #askedMs = new WeakMap<HeldGrant, number>();
   #asking = 0;
+  /** Some wait for the answers to others. */
+  #more = false;
 
   constructor(desk: Desk) {
     this.#desk = desk;
@@ -24,8 +26,12 @@ export class Places {
 
   /** Asks for what is due. */
   look(nowMs: number): void {
+    this.#more = false;
     for (const grant of this.#desk.running) {
-      if (this.#asking >= askingMax) return;
+      if (this.#asking >= askingMax) {
+        this.#more = true;
+        return;
+      }
       if (!(grant.unknown || grant.parts.some(isLost))) continue;
       if (nowMs - (this.#askedMs.get(grant) ?? Number.NEGATIVE_INFINITY) < askAgainMs) continue;
       this.#askedMs.set(grant, nowMs);
@@ -64,9 +70,13 @@ export class Places {
       grant.ttlMs = msOf(outcome.value.ttl);
       grant.aliveMs = nowMs;
     } catch {
-      // Again later.
+      // It may have been granted all the same.
+      if (grant.over) settlements.release(requestId);
+      else grant.reserved = true;
+      this.#askedMs.delete(grant);
     } finally {
       this.#asking -= 1;
+      if (this.#more && this.#asking <= askingMax / 2) this.look(this.#desk.clock.monotonicMs());
     }
   }
 }

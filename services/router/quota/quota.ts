@@ -82,6 +82,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
   #named: Set<string> | undefined;
   #askedMs = 0;
   #revision = 0n;
+  #storeId: string | undefined;
   /** What dead processes had spent is being told. */
   #telling = false;
 
@@ -90,6 +91,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     const back = (): void => {
       news.back();
       this.#settlements.again();
+      this.#keeper.soon();
     };
     const link = new StoreLink({ client, clock, holderId, away: news.away, back });
     this.#book = new LeaseBook({ link, clock, ids });
@@ -208,8 +210,9 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     for (const { lease } of this.#book.all()) yield lease;
   }
 
-  #heard({ event, revision, nodes }: WatchLeasesResponse): void {
+  #heard({ event, revision, nodes, storeId }: WatchLeasesResponse): void {
     this.#desk.link.heard(nodes);
+    this.#countedBy(storeId);
     void this.#tellFormer();
     switch (event.case) {
       case "lease":
@@ -222,7 +225,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
         if (revision !== this.#revision) this.#book.dropLists();
         break;
       case "recall":
-        this.#book.recalled(event.value.leaseId).catch(() => undefined);
+        this.#book.recalled(event.value.leaseId).catch(() => this.#keeper.soon());
         break;
       case "limitChange":
         this.#book.changed(event.value, revision);
@@ -231,6 +234,16 @@ export class QuotaHolder implements Quota, AsyncDisposable {
         break;
     }
     if (this.#named === undefined) this.#revision = revision;
+  }
+
+  /** A store that has started anew knows nothing of what runs. */
+  #countedBy(storeId: string): void {
+    if (this.#storeId === storeId) return;
+    const isFirst = this.#storeId === undefined;
+    this.#storeId = storeId;
+    if (isFirst) return;
+    for (const grant of this.#desk.running) if (grant.reserved) grant.unknown = true;
+    this.#keeper.soon();
   }
 
   /** Until the store has heard all of it. */

@@ -39,6 +39,8 @@ export class Settlements implements AsyncDisposable {
   #retryMs = retryFirstMs;
   #timer: Timer | undefined;
   #sendingAgain = false;
+  /** The store came back while it was being told. */
+  #againSoon = false;
   #idle: (() => void) | undefined;
   readonly #stop = new AbortController();
 
@@ -80,9 +82,11 @@ export class Settlements implements AsyncDisposable {
 
   /** The store is back: what waits is told at once, or it would admit as if that had not been used. */
   again(): void {
-    if (this.#timer === undefined || this.#sendingAgain) return;
-    this.#timer.cancel();
-    void this.#sendAgain();
+    if (this.#sendingAgain) this.#againSoon = true;
+    else if (this.#timer) {
+      this.#timer.cancel();
+      void this.#sendAgain();
+    }
   }
 
   #tell(told: Told): void {
@@ -113,6 +117,7 @@ export class Settlements implements AsyncDisposable {
 
   async #sendAgain(): Promise<void> {
     this.#sendingAgain = true;
+    this.#againSoon = false;
     this.#retryMs = Math.min(retryMostMs, this.#retryMs * 2);
     const before = this.#waiting;
     this.#waiting = [];
@@ -126,8 +131,9 @@ export class Settlements implements AsyncDisposable {
     }
     this.#timer = undefined;
     this.#sendingAgain = false;
-    if (this.#waiting.length > 0 && !this.#stop.signal.aborted)
-      this.#timer = this.#options.clock.setTimer(this.#retryMs, () => void this.#sendAgain());
+    if (this.#waiting.length === 0 || this.#stop.signal.aborted) return;
+    if (this.#againSoon) this.#retryMs = retryFirstMs;
+    this.#timer = this.#options.clock.setTimer(this.#retryMs, () => void this.#sendAgain());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -18,7 +18,8 @@ import { RecordingSink } from "../../fakes/recording-sink.ts";
 import { SimulatedClock } from "../../fakes/simulated-clock.ts";
 
 /** Leases that a test hands out, and recalls. */
-class Leases implements Pick<QuotaStore, "leasesOf" | "onRecall"> {
+class Leases implements Pick<QuotaStore, "id" | "leasesOf" | "onRecall"> {
+  readonly id = "s1";
   readonly held = new Map<string, Lease[]>();
   #listener: RecallListener | undefined;
   away: Error | undefined;

@@ -175,7 +175,9 @@ type LeaseReport struct {
 	// reserved when it gives back all that it can.
 	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
 	// Which report of this lease it is, from 1: one that was overtaken by a later one changes nothing.
-	Sequence      int64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence int64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The holder does not draw from it any more: the lease has ended, and what is reserved is reported until it is spent.
+	Returned      bool `protobuf:"varint,6,opt,name=returned,proto3" json:"returned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -243,6 +245,13 @@ func (x *LeaseReport) GetSequence() int64 {
 		return x.Sequence
 	}
 	return 0
+}
+
+func (x *LeaseReport) GetReturned() bool {
+	if x != nil {
+		return x.Returned
+	}
+	return false
 }
 
 // A lease that others need.
@@ -381,13 +390,14 @@ const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\n" +
 	"reset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\x12'\n" +
 	"\x0freport_sequence\x18\n" +
-	" \x01(\x03R\x0ereportSequence\"\xed\x01\n" +
+	" \x01(\x03R\x0ereportSequence\"\x89\x02\n" +
 	"\vLeaseReport\x126\n" +
 	"\blease_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\aleaseId\x12'\n" +
 	"\x05spent\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x05spent\x12-\n" +
 	"\breserved\x18\x03 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\breserved\x12)\n" +
 	"\x06amount\x18\x04 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x06amount\x12#\n" +
-	"\bsequence\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bsequence\"[\n" +
+	"\bsequence\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bsequence\x12\x1a\n" +
+	"\breturned\x18\x06 \x01(\bR\breturned\"[\n" +
 	"\vLeaseRecall\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x121\n" +
 	"\x06within\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06within\"t\n" +

@@ -839,8 +839,7 @@ type ReturnLeaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node, as LeaseRequest.node_id.
 	NodeId string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// The leases with what was spent. What is reserved stays with the node until a later report says otherwise; a lease
-	// of which nothing is kept beyond what is spent has ended.
+	// The leases with what was spent. What is reserved stays with the node until a later report says otherwise.
 	Reports       []*LeaseReport `protobuf:"bytes,2,rep,name=reports,proto3" json:"reports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -990,7 +989,10 @@ type WatchLeasesResponse struct {
 	Event isWatchLeasesResponse_Event `protobuf_oneof:"event"`
 	// How many nodes watch now, this one among them: a limit with ON_FAILURE_LOCAL is divided by no fewer while it cannot
 	// be checked, for each of them may come to serve its requests.
-	Nodes         int32 `protobuf:"varint,7,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes int32 `protobuf:"varint,7,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	// Names what was counted. Another one than before: the service has started anew, and knows nothing of what runs. A
+	// node reserves anew for its running requests, or others are admitted in their places.
+	StoreId       string `protobuf:"bytes,8,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1089,6 +1091,13 @@ func (x *WatchLeasesResponse) GetNodes() int32 {
 		return x.Nodes
 	}
 	return 0
+}
+
+func (x *WatchLeasesResponse) GetStoreId() string {
+	if x != nil {
+		return x.StoreId
+	}
+	return ""
 }
 
 type isWatchLeasesResponse_Event interface {
@@ -1279,7 +1288,7 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\areports\x18\x02 \x03(\v2\x1a.weir.quota.v1.LeaseReportB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\areports\"\x15\n" +
 	"\x13ReturnLeaseResponse\"L\n" +
 	"\x12WatchLeasesRequest\x126\n" +
-	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\"\xb4\x03\n" +
+	"\anode_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\x06nodeId\"\xcf\x03\n" +
 	"\x13WatchLeasesResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12,\n" +
 	"\x05lease\x18\x02 \x01(\v2\x14.weir.quota.v1.LeaseH\x00R\x05lease\x12S\n" +
@@ -1287,7 +1296,8 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\x06recall\x18\x04 \x01(\v2\x1a.weir.quota.v1.LeaseRecallH\x00R\x06recall\x12?\n" +
 	"\flimit_change\x18\x05 \x01(\v2\x1a.weir.quota.v1.LimitChangeH\x00R\vlimitChange\x12L\n" +
 	"\theartbeat\x18\x06 \x01(\v2,.weir.quota.v1.WatchLeasesResponse.HeartbeatH\x00R\theartbeat\x12\x14\n" +
-	"\x05nodes\x18\a \x01(\x05R\x05nodes\x1a\r\n" +
+	"\x05nodes\x18\a \x01(\x05R\x05nodes\x12\x19\n" +
+	"\bstore_id\x18\b \x01(\tR\astoreId\x1a\r\n" +
 	"\vSnapshotEnd\x1a\v\n" +
 	"\tHeartbeatB\a\n" +
 	"\x05event2\xa4\x05\n" +

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/quota/v1/lease.proto.
  */
 export const file_weir_quota_v1_lease: GenFile = /*@__PURE__*/
-  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIqcCCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMSEQoJcmVtYWluaW5nGAggASgDEi4KCnJlc2V0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3JlcG9ydF9zZXF1ZW5jZRgKIAEoAyLBAQoLTGVhc2VSZXBvcnQSLQoIbGVhc2VfaWQYASABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezEsNjR9JBIgCgVzcGVudBgCIAEoA0IRukgOIgwYgICQu7rWrfANKAASIwoIcmVzZXJ2ZWQYAyABKANCEbpIDiIMGICAkLu61q3wDSgAEiEKBmFtb3VudBgEIAEoA0IRukgOIgwYgICQu7rWrfANKAASGQoIc2VxdWVuY2UYBSABKANCB7pIBCICKAEiSgoLTGVhc2VSZWNhbGwSEAoIbGVhc2VfaWQYASABKAkSKQoGd2l0aGluGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlkKC0xpbWl0Q2hhbmdlEhAKCGxpbWl0X2lkGAEgASgJEicKB3N1YmplY3QYAiABKAsyFi53ZWlyLnF1b3RhLnYxLlN1YmplY3QSDwoHZGVsZXRlZBgDIAEoCGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
+  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIqcCCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMSEQoJcmVtYWluaW5nGAggASgDEi4KCnJlc2V0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3JlcG9ydF9zZXF1ZW5jZRgKIAEoAyLTAQoLTGVhc2VSZXBvcnQSLQoIbGVhc2VfaWQYASABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezEsNjR9JBIgCgVzcGVudBgCIAEoA0IRukgOIgwYgICQu7rWrfANKAASIwoIcmVzZXJ2ZWQYAyABKANCEbpIDiIMGICAkLu61q3wDSgAEiEKBmFtb3VudBgEIAEoA0IRukgOIgwYgICQu7rWrfANKAASGQoIc2VxdWVuY2UYBSABKANCB7pIBCICKAESEAoIcmV0dXJuZWQYBiABKAgiSgoLTGVhc2VSZWNhbGwSEAoIbGVhc2VfaWQYASABKAkSKQoGd2l0aGluGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlkKC0xpbWl0Q2hhbmdlEhAKCGxpbWl0X2lkGAEgASgJEicKB3N1YmplY3QYAiABKAsyFi53ZWlyLnF1b3RhLnYxLlN1YmplY3QSDwoHZGVsZXRlZBgDIAEoCGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
 
 /**
  * A part of a limit that a node may spend without asking: its account there. The store counts the whole amount as gone
@@ -240,6 +240,13 @@ export type LeaseReport = Message<"weir.quota.v1.LeaseReport"> & {
    * @generated from field: int64 sequence = 5;
    */
   sequence: bigint;
+
+  /**
+   * The holder does not draw from it any more: the lease has ended, and what is reserved is reported until it is spent.
+   *
+   * @generated from field: bool returned = 6;
+   */
+  returned: boolean;
 };
 
 /**
@@ -284,6 +291,13 @@ export type LeaseReportJson = {
    * @generated from field: int64 sequence = 5;
    */
   sequence?: string;
+
+  /**
+   * The holder does not draw from it any more: the lease has ended, and what is reserved is reported until it is spent.
+   *
+   * @generated from field: bool returned = 6;
+   */
+  returned?: boolean;
 };
 
 /**

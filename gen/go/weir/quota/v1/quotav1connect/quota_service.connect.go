@@ -82,7 +82,8 @@ type QuotaServiceClient interface {
 	//
 	// With the same request_id the same leases are returned again while they live.
 	Lease(context.Context, *connect.Request[v1.LeaseRequest]) (*connect.Response[v1.LeaseResponse], error)
-	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops.
+	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
+	// only tells of those that it keeps.
 	// A lease that has ended is reported all the same, for the journal that tells what a dead process had spent. A lease
 	// that is not known any more is ignored: its time was over, and usage records have the truth.
 	ReturnLease(context.Context, *connect.Request[v1.ReturnLeaseRequest]) (*connect.Response[v1.ReturnLeaseResponse], error)
@@ -227,7 +228,8 @@ type QuotaServiceHandler interface {
 	//
 	// With the same request_id the same leases are returned again while they live.
 	Lease(context.Context, *connect.Request[v1.LeaseRequest]) (*connect.Response[v1.LeaseResponse], error)
-	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops.
+	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
+	// only tells of those that it keeps.
 	// A lease that has ended is reported all the same, for the journal that tells what a dead process had spent. A lease
 	// that is not known any more is ignored: its time was over, and usage records have the truth.
 	ReturnLease(context.Context, *connect.Request[v1.ReturnLeaseRequest]) (*connect.Response[v1.ReturnLeaseResponse], error)
