@@ -288,6 +288,14 @@ const rows: Record<Name, ErrorRow> = {
     NO,
     (m) => `${engine(m)} refused the gateway's own credential. Tell the operator to check the pool's engine key.`,
   ),
+  ANSWER_MISMATCH: row(
+    "badGateway",
+    "answer_mismatch",
+    ENGINE,
+    SAME,
+    (m) =>
+      `The answer is not what was asked for (${of(m, "form", "?")}): ${of(m, "problem", "?")}. ${engine(m)} can't be held to it. Send the request again, and say in the prompt what the answer must look like.`,
+  ),
   CHAT_TEMPLATE_MISSING: row(
     "invalid",
     "chat_template_missing",
