@@ -9,6 +9,7 @@ import { fail, WeirError } from "../runtime/errors/fail.ts";
 import type { Seat } from "./fleet/seat.ts";
 import { formOf } from "./form/asked-form.ts";
 import { FormCheck } from "./form/form-check.ts";
+import type { SchemaChecker } from "./form/schema-checker.ts";
 import { type PromptSize, resolveMaxTokens, sizeOfText } from "./max-tokens.ts";
 import type { AnswerEstimate } from "./metering/answer-estimate.ts";
 import { createMeter, type Meter, type PromptBytes } from "./metering/meter.ts";
@@ -27,6 +28,7 @@ import { takesConversation } from "./requirement.ts";
 export interface AttemptDeps {
   readonly renderer: PromptRenderer;
   readonly tokenizers: Tokenizers;
+  readonly schemas: SchemaChecker;
   readonly estimate: TokenEstimate;
   readonly answers: AnswerEstimate;
   /** What separates a project in engines' prefix caches. */
@@ -87,12 +89,16 @@ export class AttemptBuilder {
     const prompt = pieces?.join("");
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
     const base = { id, model: seat.model, prompt, maxTokens, cacheSalt };
-    const asked = formOf({ request, extras: plan.extras }, seat.features);
+    const asked = formOf({ request, extras: plan.extras }, seat.features, this.#deps.schemas);
     const read = readAs({ ...plan, extras: asked.extras }, seat, asked.request, prompt, base);
     return {
       ...read,
       form: asked.rules && new FormCheck(asked.rules),
-      complete: completion(this.#deps.tokenizers, { attempt: read.attempt, model, pieces, context }),
+      complete: after(
+        asked.prepare,
+        completion(this.#deps.tokenizers, { attempt: read.attempt, model, pieces, context }),
+        read.attempt,
+      ),
       meter: createMeter({
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
@@ -175,6 +181,19 @@ export class AttemptBuilder {
     this.#rendered = { plan, byIds, pieces };
     return pieces;
   }
+}
+
+/** What completes an attempt, once something else was found out. */
+function after(
+  prepare: (() => Promise<void>) | undefined,
+  complete: ReadyAttempt["complete"],
+  attempt: Attempt,
+): ReadyAttempt["complete"] {
+  if (!prepare) return complete;
+  return async () => {
+    await prepare();
+    return complete ? await complete() : attempt;
+  };
 }
 
 /** What the engine is asked for, and how its answer is read. */

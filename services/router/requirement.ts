@@ -26,7 +26,7 @@ const lacksTokenizer: FeatureSet = 1 << 27;
 export const bit = (feature: Feature): FeatureSet => 1 << feature;
 
 /** What the gateway checks where no engine of the model has it. */
-const checked: FeatureSet = bit(Feature.JSON_OBJECT);
+const checked: FeatureSet = bit(Feature.JSON_OBJECT) | bit(Feature.JSON_SCHEMA);
 
 /** What a replica has to cover of what is needed: all of it, if one that is known does; else what can't be done without it. */
 export function requiredOf(needed: FeatureSet, known: readonly { readonly features: FeatureSet }[]): FeatureSet {
@@ -140,7 +140,6 @@ const params: readonly (readonly [Feature, string])[] = [
   [Feature.AUDIO, "messages"],
   [Feature.CONVERSATION, "messages"],
   [Feature.TOOLS, "tools"],
-  [Feature.JSON_SCHEMA, "response_format"],
   [Feature.LOGPROBS, "logprobs"],
   [Feature.CHOICES, "n"],
   [Feature.BEST_OF, "best_of"],

@@ -11,7 +11,14 @@ import {
   Role,
   ToolChoiceMode,
 } from "../../../gen/ts/weir/router/v1/message_pb.ts";
-import { covers, featureSet, neededBy, requiredOf, seatFeatures, unsupported } from "../../../services/router/requirement.ts";
+import {
+  covers,
+  featureSet,
+  neededBy,
+  requiredOf,
+  seatFeatures,
+  unsupported,
+} from "../../../services/router/requirement.ts";
 
 type Request = MessageInitShape<typeof GenerateRequestSchema>;
 const prompt: Request = { model: "m", input: { case: "prompt", value: "x" } };
@@ -26,7 +33,7 @@ const audio = { case: "audio", value: { dataBase64: "AA", format: "wav" } } as c
 const file = { case: "file", value: { fileId: "f" } } as const;
 const odd = { case: "unknownJson", value: '{"type":"odd"}' } as const;
 
-const { PROMPT, TOKEN_IDS, CONVERSATION, TOOLS, JSON_SCHEMA, JSON_OBJECT, LOGPROBS, CHOICES, ECHO, SUFFIX } = Feature;
+const { PROMPT, TOKEN_IDS, CONVERSATION, TOOLS, JSON_OBJECT, LOGPROBS, CHOICES, ECHO, SUFFIX } = Feature;
 const { IMAGES, AUDIO, LOGIT_BIAS, BEST_OF, STREAM } = Feature;
 
 /** A request, the features that are just enough, and the one whose lack is told under the param. */
@@ -43,13 +50,6 @@ const rows: readonly [string, Request, readonly Feature[], Feature, string][] = 
   ["logprobs", { ...prompt, logprobs: { top: 0 } }, [PROMPT, LOGPROBS], LOGPROBS, "logprobs"],
   ["a bias", { ...prompt, sampling: { logitBias: { 5: 1 } } }, [PROMPT, LOGIT_BIAS], LOGIT_BIAS, "logit_bias"],
   ["tools", { ...prompt, tools: [{ name: "f" }] }, [PROMPT, TOOLS], TOOLS, "tools"],
-  [
-    "a schema",
-    { ...prompt, responseFormat: { form: { case: "jsonSchema", value: { name: "s", schemaJson: "{}" } } } },
-    [PROMPT, JSON_SCHEMA],
-    JSON_SCHEMA,
-    "response_format",
-  ],
 ];
 
 describe("what a request needs, and what is told where it is lacking", () => {
