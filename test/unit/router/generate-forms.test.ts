@@ -1,10 +1,10 @@
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { ReasoningParser, ToolParser } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { Dialect, Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { accepted, finished, textDelta, toolCallDelta, usageEvent } from "../../../services/drivers/events.ts";
-import { answer, closeClean, openWorld, seen } from "../../fakes/generation-calls.ts";
+import { answer, closeClean, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
 import { type Call, commonFeatures, RouterWorld } from "../../fakes/router-world.ts";
 
 const { ENGINE } = CountSource;
@@ -15,7 +15,10 @@ const usage = (completionTokens: number) =>
   usageEvent({ promptTokens: 9, completionTokens, promptSource: ENGINE, completionSource: ENGINE });
 
 let world: RouterWorld;
-afterEach(() => closeClean(world));
+afterEach(async () => {
+  await closeClean(world);
+  await world.schemas[Symbol.asyncDispose]();
+});
 
 const problemOf = ({ sink }: Call) => {
   const failed = sink.events.map(({ event }) => event).find(({ case: name }) => name === "failed");
@@ -179,5 +182,107 @@ describe("one of some texts", () => {
     expect(world.tryAt("a").attempt.extras).toEqual({ structured_outputs: { choice: ["yes", "no"] } });
     answer(world.tryAt("a"), "yes");
     expect(seen(call)).toContain("+yes");
+  });
+});
+
+describe("JSON of a schema, and a pattern", () => {
+  const city = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+  const ofSchema = (schema: object, strict?: boolean) => ({
+    responseFormat: {
+      form: {
+        case: "jsonSchema" as const,
+        value: { name: "city", schemaJson: JSON.stringify(schema), ...(strict === undefined ? {} : { strict }) },
+      },
+    },
+  });
+  const regex = (pattern: string) => ({ extrasJson: JSON.stringify({ structured_outputs: { regex: pattern } }) });
+  const asked = () => vi.waitFor(() => world.tryAt("a"));
+  const ended = ({ sink }: Call) => vi.waitFor(() => expect(sink.ended || sink.error !== undefined).toBe(true));
+
+  test("an answer that fits is told, its end when that is clear", async () => {
+    world = openWorld();
+    const call = world.call(ofSchema(city));
+    answer(await asked(), '{"city": ', '"Paris"}');
+    expect(world.tryAt("a").attempt.request.responseFormat).toBeUndefined();
+    expect(seen(call)).toEqual(["started 1", '+{"city": ', '+"Paris"}']);
+    await ended(call);
+    expect(seen(call).slice(3)).toEqual(["finished 0", "usage 9+2", "end"]);
+  });
+
+  test.each([undefined, true])("one that does not fit fails, with strict %s", async (strict) => {
+    world = openWorld();
+    const call = world.call(ofSchema(city, strict));
+    answer(await asked(), '{"town": "Paris"}');
+    await ended(call);
+    expect(seen(call)).toEqual(["started 1", '+{"town": "Paris"}', "failed ANSWER_MISMATCH", "end"]);
+    expect(problemOf(call)).toMatchObject({
+      form: "json_schema",
+      problem: "it does not fit the schema at #/required",
+    });
+    expect(billed()).toEqual([1]);
+  });
+
+  test("a schema that is not strict is a wish: any JSON will do", () => {
+    world = openWorld();
+    const call = world.call(ofSchema(city, false));
+    answer(world.tryAt("a"), '["Paris"]');
+    expect(seen(call)).toEqual(["started 1", '+["Paris"]', "finished 0", "usage 9+1", "end"]);
+    const other = world.call(ofSchema({ type: "nothing of the kind" }, false));
+    answer(world.tryAt("a"), "Paris");
+    expect(seen(other)).toEqual(["started 1", "failed ANSWER_MISMATCH", "end"]);
+  });
+
+  test("a schema that can't be used is the caller's mistake, and no engine hears of it", async () => {
+    world = openWorld();
+    for (const again of [0, 1]) {
+      const call = world.call(ofSchema({ properties: { a: { $ref: "http://127.0.0.1:1/x" } } }));
+      await ended(call);
+      expect(seen(call), String(again)).toEqual(["fail INVALID_ARGUMENT"]);
+      expect(call.sink.error?.facts).toMatchObject({
+        param: "response_format.json_schema.schema.properties.a.$ref",
+        code: "invalid_json_schema",
+      });
+    }
+    expect(world.busyReplicas()).toEqual([]);
+    expect(billed()).toEqual([0, 0]);
+  });
+
+  test("a text that is cut needs not fit, and waits for nobody", async () => {
+    world = openWorld();
+    const call = world.call(ofSchema(city));
+    const { sink } = await asked();
+    sink.event(accepted());
+    sink.event(textDelta(0, '{"ci', 1));
+    sink.event(finished(0, LENGTH));
+    sink.event(usage(1));
+    sink.end();
+    expect(seen(call)).toEqual(["started 1", '+{"ci', "finished 0", "usage 9+1", "end"]);
+  });
+
+  test("who leaves while it is judged hears nothing, and it is over", async () => {
+    world = openWorld();
+    const call = world.call(ofSchema(city));
+    answer(await asked(), '{"town": 1}');
+    call.cancel(leaves);
+    await world.schemas.check("{}", "json", "1");
+    expect(seen(call)).toEqual(["started 1", '+{"town": 1}']);
+    expect(world.records).toMatchObject([{ reason: ErrorReason.CANCELLED }]);
+  });
+
+  test("a pattern holds for the whole text", async () => {
+    world = openWorld();
+    const judged = async (text: string) => {
+      const call = world.call(regex("\\d{4}|never"));
+      const tries = world.driver("a").tries.length;
+      await vi.waitFor(() => expect(world.driver("a").tries.length).toBeGreaterThanOrEqual(Math.max(1, tries)));
+      answer(world.tryAt("a"), text);
+      await ended(call);
+      return seen(call).at(-2);
+    };
+    expect(await judged("2026")).toBe("usage 9+1");
+    expect(await judged("in 2026")).toBe("failed ANSWER_MISMATCH");
+    const call = world.call(regex("a)|(b"));
+    await ended(call);
+    expect(call.sink.error?.facts).toMatchObject({ param: "structured_outputs" });
   });
 });

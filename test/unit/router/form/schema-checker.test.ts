@@ -112,6 +112,25 @@ describe("hostile schemas and answers", () => {
     expect(checker.known(schema)).toMatchObject({ problem: "takes too long to be checked" });
   });
 
+  test("all of it at once holds up nothing else on this thread", async () => {
+    const schemas = [
+      `{"x":${'{"y":'.repeat(20_000)}{}${"}".repeat(20_000)}}`,
+      JSON.stringify({ enum: Array.from({ length: 40_000 }, (_, at) => at) }),
+      JSON.stringify({ properties: Object.fromEntries(Array.from({ length: 9_000 }, (_, at) => [`p${at}`, {}])) }),
+      JSON.stringify({ pattern: `(a|${"b?".repeat(1_000)})*$` }),
+    ];
+    const answer = JSON.stringify("a".repeat(200_000));
+    const { turnMs } = await longestTurn(() =>
+      Promise.all(
+        schemas.map(async (schema) => {
+          const problem = await checker.prepare(schema);
+          if (!problem) await checker.check(schema, "json", answer);
+        }),
+      ),
+    );
+    expect(turnMs).toBeLessThan(20);
+  });
+
   test("who is still asked when it closes is told", async () => {
     const pending = check({ type: "string" }, 1);
     await checker[Symbol.asyncDispose]();
