@@ -160,4 +160,8 @@ it("an engine with a grammar is asked for the form, and its answer is not checke
     response_format: place,
   });
   expect(Object.keys(JSON.parse(choices[0]?.message.content ?? ""))).toEqual(["city", "rivers"]);
+  const chosen = await client.chat.completions.create(
+    Object.assign({ model: "ensemble", messages: says("maybe") }, { structured_outputs: { choice: ["yes", "no"] } }),
+  );
+  expect(chosen.choices[0]?.message.content).toBe("yes");
 });
