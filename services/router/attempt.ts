@@ -89,7 +89,7 @@ export class AttemptBuilder {
     const prompt = pieces?.join("");
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
     const base = { id, model: seat.model, prompt, maxTokens, cacheSalt };
-    const asked = formOf({ request, extras: plan.extras }, seat.features, this.#deps.schemas);
+    const asked = formOf({ request, extras: plan.extras }, seat.features, this.#deps.schemas, this.#projectId);
     const read = readAs({ ...plan, extras: asked.extras }, seat, asked.request, prompt, base);
     return {
       ...read,

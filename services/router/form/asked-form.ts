@@ -25,11 +25,16 @@ export interface AskedForm {
 type Ours = Pick<AskedForm, "rules" | "prepare">;
 const nothing: Ours = { rules: undefined, prepare: undefined };
 
-/** Parts what a model with these features is asked for into the engine's share and ours. */
+/**
+ * Parts what a model with these features is asked for into the engine's share and ours.
+ *
+ * @param owner whose requests take turns with those of others.
+ */
 export function formOf(
   asked: Pick<AskedForm, "request" | "extras">,
   features: FeatureSet,
   schemas: SchemaChecker,
+  owner: string,
 ): AskedForm {
   const { request, extras } = asked;
   const format = request.responseFormat;
@@ -42,7 +47,8 @@ export function formOf(
   const { structured_outputs: __, ...rest } = extras;
   const given = isFormat ? { request: free, extras } : { request, extras: rest };
   const loose = format?.form.case === "jsonSchema" && format.form.value.strict === false;
-  return { ...given, ...ours(guide, { early, loose, param: isFormat ? formatParam : extrasParam }, schemas) };
+  const param = isFormat ? formatParam : extrasParam;
+  return { ...given, ...ours(guide, { early, loose, param, owner }, schemas) };
 }
 
 const formatParam = "response_format.json_schema.schema";
@@ -59,11 +65,12 @@ interface Terms {
   /** The schema is a wish: any JSON will do. */
   readonly loose: boolean;
   readonly param: string;
+  readonly owner: string;
 }
 
-function ours(guide: Guide, { early, loose, param }: Terms, schemas: SchemaChecker): Ours {
+function ours(guide: Guide, { early, loose, param, owner }: Terms, schemas: SchemaChecker): Ours {
   const json = (object: boolean, schema?: string) => () => {
-    const judge = schema === undefined ? undefined : (text: string) => schemas.check(schema, "json", text);
+    const judge = schema === undefined ? undefined : (text: string) => schemas.check(owner, schema, "json", text);
     return new JsonForm({ object, alone: early, judge });
   };
   switch (guide.kind) {
@@ -73,7 +80,7 @@ function ours(guide: Guide, { early, loose, param }: Terms, schemas: SchemaCheck
       if (loose) return { rules: { name: "json_schema", early, open: json(false) }, prepare: undefined };
       return {
         rules: { name: "json_schema", early, open: json(false, guide.schema) },
-        prepare: preparing(schemas, guide.schema, param),
+        prepare: preparing(schemas, owner, guide.schema, param),
       };
     case "choice":
       return { rules: { name: "choice", early, open: () => new OneOfForm(guide.choices) }, prepare: undefined };
@@ -81,18 +88,18 @@ function ours(guide: Guide, { early, loose, param }: Terms, schemas: SchemaCheck
       // Once alone: what is no pattern by itself shall not become one between the brackets.
       const patterns = [guide.pattern, `^(?:${guide.pattern})$`].map((pattern) => ({ pattern }));
       const schema = JSON.stringify({ type: "string", allOf: patterns });
-      const open = () => new PatternForm((text) => schemas.check(schema, "text", text));
-      return { rules: { name: "regex", early, open }, prepare: preparing(schemas, schema, param) };
+      const open = () => new PatternForm((text) => schemas.check(owner, schema, "text", text));
+      return { rules: { name: "regex", early, open }, prepare: preparing(schemas, owner, schema, param) };
     }
     default:
       return nothing;
   }
 }
 
-function preparing(schemas: SchemaChecker, schema: string, param: string): AskedForm["prepare"] {
+function preparing(schemas: SchemaChecker, owner: string, schema: string, param: string): AskedForm["prepare"] {
   if (schemas.known(schema) === "good") return undefined;
   return async () => {
-    const found = await schemas.prepare(schema);
+    const found = await schemas.prepare(owner, schema);
     if (!found) return;
     const { path, problem } = found;
     const at = `${param}${param === extrasParam ? "" : path}`.slice(0, 256);

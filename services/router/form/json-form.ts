@@ -16,6 +16,8 @@ export interface JsonWanted {
 
 /** A longer answer is not judged. */
 const judgedMax = 4_194_304;
+/** Some models write white space and nothing else: more than this before a value is no beginning. */
+const spaceMax = 1_024;
 /** What may follow a value in silence: the line that closes a fence, and some white space. */
 const tail = /^\s*(?:`{1,3}\s*)?$/;
 const tailMax = 64;
@@ -30,6 +32,8 @@ export class JsonForm implements ChoiceForm {
   readonly #wanted: JsonWanted;
   readonly #scan = new JsonScan();
   #begun = false;
+  /** Characters of white space before anything else. */
+  #space = 0;
   #fenced = false;
   /** What came before it was clear where the value begins; after the value, what came there. */
   #held = "";
@@ -63,6 +67,7 @@ export class JsonForm implements ChoiceForm {
   /** What of the beginning belongs to the value: nothing while that is not clear. */
   #begin(piece: string): string {
     this.#held = (this.#held + piece).trimStart();
+    if (this.#held === "") this.#wait(piece.length);
     if (!this.#fenced && this.#held.startsWith("`")) {
       if (fenceBegun.test(this.#held)) return "";
       const opened = fence.exec(this.#held);
@@ -72,6 +77,11 @@ export class JsonForm implements ChoiceForm {
     const rest = this.#held;
     this.#held = "";
     return rest;
+  }
+
+  #wait(characters: number): void {
+    this.#space += characters;
+    if (this.#space > spaceMax) this.problem = "it holds no JSON value";
   }
 
   /** What of a piece is the value's. */

@@ -6,6 +6,8 @@ export class OneOfForm implements ChoiceForm {
   readonly over = false;
   readonly #texts: readonly string[];
   #text = "";
+  /** Characters of white space at the end, or before anything else. */
+  #space = 0;
 
   constructor(texts: readonly string[]) {
     this.#texts = texts;
@@ -17,7 +19,8 @@ export class OneOfForm implements ChoiceForm {
     const said = this.#text.trimEnd();
     // White space at the end may belong to one of the texts.
     if (!this.#texts.some((text) => text.trim().startsWith(said))) this.problem = "it is none of the choices";
-    else if (this.#text.length > said.length + spaceMax) this.#text = this.#text.slice(0, said.length + spaceMax);
+    this.#space = said === "" ? this.#space + piece.length : this.#text.length - said.length;
+    if (this.#space > spaceMax) this.problem = "it is none of the choices";
     return "";
   }
 
@@ -35,5 +38,5 @@ export class OneOfForm implements ChoiceForm {
   }
 }
 
-/** No text has more white space than this in a row that matters. */
+/** Some models write white space and nothing else: more of it in a row is none of the texts. */
 const spaceMax = 1_024;

@@ -7,14 +7,14 @@ import type { Problem } from "./choice-form.ts";
 import type { FromChecker, ToChecker } from "./schema-messages.ts";
 import type { SchemaProblem } from "./schema-rules.ts";
 
-/** Holds answers to schemas that callers wrote, on a thread of its own. */
+/** Holds answers to schemas that callers wrote, on a thread of its own. Owners take turns: who asks much waits for itself. */
 export interface SchemaChecker extends AsyncDisposable {
   /** What is wrong with a schema, if that is known by now; undefined: it has to be prepared. */
   known(schema: string): SchemaProblem | "good" | undefined;
   /** What is wrong with a schema; undefined: nothing. Rejects with INTERNAL where that can't be found out. */
-  prepare(schema: string): Promise<SchemaProblem | undefined>;
+  prepare(owner: string, schema: string): Promise<SchemaProblem | undefined>;
   /** What is wrong with an answer; undefined: it fits. `text` is JSON, or is taken as a string itself. */
-  check(schema: string, kind: "json" | "text", text: string): Promise<Problem | undefined>;
+  check(owner: string, schema: string, kind: "json" | "text", text: string): Promise<Problem | undefined>;
 }
 
 /** A longer schema is refused. OpenAI's own take about half as much. */
@@ -35,7 +35,7 @@ interface Job extends ToChecker {
 }
 
 /**
- * Builds it. One schema or answer is looked at at a time, the others wait in order: as many as requests run. One that takes
+ * Builds it. One schema or answer is looked at at a time, the others wait: as many as requests run. One that takes
  * longer than its time, or more memory than there is for it, ends with the thread, and its schema is refused from then on;
  * the next one gets a new thread.
  */
@@ -46,7 +46,8 @@ export function createSchemaChecker(clock: Clock): SchemaChecker {
 class ThreadedChecker implements SchemaChecker {
   readonly #clock: Clock;
   readonly #seen = new LRUCache<string, SchemaProblem | "good">({ max: 256 });
-  readonly #jobs: Job[] = [];
+  /** By owner, the one whose turn is next first. */
+  readonly #lines = new Map<string, Job[]>();
   #running: Job | undefined;
   #timer: Timer | undefined;
   #worker: Worker | undefined;
@@ -62,17 +63,17 @@ class ThreadedChecker implements SchemaChecker {
     return schema.length > schemaLengthMax ? tooLong : this.#seen.get(schema);
   }
 
-  async prepare(schema: string): Promise<SchemaProblem | undefined> {
+  async prepare(owner: string, schema: string): Promise<SchemaProblem | undefined> {
     const known = this.known(schema);
     if (known) return known === "good" ? undefined : known;
-    const told = await this.#ask(schema, undefined);
+    const told = await this.#ask(owner, schema, undefined);
     if (told?.kind !== "schema") throw fail(ErrorReason.INTERNAL);
     this.#seen.set(schema, told.problem ?? "good");
     return told.problem;
   }
 
-  async check(schema: string, kind: "json" | "text", text: string): Promise<Problem | undefined> {
-    const told = await this.#ask(schema, { kind, text });
+  async check(owner: string, schema: string, kind: "json" | "text", text: string): Promise<Problem | undefined> {
+    const told = await this.#ask(owner, schema, { kind, text });
     return told?.kind === "answer" ? told.problem : "it could not be checked";
   }
 
@@ -86,29 +87,44 @@ class ThreadedChecker implements SchemaChecker {
 
   #giveUp(): void {
     this.#finish(undefined);
-    for (const { done } of this.#jobs.splice(0)) done(undefined);
+    const waiting = [...this.#lines.values()].flat();
+    this.#lines.clear();
+    for (const { done } of waiting) done(undefined);
   }
 
-  #ask(schema: string, answer: ToChecker["answer"]): Promise<Told> {
+  #ask(owner: string, schema: string, answer: ToChecker["answer"]): Promise<Told> {
     return new Promise((done) => {
       if (this.#closed) return done(undefined);
       this.#numbers += 1;
-      this.#jobs.push({ number: this.#numbers, schema, answer, done });
+      const line = this.#lines.get(owner) ?? [];
+      line.push({ number: this.#numbers, schema, answer, done });
+      this.#lines.set(owner, line);
       this.#next();
     });
   }
 
   /** Its time begins when the thread gets it. */
   #next(): void {
-    if (this.#running || this.#jobs.length === 0) return;
+    if (this.#running || this.#lines.size === 0) return;
     const worker = (this.#worker ??= this.#start());
     if (!this.#ready) return;
-    const job = this.#jobs.shift();
+    const job = this.#take();
     if (!job) return;
     this.#running = job;
     this.#timer = this.#clock.setTimer(timeMaxMs, () => this.#lost(worker));
     const { number, schema, answer } = job;
     worker.postMessage({ number, schema, answer } satisfies ToChecker);
+  }
+
+  /** Who had its turn goes to the end. */
+  #take(): Job | undefined {
+    for (const [owner, line] of this.#lines) {
+      this.#lines.delete(owner);
+      const job = line.shift();
+      if (line.length > 0) this.#lines.set(owner, line);
+      return job;
+    }
+    return undefined;
   }
 
   #start(): Worker {

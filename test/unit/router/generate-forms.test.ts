@@ -110,18 +110,20 @@ describe("some JSON object, of an engine without a grammar", () => {
   test("with functions an answer is judged at its end, and not where it calls one", () => {
     world = openWorld({}, []);
     world.replica("a", { features: [...commonFeatures, Feature.TOOLS] });
-    const say = (calls: boolean) => {
+    const say = (calls: boolean, reason: FinishReason = calls ? FinishReason.TOOL_CALLS : STOP) => {
       const call = world.call({ ...object, tools: [{ name: "f" }] });
       const { sink } = world.tryAt("a");
       sink.event(accepted());
       sink.event(textDelta(0, "I look.", 2));
       if (calls) sink.event(toolCallDelta(0, { index: 0, id: "1", name: "f", arguments: "{}" }, 3));
-      sink.event(finished(0, calls ? FinishReason.TOOL_CALLS : STOP));
+      sink.event(finished(0, reason));
       sink.event(usage(5));
       sink.end();
       return seen(call);
     };
     expect(say(true)).toEqual(["started 1", "+I look.", "+?", "finished 0", "usage 9+5", "end"]);
+    // Some engines say of calls that the model was done.
+    expect(say(true, STOP)).toEqual(["started 1", "+I look.", "+?", "finished 0", "usage 9+5", "end"]);
     expect(say(false)).toEqual(["started 1", "+I look.", "failed ANSWER_MISMATCH", "end"]);
   });
 
@@ -209,6 +211,27 @@ describe("JSON of a schema, and a pattern", () => {
     expect(seen(call).slice(3)).toEqual(["finished 0", "usage 9+2", "end"]);
   });
 
+  test("an engine that goes on behind the value is stopped, and the answer is judged", async () => {
+    world = openWorld();
+    for (const [json, last] of [
+      ['{"city": "Paris"}', "end"],
+      ['{"town": "Paris"}', "failed ANSWER_MISMATCH"],
+    ] as const) {
+      const call = world.call(ofSchema(city));
+      const before = world.driver("a").tries.length;
+      await vi.waitFor(() => expect(world.driver("a").tries.length).toBeGreaterThanOrEqual(Math.max(1, before)));
+      const { sink, cancels } = world.tryAt("a");
+      sink.event(accepted());
+      sink.event(textDelta(0, `${json} is what`, 4));
+      sink.turn();
+      expect(cancels).toHaveLength(1);
+      await ended(call);
+      expect(seen(call).slice(0, 2)).toEqual(["started 1", `+${json}`]);
+      expect(seen(call)).toContain(last);
+    }
+    expect(billed()).toEqual([4, 4]);
+  });
+
   test.each([undefined, true])("one that does not fit fails, with strict %s", async (strict) => {
     world = openWorld();
     const call = world.call(ofSchema(city, strict));
@@ -264,7 +287,7 @@ describe("JSON of a schema, and a pattern", () => {
     const call = world.call(ofSchema(city));
     answer(await asked(), '{"town": 1}');
     call.cancel(leaves);
-    await world.schemas.check("{}", "json", "1");
+    await world.schemas.check("other", "{}", "json", "1");
     expect(seen(call)).toEqual(["started 1", '+{"town": 1}']);
     expect(world.records).toMatchObject([{ reason: ErrorReason.CANCELLED }]);
   });

@@ -61,6 +61,19 @@ describe("a JSON object alone", () => {
   });
 });
 
+test("white space and nothing else is given up after 1,024 characters", () => {
+  for (const form of [object(), oneOf("yes")]) {
+    for (let line = 0; line < 1_024; line += 1) form.push("\n");
+    expect(form.problem).toBeUndefined();
+    form.push("\n");
+    expect(form.problem).toBeDefined();
+  }
+  const after = oneOf("yes");
+  after.push("yes");
+  for (let line = 0; line < 1_025; line += 1) after.push("\n");
+  expect(after.problem).toBeDefined();
+});
+
 test("any JSON value alone", async () => {
   for (const text of ["12", "-0.5", "true", '"x"', "[]", "{}"]) {
     expect(await held(anything(), text)).toEqual([text, undefined]);

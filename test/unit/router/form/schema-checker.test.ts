@@ -10,7 +10,7 @@ beforeEach(() => {
 afterEach(() => checker[Symbol.asyncDispose]());
 
 const check = (schema: object, answer: unknown) =>
-  checker.check(JSON.stringify(schema), "json", JSON.stringify(answer));
+  checker.check("project", JSON.stringify(schema), "json", JSON.stringify(answer));
 const step = {
   type: "object",
   properties: { text: { type: "string" } },
@@ -56,20 +56,20 @@ describe("answers", () => {
     [{ required: ["constructor"] }, {}, "it does not fit the schema at #/required"],
     [{}, [1], undefined],
   ])("%j of %j", async (schema, answer, problem) => {
-    expect(await checker.prepare(JSON.stringify(schema))).toBeUndefined();
+    expect(await checker.prepare("project", JSON.stringify(schema))).toBeUndefined();
     expect(await check(schema, answer)).toBe(problem);
   });
 
   test("a text is taken as it is", async () => {
     const schema = JSON.stringify({ type: "string", pattern: "^\\d+$" });
-    expect(await checker.check(schema, "text", "12")).toBeUndefined();
-    expect(await checker.check(schema, "text", '"12"')).toBe("it does not fit the schema at #/pattern");
+    expect(await checker.check("project", schema, "text", "12")).toBeUndefined();
+    expect(await checker.check("project", schema, "text", '"12"')).toBe("it does not fit the schema at #/pattern");
   });
 
   test("a schema that is good is known from then on", async () => {
     const schema = JSON.stringify(steps);
     expect(checker.known(schema)).toBeUndefined();
-    await checker.prepare(schema);
+    await checker.prepare("project", schema);
     expect(checker.known(schema)).toBe("good");
   });
 });
@@ -92,7 +92,7 @@ describe("hostile schemas and answers", () => {
       /^is deeper than 256 levels of JSON$/,
     ],
   ])("%s is refused", async (_name, schema, problem) => {
-    expect(await checker.prepare(schema)).toMatchObject({ problem: expect.stringMatching(problem) });
+    expect(await checker.prepare("project", schema)).toMatchObject({ problem: expect.stringMatching(problem) });
   });
 
   test("a pattern that backtracks elsewhere holds up nobody", async () => {
@@ -103,13 +103,23 @@ describe("hostile schemas and answers", () => {
 
   test("what takes too long ends, its schema is refused from then on, and the next has its turn", async () => {
     const schema = JSON.stringify(twice);
-    expect(await checker.prepare(schema)).toBeUndefined();
+    expect(await checker.prepare("project", schema)).toBeUndefined();
     const { result, turnMs } = await longestTurn(() =>
-      Promise.all([checker.check(schema, "json", JSON.stringify(deep(200))), check({ type: "string" }, 1)]),
+      Promise.all([checker.check("project", schema, "json", JSON.stringify(deep(200))), check({ type: "string" }, 1)]),
     );
     expect(result).toEqual(["the schema takes too long to be checked", "it does not fit the schema at #/type"]);
     expect(turnMs).toBeLessThan(20);
     expect(checker.known(schema)).toMatchObject({ problem: "takes too long to be checked" });
+  });
+
+  test("who asks much waits for itself: another's turn is next but one", async () => {
+    const order: string[] = [];
+    const ask = async (owner: string, at: number) => {
+      await checker.check(owner, '{"type":"string"}', "json", "1");
+      order.push(`${owner}${at}`);
+    };
+    await Promise.all([...[1, 2, 3, 4].map((at) => ask("a", at)), ask("b", 1)]);
+    expect(order).toEqual(["a1", "b1", "a2", "a3", "a4"]);
   });
 
   test("all of it at once holds up nothing else on this thread", async () => {
@@ -123,8 +133,8 @@ describe("hostile schemas and answers", () => {
     const { turnMs } = await longestTurn(() =>
       Promise.all(
         schemas.map(async (schema) => {
-          const problem = await checker.prepare(schema);
-          if (!problem) await checker.check(schema, "json", answer);
+          const problem = await checker.prepare("project", schema);
+          if (!problem) await checker.check("project", schema, "json", answer);
         }),
       ),
     );
@@ -135,6 +145,6 @@ describe("hostile schemas and answers", () => {
     const pending = check({ type: "string" }, 1);
     await checker[Symbol.asyncDispose]();
     expect(await pending).toBe("it could not be checked");
-    await expect(checker.prepare("{}")).rejects.toMatchObject({ reason: expect.any(Number) });
+    await expect(checker.prepare("project", "{}")).rejects.toMatchObject({ reason: expect.any(Number) });
   });
 });
