@@ -9,6 +9,7 @@ import {
   type FrameConnection,
   type FrameServer,
   goaway,
+  type ReceivedFrame,
   responseHeaders,
   type Settings,
   settingOf,
@@ -70,12 +71,6 @@ function opened({ frames }: FrameConnection): readonly number[] {
   return frames.filter(({ type }) => type === frameType.headers).map(({ stream }) => stream);
 }
 
-/** Error codes of the resets that came of a stream. */
-function resetsOf({ frames }: FrameConnection, stream: number): readonly number[] {
-  const resets = frames.filter((one) => one.type === frameType.rstStream && one.stream === stream);
-  return resets.map(({ payload }) => payload.readUInt32BE(0));
-}
-
 /** The request of a stream has come to its end. */
 function requested(connection: FrameConnection, stream: number): Promise<void> {
   return connection.until((frames) => frames.some((one) => one.stream === stream && (one.flags & endStream) !== 0));
@@ -93,16 +88,15 @@ function answered(connection: FrameConnection): Promise<void> {
   return connection.until((frames) => frames.some(({ type }) => type === frameType.ping));
 }
 
-/** Streams were cancelled, each once, and no other was. */
-async function cancelled(connection: FrameConnection, ...streams: readonly number[]): Promise<void> {
-  await connection.until((frames) =>
-    streams.every((stream) => frames.some((one) => one.type === frameType.rstStream && one.stream === stream)),
-  );
-  expect(streams.map((stream) => resetsOf(connection, stream))).toEqual(streams.map(() => [cancelCode]));
-  const others = connection.frames.filter(
-    ({ type, stream }) => type === frameType.rstStream && !streams.includes(stream),
-  );
-  expect(others).toEqual([]);
+/** Waits for the resets of these streams. Returns what was cancelled of all, in the order of the streams. */
+async function cancelled(connection: FrameConnection, ...streams: readonly number[]): Promise<readonly number[]> {
+  const isReset = (frames: readonly ReceivedFrame[], stream: number) =>
+    frames.some((one) => one.type === frameType.rstStream && one.stream === stream);
+  await connection.until((frames) => streams.every((stream) => isReset(frames, stream)));
+  const resets = connection.frames.filter(({ type }) => type === frameType.rstStream);
+  return resets
+    .map(({ stream, payload }) => (payload.readUInt32BE(0) === cancelCode ? stream : Number.NaN))
+    .toSorted((a, b) => a - b);
 }
 
 describe("a call that is cancelled is reset at the server, or was never there", () => {
@@ -115,7 +109,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     await requested(connection, 1);
     expect(opened(connection)).toEqual([1]);
     other.cancel();
-    await cancelled(connection, 1);
+    expect(await cancelled(connection, 1)).toEqual([1]);
     channel[Symbol.dispose]();
     await connection.closed;
     expect(told.flat()).toEqual([]);
@@ -129,7 +123,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     const last = call();
     await connection.until(() => (opened(connection).at(-1) ?? 0) > 80);
     const left = opened(connection).filter((stream) => stream > 1 && stream <= 81);
-    await connection.until(() => left.every((stream) => resetsOf(connection, stream).length > 0));
+    expect(await cancelled(connection, ...left)).toEqual(left);
     last.cancel();
     channel[Symbol.dispose]();
     await connection.closed;
@@ -146,7 +140,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     await connection.until(() => opened(connection).length > 1);
     expect(opened(connection)).toEqual([1, 83]);
     last.cancel();
-    await cancelled(connection, 83);
+    expect(await cancelled(connection, 83)).toEqual([83]);
     channel[Symbol.dispose]();
     await connection.closed;
   });
@@ -157,7 +151,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     const connection = await server.connection(0);
     await connection.until((frames) => frames.some(({ type }) => type === frameType.data));
     sending.cancel();
-    await cancelled(connection, 1);
+    expect(await cancelled(connection, 1)).toEqual([1]);
   });
 
   test.each<[string, readonly Buffer[], readonly string[]]>([
@@ -174,7 +168,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     connection.send(...sent);
     await isRead(connection);
     one.cancel();
-    await cancelled(connection, 1);
+    expect(await cancelled(connection, 1)).toEqual([1]);
     expect(told).toEqual([heard]);
   });
 
@@ -187,7 +181,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     connection.send(responseHeaders(1), ping, dataFrame(1, message).subarray(0, 14));
     await answered(connection);
     one.cancel();
-    await cancelled(connection, 1);
+    expect(await cancelled(connection, 1)).toEqual([1]);
     expect(told).toEqual([[]]);
   });
 
@@ -201,7 +195,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     connection.send(responseHeaders(1), ...filled);
     await isRead(connection);
     one.cancel();
-    await cancelled(connection, 1);
+    expect(await cancelled(connection, 1)).toEqual([1]);
     expect(told).toEqual([[]]);
   });
 
@@ -216,7 +210,7 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     const connection = await server.connection(0);
     await requested(connection, 79);
     connection.send(...streams.flatMap((stream) => [responseHeaders(stream), dataFrame(stream, message)]));
-    await cancelled(connection, ...streams);
+    expect(await cancelled(connection, ...streams)).toEqual(streams);
     expect(told.flat()).toEqual(["message"]);
   });
 
@@ -235,7 +229,8 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     for (const one of all) one.cancel();
     await delay(100);
     connection.resume();
-    await cancelled(connection, ...all.map((_, at) => 2 * at + 1));
+    const streams = all.map((_, at) => 2 * at + 1);
+    expect(await cancelled(connection, ...streams)).toEqual(streams);
     large.cancel();
   });
 
@@ -250,11 +245,10 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     const next = await server.connection(1);
     await requested(next, 1);
     old.cancel();
-    await cancelled(connection, 1);
+    expect(await cancelled(connection, 1)).toEqual([1]);
     await connection.closed;
-    expect(resetsOf(next, 1)).toEqual([]);
     fresh.cancel();
-    await cancelled(next, 1);
+    expect(await cancelled(next, 1)).toEqual([1]);
     channel[Symbol.dispose]();
     await next.closed;
   });
@@ -266,7 +260,8 @@ describe("a call that is cancelled is reset at the server, or was never there", 
     await requested(connection, 79);
     channel[Symbol.dispose]();
     await connection.closed;
-    await cancelled(connection, ...told.map((_, at) => 2 * at + 1));
+    const streams = told.map((_, at) => 2 * at + 1);
+    expect(await cancelled(connection, ...streams)).toEqual(streams);
     expect(told).toEqual(told.map(() => ["error 1"]));
   });
 });
