@@ -256,7 +256,7 @@ describe("the form of an answer, for TensorRT-LLM", () => {
     ["a grammar", undefined, { grammar: 'root ::= "a"' }, "ebnf_grammar", 'root ::= "a"'],
   ])("%s", (_name, responseFormat, given, type, guide) => {
     const extras = { user: "me", ...(given ? { structured_outputs: given } : {}) };
-    const request = built(inputs(guides), { ...(responseFormat ? { responseFormat } : {}) }, { extras });
+    const request = built(inputs(guides), responseFormat ? { responseFormat } : {}, { extras });
     if (request.kind !== "request") throw new Error("unsupported");
     const sent = inputsOf(request.request);
     expect(sent["guided_decoding_guide_type"]).toBe(text(type));
