@@ -25,20 +25,20 @@ export class ChoiceOutput {
   }
 
   /** Nothing is told of an empty text, unless something comes with it. */
-  text(text: string, logprobs: TokenLogprob[] = [], tokenIds: number[] = []): void {
-    if (text === "" && logprobs.length === 0 && tokenIds.length === 0) return;
+  text(text: string, logprobs?: TokenLogprob[], tokenIds?: number[]): void {
+    if (text === "" && !logprobs?.length && !tokenIds?.length) return;
     this.#tell(text, logprobs, tokenIds);
   }
 
   finish(reason: FinishReason, stopSequence = ""): void {
-    if (this.#untold > 0) this.#tell("", [], []);
+    if (this.#untold > 0) this.#tell("");
     this.#outlet.finish(this.#choice, reason, stopSequence);
   }
 
-  #tell(text: string, logprobs: TokenLogprob[], tokenIds: number[]): void {
+  #tell(text: string, logprobs?: TokenLogprob[], tokenIds?: number[]): void {
     const told = delta(this.#choice, { case: "text", value: text }, this.#untold);
-    told.logprobs = logprobs;
-    told.tokenIds = tokenIds;
+    if (logprobs) told.logprobs = logprobs;
+    if (tokenIds) told.tokenIds = tokenIds;
     this.#untold = 0;
     this.#outlet.event(deltaEvent(told));
   }

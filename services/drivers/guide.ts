@@ -34,6 +34,11 @@ export function guideFromExtras(format: ResponseFormat | undefined, extras: Read
   return { guide, truncate, ignored };
 }
 
+/** The pattern of which each of the texts is a match, and nothing else. */
+export function patternOf(texts: readonly string[]): string {
+  return texts.map((text) => `(?:${text.replace(/[\\^$.*+?()[\]{}|/-]/g, String.raw`\$&`)})`).join("|");
+}
+
 function guideFromFormat(format: ResponseFormat | undefined): Guide | undefined {
   if (format?.form.case === "jsonObject") return { kind: "object" };
   if (format?.form.case === "jsonSchema") return { kind: "json", schema: format.form.value.schemaJson || "{}" };

@@ -7,6 +7,9 @@ import type { AnswerReader } from "./answer/answer-reader.ts";
 import { plainAnswer } from "./answer/plain-answer.ts";
 import { fail, WeirError } from "../runtime/errors/fail.ts";
 import type { Seat } from "./fleet/seat.ts";
+import { formOf } from "./form/asked-form.ts";
+import { FormCheck } from "./form/form-check.ts";
+import type { SchemaChecker } from "./form/schema-checker.ts";
 import { type PromptSize, resolveMaxTokens, sizeOfText } from "./max-tokens.ts";
 import type { AnswerEstimate } from "./metering/answer-estimate.ts";
 import { createMeter, type Meter, type PromptBytes } from "./metering/meter.ts";
@@ -25,6 +28,7 @@ import { takesConversation } from "./requirement.ts";
 export interface AttemptDeps {
   readonly renderer: PromptRenderer;
   readonly tokenizers: Tokenizers;
+  readonly schemas: SchemaChecker;
   readonly estimate: TokenEstimate;
   readonly answers: AnswerEstimate;
   /** What separates a project in engines' prefix caches. */
@@ -41,6 +45,8 @@ export interface ReadyAttempt {
   readonly complete: (() => Promise<Attempt>) | undefined;
   /** Finds calls and thought in an answer that is plain text; undefined: it is told as it comes. */
   readonly reader: AnswerReader | undefined;
+  /** Holds the answer to the form that was asked for; undefined: none was, or the engine sees to it. */
+  readonly form: FormCheck | undefined;
   /** Members that this engine's model can't be held to. */
   readonly ignored: readonly string[];
 }
@@ -83,10 +89,16 @@ export class AttemptBuilder {
     const prompt = pieces?.join("");
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
     const base = { id, model: seat.model, prompt, maxTokens, cacheSalt };
-    const read = readAs(plan, seat, request, prompt, base);
+    const asked = formOf({ request, extras: plan.extras }, seat.features, this.#deps.schemas, this.#projectId);
+    const read = readAs({ ...plan, extras: asked.extras }, seat, asked.request, prompt, base);
     return {
       ...read,
-      complete: completion(this.#deps.tokenizers, { attempt: read.attempt, model, pieces, context }),
+      form: asked.rules && new FormCheck(asked.rules),
+      complete: after(
+        asked.prepare,
+        completion(this.#deps.tokenizers, { attempt: read.attempt, model, pieces, context }),
+        read.attempt,
+      ),
       meter: createMeter({
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
@@ -171,6 +183,19 @@ export class AttemptBuilder {
   }
 }
 
+/** What completes an attempt, once something else was found out. */
+function after(
+  prepare: (() => Promise<void>) | undefined,
+  complete: ReadyAttempt["complete"],
+  attempt: Attempt,
+): ReadyAttempt["complete"] {
+  if (!prepare) return complete;
+  return async () => {
+    await prepare();
+    return complete ? await complete() : attempt;
+  };
+}
+
 /** What the engine is asked for, and how its answer is read. */
 function readAs(
   { entry, extras }: Plan,
@@ -178,7 +203,7 @@ function readAs(
   request: GenerateRequest,
   prompt: string | undefined,
   base: Omit<Attempt, "request" | "extras">,
-): Omit<ReadyAttempt, "meter" | "complete"> {
+): Pick<ReadyAttempt, "attempt" | "reader" | "ignored"> {
   if (prompt === undefined) return { attempt: { ...base, request, extras }, reader: undefined, ignored: [] };
   const plain = plainAnswer(entry.model, request, prompt);
   const attempt = { ...base, request: plain.request, extras: extrasOfPrompt(extras, seat, plain.reader !== undefined) };

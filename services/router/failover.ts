@@ -18,6 +18,8 @@ const crashesMax = 2;
 
 /** Whether another replica shall try: nothing was seen of the first, the fault is the engine's, and others may do better. */
 export function mayTryAnother(error: WeirError, standing: Standing): boolean {
+  // Another replica has the same model. What its answers cost is the caller's to spend.
+  if (error.reason === ErrorReason.ANSWER_MISMATCH) return false;
   const { source, retry } = errorRow(error.reason);
   return (
     !standing.committed &&
@@ -30,7 +32,9 @@ export function mayTryAnother(error: WeirError, standing: Standing): boolean {
 
 /** Whether the failure speaks against the replica, and not against the request. */
 export function blamesReplica(error: WeirError): boolean {
-  return errorRow(error.reason).source === ErrorSource.ENGINE && error.reason !== ErrorReason.ENGINE_REFUSED;
+  const { ENGINE_REFUSED, ANSWER_MISMATCH } = ErrorReason;
+  if (error.reason === ENGINE_REFUSED || error.reason === ANSWER_MISMATCH) return false;
+  return errorRow(error.reason).source === ErrorSource.ENGINE;
 }
 
 /** Whether the engine went away with the request: most say nothing of it before the first token. */

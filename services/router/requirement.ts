@@ -25,6 +25,15 @@ const lacksTokenizer: FeatureSet = 1 << 27;
 /** The set of one feature. */
 export const bit = (feature: Feature): FeatureSet => 1 << feature;
 
+/** What the gateway checks where no engine of the model has it. */
+const checked: FeatureSet = bit(Feature.JSON_OBJECT) | bit(Feature.JSON_SCHEMA);
+
+/** What a replica has to cover of what is needed: all of it, if one that is known does; else what can't be done without it. */
+export function requiredOf(needed: FeatureSet, known: readonly { readonly features: FeatureSet }[]): FeatureSet {
+  if ((needed & checked) === 0 || known.some(({ features }) => covers(features, needed))) return needed;
+  return needed & ~checked;
+}
+
 /**
  * What a model at a replica can do.
  *
@@ -131,8 +140,6 @@ const params: readonly (readonly [Feature, string])[] = [
   [Feature.AUDIO, "messages"],
   [Feature.CONVERSATION, "messages"],
   [Feature.TOOLS, "tools"],
-  [Feature.JSON_SCHEMA, "response_format"],
-  [Feature.JSON_OBJECT, "response_format"],
   [Feature.LOGPROBS, "logprobs"],
   [Feature.CHOICES, "n"],
   [Feature.BEST_OF, "best_of"],
@@ -157,7 +164,8 @@ export function unsupported(
   model: string,
 ): WeirError {
   if (sets.every((set) => set === lacksTokenizer)) return fail(ErrorReason.TOKENIZER_MISSING, { model });
-  const lacking = needed & ~sets.reduce((all, set) => all | set, 0);
+  const required = needed & ~checked;
+  const lacking = required & ~sets.reduce((all, set) => all | set, 0);
   if ((lacking & converses) !== 0) {
     const takesPrompt = sets.some((set) => (set & bit(Feature.PROMPT)) !== 0);
     if (takesPrompt) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model });
@@ -167,7 +175,7 @@ export function unsupported(
     return fail(ErrorReason.UNSUPPORTED, { param: "tool_choice", feature: "function calls on demand", model });
   }
   // Each feature alone may be there, and no replica has all of them: name the first that the first replica lacks.
-  const named = lacking || needed & ~(sets[0] ?? 0);
+  const named = lacking || required & ~(sets[0] ?? 0);
   const [feature, param] = params.find(([one]) => (named & bit(one)) !== 0) ?? [Feature.UNSPECIFIED, "messages"];
   return fail(ErrorReason.UNSUPPORTED, {
     param: pathOf(feature, request) ?? param,

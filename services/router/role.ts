@@ -18,6 +18,7 @@ import { Admission } from "./admission/admission.ts";
 import { createRequestLog } from "./attempt-log.ts";
 import { createCacheSalts } from "./cache-salt.ts";
 import { Fleet } from "./fleet/fleet.ts";
+import { createSchemaChecker } from "./form/schema-checker.ts";
 import { followWatch } from "./follow-watch.ts";
 import { createGenerations } from "./generate.ts";
 import type { GenerationDeps } from "./generation-deps.ts";
@@ -44,6 +45,7 @@ export const role: Role = {
         unusable: (path, problem) => log.error({ path, problem }, "a tokenizer can't be used"),
       }),
     );
+    const schemas = started.use(createSchemaChecker(clock));
     const fleet: Fleet = started.use(
       new Fleet({
         clock,
@@ -70,6 +72,7 @@ export const role: Role = {
       admission,
       renderer: createPromptRenderer(),
       tokenizers,
+      schemas,
       estimate: createTokenEstimate(),
       attemptsMax: Math.max(1, settings.router.attemptsMax),
       cacheSalt: createCacheSalts(runtime.derivedSecret("cache-salt")),

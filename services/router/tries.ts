@@ -70,7 +70,8 @@ export class Tries {
    */
   failed({ accepted, meter }: Tried, error: WeirError, committed: boolean): boolean {
     this.#judge(error);
-    this.#record(error.reason, meter.counts(), committed);
+    // An answer of another form than was asked for was generated as asked.
+    this.#record(error.reason, meter.counts(), committed || error.reason === ErrorReason.ANSWER_MISMATCH);
     if (looksLikeCrash(error, accepted)) this.#crashes += 1;
     this.lastError = error;
     const attempts = this.replicas.length;

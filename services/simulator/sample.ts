@@ -11,6 +11,11 @@ export function sampleText(schemaJson: string): string {
   return JSON.stringify(sampleOf(Object.fromEntries(parsedMembers(schemaJson) ?? [])));
 }
 
+/** The first text of a pattern that lists some, as `(?:a)|(?:b)`; undefined: it does not. */
+export function firstText(pattern: string): string | undefined {
+  return /^\(\?:((?:[^\\()|]|\\.)*)\)/.exec(pattern)?.[1]?.replace(/\\(.)/g, "$1");
+}
+
 /** A value that fits a JSON schema, as far as its types, enums and required properties go. */
 export function sampleOf(schema: unknown, depth = 0): unknown {
   if (typeof schema !== "object" || schema === null || depth > depthMax) return null;

@@ -87,15 +87,6 @@ describe("the official client, through the gateway", () => {
   });
 });
 
-it("TGI refuses a JSON object of no schema by name", async () => {
-  const asked = clientOf(targetOf("tgi")).chat.completions.create({
-    model: "tgi",
-    messages: question,
-    response_format: { type: "json_object" },
-  });
-  await expect(asked).rejects.toMatchObject({ status: 400, param: "response_format" });
-});
-
 describe("a hosted API", () => {
   const ask = (more: object) =>
     clientOf(targetOf("anthropic")).chat.completions.create({ model: "anthropic", messages: question, ...more });
@@ -104,7 +95,6 @@ describe("a hosted API", () => {
     ["logprobs", { logprobs: true }],
     ["seed", { seed: 1 }],
     ["frequency_penalty", { frequency_penalty: 1 }],
-    ["response_format", { response_format: { type: "json_object" as const } }],
   ])("refuses %s by name", async (param, more) => {
     await expect(ask(more)).rejects.toMatchObject({ status: 400, param });
   });

@@ -8,6 +8,7 @@ import { requireEngines } from "./availability.ts";
 import { type LlamaCppServer, startLlamaCpp } from "./llamacpp/server.ts";
 import { type EngineEvent, openRequests } from "./triton/event-log.ts";
 import { startTriton, type TritonServer } from "./triton/server.ts";
+import { answersStreams } from "./triton/stream-handler.ts";
 
 const gate = await requireEngines("triton", "llamacpp");
 
@@ -25,9 +26,9 @@ describe.skipIf(gate.skip)(gate.title("clients of the gateway that leave stop re
   let llama: LlamaCppServer;
   let gateway: Gateway;
 
-  beforeAll(async () => {
+  async function startServers(): Promise<void> {
     const parameters = { tensorrt_llm: { slots: String(slots) }, vllm_model: { slots: String(slots) } };
-    [triton, llama] = await Promise.all([startTriton({ parameters }), startLlamaCpp()]);
+    triton = await startTriton({ parameters });
     gateway = await startGateway(
       [
         "pools:",
@@ -40,10 +41,19 @@ describe.skipIf(gate.skip)(gate.title("clients of the gateway that leave stop re
         "",
       ].join("\n"),
     );
+  }
+  async function stopTritonAndGateway(): Promise<void> {
+    await gateway?.[Symbol.asyncDispose]();
+    await triton?.[Symbol.asyncDispose]();
+  }
+
+  beforeAll(async () => {
+    llama = await startLlamaCpp();
+    await startServers();
   }, 180_000);
   afterAll(async () => {
-    await gateway?.[Symbol.asyncDispose]();
-    await Promise.all([triton?.[Symbol.asyncDispose](), llama?.[Symbol.asyncDispose]()]);
+    await stopTritonAndGateway();
+    await llama?.[Symbol.asyncDispose]();
   });
 
   const ask = (model: string, prompt: string, stream: boolean): RawRequest =>
@@ -61,48 +71,62 @@ describe.skipIf(gate.skip)(gate.title("clients of the gateway that leave stop re
     return found;
   }
 
+  /** Checks waves of clients that leave. */
+  async function checkWaves(model: string, generator: string): Promise<void> {
+    const latencies: number[] = [];
+    const own = (events: readonly EngineEvent[]) => events.filter((event) => event.model === generator);
+    const open = async () => openRequests(await triton.log()).filter((event) => event.model === generator).length;
+    for (let done = 0; done < aborts; done += wave) {
+      const prompts = Array.from(
+        { length: Math.min(wave, aborts - done) },
+        (_, at) => `<${model.slice(0, 3)} ${String(done + at).padStart(4, "0")} > ${commands[at % 2]}`,
+      );
+      const clients = prompts.map((prompt, at) => ask(model, prompt, at % 4 < 2));
+      await expect.poll(open, { timeout: 15_000 }).toBe(prompts.length);
+      await delay(100);
+      const leftMs: number[] = [];
+      for (const [at, client] of clients.entries()) {
+        leftMs.push(systemClock.nowMs());
+        client.leave(at % 2 === 0 ? "close" : "reset");
+        await delay(5);
+      }
+      await expect.poll(open, { timeout: 5_000 }).toBe(0);
+      const ids = await idsOf(prompts);
+      const ended = own(await triton.log()).filter(({ event }) => event === "cancelled" || event === "stopped");
+      for (const [at, prompt] of prompts.entries()) {
+        const end = ended.find(({ requestId }) => requestId === ids.get(prompt));
+        latencies.push((end?.timeMs ?? Number.POSITIVE_INFINITY) - (leftMs[at] ?? 0));
+      }
+    }
+    const [p50, p99] = [quantile(latencies, 0.5), quantile(latencies, 0.99)];
+    console.log(
+      `${model}: p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms, max ${Math.max(...latencies).toFixed(0)} ms`,
+    );
+    expect(latencies).toHaveLength(aborts);
+    expect(latencies.every(Number.isFinite)).toBe(true);
+    expect(p99).toBeLessThanOrEqual(boundMs);
+    expect(own(await triton.log()).filter(({ event }) => event === "finished" || event === "error")).toEqual([]);
+  }
+
   test.each([
-    ["ensemble", "tensorrt_llm"],
-    ["vllm_model", "vllm_model"],
+    ["ensemble", "tensorrt_llm", "vllm_model"],
+    ["vllm_model", "vllm_model", "ensemble"],
   ] as const)(
     `${aborts} at Triton's %s, in queue, prefill and decode`,
-    async (model, generator) => {
-      const latencies: number[] = [];
-      const own = (events: readonly EngineEvent[]) => events.filter((event) => event.model === generator);
-      const open = async () => openRequests(await triton.log()).filter((event) => event.model === generator).length;
-      for (let done = 0; done < aborts; done += wave) {
-        const prompts = Array.from(
-          { length: Math.min(wave, aborts - done) },
-          (_, at) => `<${model.slice(0, 3)} ${String(done + at).padStart(4, "0")} > ${commands[at % 2]}`,
-        );
-        const clients = prompts.map((prompt, at) => ask(model, prompt, at % 4 < 2));
-        await expect.poll(open, { timeout: 15_000 }).toBe(prompts.length);
-        await delay(100);
-        const leftMs: number[] = [];
-        for (const [at, client] of clients.entries()) {
-          leftMs.push(systemClock.nowMs());
-          client.leave(at % 2 === 0 ? "close" : "reset");
-          await delay(5);
-        }
-        await expect.poll(open, { timeout: 5_000 }).toBe(0);
-        const ids = await idsOf(prompts);
-        const ended = own(await triton.log()).filter(({ event }) => event === "cancelled" || event === "stopped");
-        for (const [at, prompt] of prompts.entries()) {
-          const end = ended.find(({ requestId }) => requestId === ids.get(prompt));
-          latencies.push((end?.timeMs ?? Number.POSITIVE_INFINITY) - (leftMs[at] ?? 0));
-        }
+    async (model, generator, idle) => {
+      try {
+        await checkWaves(model, generator);
+      } catch (thrown) {
+        if (await answersStreams(triton, idle)) throw thrown;
+        console.warn(`${model}: the cancels have broken Triton itself; once more with a new one`);
+        await expect.poll(() => gateway.gauge("weir_requests_in_flight"), { timeout: 5_000 }).toBe(0);
+        await stopTritonAndGateway();
+        await startServers();
+        await checkWaves(model, generator);
       }
-      const [p50, p99] = [quantile(latencies, 0.5), quantile(latencies, 0.99)];
-      console.log(
-        `${model}: p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms, max ${Math.max(...latencies).toFixed(0)} ms`,
-      );
-      expect(latencies).toHaveLength(aborts);
-      expect(latencies.every(Number.isFinite)).toBe(true);
-      expect(p99).toBeLessThanOrEqual(boundMs);
-      expect(own(await triton.log()).filter(({ event }) => event === "finished" || event === "error")).toEqual([]);
       expect(await gateway.gauge("weir_requests_in_flight")).toBe(0);
     },
-    120_000,
+    240_000,
   );
 
   test("100 at llama.cpp, at any moment", async () => {

@@ -15,6 +15,7 @@ import { Role } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Target } from "../../services/drivers/driver.ts";
 import { Admission } from "../../services/router/admission/admission.ts";
 import type { RequestRecord } from "../../services/router/attempt-log.ts";
+import { createSchemaChecker } from "../../services/router/form/schema-checker.ts";
 import { Fleet } from "../../services/router/fleet/fleet.ts";
 import { createGenerations, type Generations } from "../../services/router/generate.ts";
 import type { GenerationDeps } from "../../services/router/generation-deps.ts";
@@ -25,6 +26,7 @@ import { createPromptRenderer } from "../../services/router/prompt/chat-template
 import { createUnaries, type Unaries } from "../../services/router/unary/unary.ts";
 import { noQuota, type Quota } from "../../services/router/quota/quota.ts";
 import { UsageJournal } from "../../services/router/usage/usage-journal.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
 import type { WeirError } from "../../services/runtime/errors/fail.ts";
 import type { CallContext } from "../../services/runtime/mesh/context.ts";
 import { MemoryJournal } from "./memory-journal.ts";
@@ -70,6 +72,8 @@ export class RouterWorld {
   readonly unaries: Unaries;
   /** Their thread is started by the first one. */
   readonly tokenizers = createTokenizers({ unusable: () => undefined });
+  /** Its thread is started by the first schema, and has the machine's own time. */
+  readonly schemas = createSchemaChecker(systemClock);
   inFlight = 0;
   queued = 0;
   #requests = 0;
@@ -113,6 +117,7 @@ export class RouterWorld {
       admission: this.admission,
       renderer: createPromptRenderer(),
       tokenizers: this.tokenizers,
+      schemas: this.schemas,
       estimate: createTokenEstimate(),
       answers: createAnswerEstimate(),
       quota,

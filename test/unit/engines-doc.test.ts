@@ -94,6 +94,10 @@ describe("the table of docs/engines.md", () => {
       const told = head.slice(1).filter((_, at) => row.cells[at] === "●");
       const has = Object.entries(columns).flatMap(([column, feature]) => (features?.includes(feature) ? [column] : []));
       expect(told).toEqual(has);
+      // What an engine has no grammar for the gateway checks.
+      const generates = told.includes("prompts") || told.includes("chats") || told.includes("token ids");
+      const checked = head.slice(1).filter((_, at) => row.cells[at] === "c");
+      expect(checked).toEqual(generates ? ["JSON schema", "some JSON"].filter((column) => !told.includes(column)) : []);
       // What the gateway does itself it does from plain text, or from token ids.
       const byGateway = head.slice(1).filter((_, at) => row.cells[at] === "t");
       const takesPlainText = told.includes("prompts") && !told.includes("chats");

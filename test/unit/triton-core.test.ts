@@ -11,7 +11,7 @@ import type { InferMessage } from "../../services/drivers/triton/codec.ts";
 import { coreFeatures, type CoreInterface, coreInterfaceOf } from "../../services/drivers/triton/core/interface.ts";
 import { CoreReader } from "../../services/drivers/triton/core/reader.ts";
 import { coreRequest } from "../../services/drivers/triton/core/request.ts";
-import { encodeTensor, numbersOf, type Tensor } from "../../services/drivers/triton/tensors.ts";
+import { encodeTensor, numbersOf, type Tensor, tensorOf } from "../../services/drivers/triton/tensors.ts";
 import { endId, tokenizerFile } from "../../services/simulator/vocabulary.ts";
 import { tokenizerSource } from "../fakes/tokenizer-files.ts";
 import { attemptAt } from "../wire/attempts.ts";
@@ -82,7 +82,7 @@ describe("its request", () => {
     return Object.fromEntries(
       inputs.map(({ name = "", shape = [] }, at) => {
         const raw = rawInputContents[at] ?? new Uint8Array();
-        const numbers = numbersOf({ name, datatype: "INT32", elements: raw.length / 4, raw });
+        const numbers = numbersOf(tensorOf(name, "INT32", raw.length / 4, raw));
         return [name, { shape: shape.map(Number), numbers }];
       }),
     );
@@ -111,12 +111,8 @@ describe("its request", () => {
 });
 
 describe("its answer", () => {
-  const ints = (name: string, ...values: number[]): Tensor => ({
-    name,
-    datatype: "INT32",
-    elements: values.length,
-    raw: encodeTensor("INT32", values),
-  });
+  const ints = (name: string, ...values: number[]) =>
+    tensorOf(name, "INT32", values.length, encodeTensor("INT32", values));
   const response = (ids: number[], more: Tensor[] = []): InferMessage => ({
     error: "",
     id: "",

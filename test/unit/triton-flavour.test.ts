@@ -238,6 +238,38 @@ describe("a request for the LLM API", () => {
   });
 });
 
+describe("the form of an answer, for TensorRT-LLM", () => {
+  const text = (value: string) =>
+    `BYTES [1,1] ${String.fromCharCode(value.length).replace(/[^\x20-\x7e]/, ".")}...${value}`;
+  const inputs = (more: Record<string, string>) => trt({ text_input: "BYTES", max_tokens: "INT32", ...more });
+  const guides = { guided_decoding_guide_type: "BYTES", guided_decoding_guide: "BYTES" };
+  const schema = (schemaJson: string) => ({ case: "jsonSchema" as const, value: { name: "x", schemaJson } });
+  const object = { case: "jsonObject" as const, value: {} };
+
+  test.each([
+    ["an object", { form: object }, undefined, "json", undefined],
+    ["a schema", { form: schema('{"type":"null"}') }, undefined, "json_schema", '{"type":"null"}'],
+    ["a schema that says nothing", { form: schema("") }, undefined, "json_schema", "{}"],
+    ["a schema of the extras", undefined, { json: { type: "null" } }, "json_schema", '{"type":"null"}'],
+    ["a pattern", undefined, { regex: "a+" }, "regex", "a+"],
+    ["a list of texts", undefined, { choice: ["a.b", "c"] }, "regex", "(?:a\\.b)|(?:c)"],
+    ["a grammar", undefined, { grammar: 'root ::= "a"' }, "ebnf_grammar", 'root ::= "a"'],
+  ])("%s", (_name, responseFormat, given, type, guide) => {
+    const extras = { user: "me", ...(given ? { structured_outputs: given } : {}) };
+    const request = built(inputs(guides), responseFormat ? { responseFormat } : {}, { extras });
+    if (request.kind !== "request") throw new Error("unsupported");
+    const sent = inputsOf(request.request);
+    expect(sent["guided_decoding_guide_type"]).toBe(text(type));
+    expect(sent["guided_decoding_guide"]).toBe(guide && text(guide));
+    expect(request.ignored).toEqual(["user"]);
+  });
+
+  test("a model without the inputs is told nothing, and what the extras wanted is named", () => {
+    const request = built(inputs({}), {}, { extras: { structured_outputs: { grammar: "x" } } });
+    expect(request).toMatchObject({ kind: "request", ignored: ["structured_outputs"] });
+  });
+});
+
 describe("a request for the vLLM backend", () => {
   test("has its sampling parameters in one JSON text, and no batch dimension", () => {
     const request = built(

@@ -1,16 +1,27 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { ModelStreamInferResponseSchema } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
-import { decodeStreamResponse } from "../../services/drivers/triton/codec.ts";
-import { encodeTensor, numbersOf, type Scalar, type Tensor, textsOf } from "../../services/drivers/triton/tensors.ts";
+import { type InferMessage, ResponseCodec } from "../../services/drivers/triton/codec.ts";
+import {
+  encodeTensor,
+  numberAt,
+  numbersOf,
+  placesOf,
+  type Scalar,
+  type Tensor,
+  tensorOf,
+} from "../../services/drivers/triton/tensors.ts";
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
-const tensor = (datatype: string, raw: string, elements: number): Tensor => ({
-  name: "t",
-  datatype,
-  elements,
-  raw: Buffer.from(raw, "hex"),
-});
+const tensor = (datatype: string, raw: string, elements: number) =>
+  tensorOf("t", datatype, elements, Buffer.from(raw, "hex"));
+const textsOf = (from: Tensor) => {
+  const places: number[] = [];
+  return Array.from({ length: placesOf(from, places) }, (_, at) =>
+    from.bytes.toString("utf8", places[2 * at], places[2 * at + 1]),
+  );
+};
+const decodeStreamResponse = (bytes: Uint8Array) => new ResponseCodec().streamed(bytes);
 
 describe("a tensor's raw form", () => {
   test.each<[string, Scalar[], string]>([
@@ -32,13 +43,14 @@ describe("a tensor's raw form", () => {
   });
 
   test("is read back", () => {
-    expect(textsOf(tensor("BYTES", "02000000686900000000", 2)).map((text) => Buffer.from(text).toString())).toEqual([
-      "hi",
-      "",
-    ]);
+    expect(textsOf(tensor("BYTES", "02000000686900000000", 2))).toEqual(["hi", ""]);
     expect(numbersOf(tensor("INT32", "01000000feffffff", 2))).toEqual([1, -2]);
     expect(numbersOf(tensor("UINT32", "ffffffff", 1))).toEqual([4294967295]);
     expect(numbersOf(tensor("INT64", "0700000000000000", 1))).toEqual([7]);
+    expect(numbersOf(tensor("INT64", "feffffffffffffff" + "0000000001000000", 2))).toEqual([-2, 2 ** 32]);
+    expect(numbersOf(tensor("UINT64", "ffffffffffffffff", 1))).toEqual([2 ** 64]);
+    expect(numbersOf(tensor("FP32", "0000003f", 1))).toEqual([0.5]);
+    expect([0, 1, 2].map((at) => numberAt(tensor("INT32", "01000000feffffff", 2), at))).toEqual([1, -2, undefined]);
   });
 
   test.each([
@@ -48,6 +60,7 @@ describe("a tensor's raw form", () => {
     ["half a length", () => textsOf(tensor("BYTES", "0500", 1)), "shorter"],
     ["a shape of more elements", () => textsOf(tensor("BYTES", "00000000", 2)), "its shape says 2"],
     ["half a number", () => numbersOf(tensor("INT32", "0100", 1)), "2 bytes"],
+    ["a number beyond a shape's end", () => numberAt(tensor("INT32", "0100000002000000", 1), 0), "its shape says 1"],
     ["a negative shape", () => numbersOf(tensor("INT32", "01000000", -1)), "its shape says -1"],
   ])("%s is refused", (_, read, problem) => {
     expect(read).toThrow(problem);
@@ -111,7 +124,7 @@ describe("the reader of stream responses", () => {
       }),
     );
     const [texts, counts] = decodeStreamResponse(bytes).tensors;
-    expect(texts && textsOf(texts).map((bytesOf) => Buffer.from(bytesOf).toString())).toEqual(["a", "bc"]);
+    expect(texts && textsOf(texts)).toEqual(["a", "bc"]);
     expect(counts && numbersOf(counts)).toEqual([3]);
   });
 
@@ -123,5 +136,45 @@ describe("the reader of stream responses", () => {
     for (let length = 1; length < whole.length; length += 1) {
       expect(() => decodeStreamResponse(whole.subarray(0, length)), `cut at ${length}`).toThrow();
     }
+  });
+
+  describe("of one call", () => {
+    const schema = ModelStreamInferResponseSchema;
+    type Outputs = NonNullable<NonNullable<MessageInitShape<typeof schema>["inferResponse"]>["outputs"]>;
+    const named = (name: string, datatype = "BYTES") => ({ name, datatype, shape: [1n] });
+    const encoded = (id: string, outputs: Outputs, ...rawOutputContents: Buffer[]) =>
+      toBinary(schema, create(schema, { inferResponse: { id, outputs, rawOutputContents } }));
+    const element = (said: string) => Buffer.concat([Buffer.from([said.length, 0, 0, 0]), Buffer.from(said)]);
+    const shown = ({ id, tensors }: InferMessage) => [
+      id,
+      ...tensors.map((one) => `${one.name}=${one.end === one.start ? "" : textsOf(one).join()}`),
+    ];
+
+    test("keeps what is said alike, and nothing else", () => {
+      const codec = new ResponseCodec();
+      const read = (...message: Parameters<typeof encoded>) => codec.streamed(encoded(...message));
+      const first = read("x", [named("a"), named("b")], element("1"), element("2")).tensors;
+      expect(shown(read("x", [named("a"), named("b")], element("345"), element("")))).toEqual(["x", "a=345", "b="]);
+      expect(read("x", [named("a"), named("b")], element("6")).tensors).toBe(first);
+      expect(shown(read("x", [named("a"), named("b")], element("6")))).toEqual(["x", "a=6", "b="]);
+      expect(shown(read("", [named("b"), named("a")], element("7"), element("8")))).toEqual(["", "b=7", "a=8"]);
+      expect(shown(read("y", [named("b")], element("9")))).toEqual(["y", "b=9"]);
+      expect(shown(read("x", []))).toEqual(["x"]);
+      expect(() => read("x", [named("b", "INT32")], element("9")).tensors.map(textsOf)).toThrow("INT32, not BYTES");
+    });
+
+    test("reads typed contents anew each time", () => {
+      const codec = new ResponseCodec();
+      const typed = (said: string) => [{ ...named("a"), contents: { bytesContents: [Buffer.from(said)] } }];
+      expect(shown(codec.streamed(encoded("x", typed("1"))))).toEqual(["x", "a=1"]);
+      expect(shown(codec.streamed(encoded("x", typed("2"))))).toEqual(["x", "a=2"]);
+      expect(shown(codec.streamed(encoded("x", [named("a")])))).toEqual(["x", "a="]);
+    });
+
+    test("takes time that grows with a message of many names, not with its square", () => {
+      const count = 200_000;
+      const bytes = encoded("x", new Array<Outputs[number]>(count).fill({}));
+      expect(new ResponseCodec().streamed(bytes).tensors).toHaveLength(count);
+    });
   });
 });

@@ -3,7 +3,7 @@ import { StopFilter } from "../../services/drivers/stop-filter.ts";
 import { partialLength } from "../../services/drivers/character-stream.ts";
 import { type TextMode, TextTrack } from "../../services/drivers/triton/text-track.ts";
 
-const bytes = (piece: string | number[]) => (typeof piece === "string" ? Buffer.from(piece) : Uint8Array.from(piece));
+const bytes = (piece: string | number[]) => (typeof piece === "string" ? Buffer.from(piece) : Buffer.from(piece));
 
 function texts(mode: TextMode, prompt: string, pieces: readonly (string | number[])[]): string[] {
   const track = new TextTrack(mode, prompt);

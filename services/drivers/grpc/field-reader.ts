@@ -68,6 +68,14 @@ export class FieldReader {
     return bytes;
   }
 
+  /** Whether the bytes from here to `end` are the same as these. */
+  holds(end: number, same: Uint8Array): boolean {
+    const { bytes, at } = this;
+    if (end - at !== same.length) return false;
+    for (let index = 0; index < same.length; index += 1) if (bytes[at + index] !== same[index]) return false;
+    return true;
+  }
+
   /** The field's text. Bytes that are no UTF-8 become U+FFFD. */
   text(): string {
     const end = this.end();

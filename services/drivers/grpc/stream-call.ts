@@ -89,9 +89,12 @@ export class StreamCall<O> implements Call {
 
   cancel(): void {
     this.#leave();
+    const stream = this.#stream;
+    // Its connection does not stand yet. To close it would send it all the same, and then its reset.
+    if (stream.pending) return void stream.destroy();
     // What came unread is dropped, or the stream would never close.
-    this.#stream.resume();
-    this.#stream.close(constants.NGHTTP2_CANCEL);
+    stream.resume();
+    stream.close(constants.NGHTTP2_CANCEL);
   }
 
   /** Ends it at both sides with a status. */

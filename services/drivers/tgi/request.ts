@@ -1,6 +1,6 @@
 import type { Sampling } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
 import type { Attempt } from "../driver.ts";
-import { type Guide, guideFromExtras } from "../guide.ts";
+import { type Guide, guideFromExtras, patternOf } from "../guide.ts";
 import { jsonObjectMember } from "../http/json.ts";
 import type { TgiInterface } from "./interface.ts";
 
@@ -81,12 +81,8 @@ export function grammarOf(guide: Guide): Readonly<Record<string, unknown>> | und
     case "regex":
       return { type: "regex", value: guide.pattern };
     case "choice":
-      return { type: "regex", value: guide.choices.map((choice) => `(?:${escaped(choice)})`).join("|") };
+      return { type: "regex", value: patternOf(guide.choices) };
     default:
       return undefined;
   }
-}
-
-function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, String.raw`\$&`);
 }

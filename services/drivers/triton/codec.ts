@@ -11,101 +11,159 @@ export interface InferMessage {
   id: string;
   /** Whether it is the request's last response; false where it does not say. */
   final: boolean;
-  tensors: Tensor[];
+  /** The same array as long as the tensors are called the same. */
+  tensors: readonly Tensor[];
 }
 
-/** A tensor without its elements, which may follow elsewhere in the message. */
+const none = Buffer.alloc(0);
+const finalName = Buffer.from("triton_final_response");
+
+/** A tensor of a call, whose elements are those of the last response. */
+class ReadTensor implements Tensor {
+  readonly name: string;
+  readonly datatype: string;
+  readonly elements: number;
+  /** What the message said of it, its elements aside; undefined: they were among it. */
+  readonly head: Buffer | undefined;
+  bytes: Buffer;
+  start = 0;
+  end: number;
+
+  constructor({ name, datatype, elements, contents }: Head, head: Buffer) {
+    this.name = name;
+    this.datatype = datatype;
+    this.elements = elements;
+    this.head = contents === undefined ? head : undefined;
+    this.bytes = none;
+    this.end = 0;
+    if (contents !== undefined) this.hold(rawFromContents(datatype, contents));
+  }
+
+  hold(bytes: Buffer, start = 0, end = bytes.length): void {
+    this.bytes = bytes;
+    this.start = start;
+    this.end = end;
+  }
+}
+
+/** What a message says of a tensor. */
 interface Head {
   name: string;
   datatype: string;
   elements: number;
-  contents: Uint8Array | undefined;
+  contents: Buffer | undefined;
 }
 
-// Read by hand, because it is the one message that comes once a token. Field numbers are those of
-// proto/engine/triton/grpc_service.proto.
+/**
+ * Reads the responses of one call, by hand, because they are the messages that come once a token. Each has the same id,
+ * and its tensors are called the same, mostly in the same bytes: so those are compared, and not read again.
+ *
+ * A message is valid until the next one is read. Field numbers are those of proto/engine/triton/grpc_service.proto.
+ */
+export class ResponseCodec {
+  readonly #message: InferMessage = { error: "", id: "", final: false, tensors: [] };
+  #id = "";
+  #idBytes: Buffer = none;
+  #tensors: ReadTensor[] = [];
+  /** The message has called its tensors otherwise than the one before. */
+  #differs = false;
+  /** Where each raw tensor of the message begins and ends. */
+  readonly #raws: number[] = [];
 
-/** Reads a ModelStreamInferResponse; throws for bytes that are none. */
-export function decodeStreamResponse(bytes: Uint8Array): InferMessage {
-  const reader = new FieldReader(bytes);
-  let message: InferMessage = { error: "", id: "", final: false, tensors: [] };
-  let error = "";
-  while (reader.next(bytes.length)) {
-    if (reader.field === 1) error = reader.text();
-    else if (reader.field === 2) message = readResponse(reader, reader.end());
-    else reader.skip();
+  /** Reads a ModelStreamInferResponse; throws for bytes that are none. */
+  streamed(bytes: Uint8Array): InferMessage {
+    const reader = new FieldReader(bytes);
+    let error = "";
+    this.#begin();
+    while (reader.next(bytes.length)) {
+      if (reader.field === 1) error = reader.text();
+      else if (reader.field === 2) this.#read(reader, reader.end());
+      else reader.skip();
+    }
+    this.#message.error = error;
+    return this.#message;
   }
-  message.error = error;
-  return message;
+
+  /** Reads a ModelInferResponse; throws for bytes that are none. */
+  single(bytes: Uint8Array): InferMessage {
+    this.#read(new FieldReader(bytes), bytes.length);
+    return this.#message;
+  }
+
+  #begin(): void {
+    const message = this.#message;
+    message.error = "";
+    message.id = "";
+    message.final = false;
+    message.tensors = nothing;
+  }
+
+  #read(reader: FieldReader, end: number): void {
+    this.#begin();
+    const message = this.#message;
+    this.#differs = false;
+    let heads = 0;
+    let raws = 0;
+    while (reader.next(end)) {
+      const { field } = reader;
+      if (field === 3) message.id = this.#readId(reader);
+      else if (field === 4) message.final = readIsFinal(reader, reader.end(), message.final);
+      else if (field === 5) this.#readHead(reader, reader.end(), heads++);
+      else if (field === 6) {
+        const rawEnd = reader.end();
+        this.#raws[raws++] = reader.at;
+        this.#raws[raws++] = rawEnd;
+        reader.at = rawEnd;
+      } else reader.skip();
+    }
+    if (raws > 2 * heads) throw new Error("more tensors than the response names");
+    if (heads < this.#tensors.length) this.#tensors = this.#tensors.slice(0, heads);
+    for (let at = 0; at < raws; at += 2) {
+      this.#tensors[at / 2]?.hold(reader.bytes, this.#raws[at], this.#raws[at + 1]);
+    }
+    for (let at = raws / 2; at < heads; at += 1) if (this.#tensors[at]?.head) this.#tensors[at]?.hold(none);
+    message.tensors = this.#tensors;
+  }
+
+  #readId(reader: FieldReader): string {
+    const end = reader.end();
+    if (!reader.holds(end, this.#idBytes)) {
+      this.#idBytes = Buffer.from(reader.bytes.subarray(reader.at, end));
+      this.#id = this.#idBytes.toString();
+    }
+    reader.at = end;
+    return this.#id;
+  }
+
+  #readHead(reader: FieldReader, end: number, index: number): void {
+    const before = this.#tensors[index]?.head;
+    if (before !== undefined && reader.holds(end, before)) {
+      reader.at = end;
+      return;
+    }
+    // A copy, which does not keep the message.
+    const bytes = Buffer.from(reader.bytes.subarray(reader.at, end));
+    if (!this.#differs) this.#tensors = this.#tensors.slice(0, index);
+    this.#differs = true;
+    this.#tensors.push(new ReadTensor(headFrom(reader, end), bytes));
+  }
 }
 
-/** Reads a ModelInferResponse; throws for bytes that are none. */
-export function decodeResponse(bytes: Uint8Array): InferMessage {
-  return readResponse(new FieldReader(bytes), bytes.length);
-}
-
-function readResponse(reader: FieldReader, end: number): InferMessage {
-  const message: InferMessage = { error: "", id: "", final: false, tensors: [] };
-  const heads: Head[] = [];
-  /** Where each raw tensor begins and ends. */
-  const raws: number[] = [];
-  while (reader.next(end)) {
-    const { field } = reader;
-    if (field === 3) message.id = reader.text();
-    else if (field === 4) message.final = readIsFinal(reader, reader.end(), message.final);
-    else if (field === 5) heads.push(headOf(reader, reader.end()));
-    else if (field === 6) {
-      const rawEnd = reader.end();
-      raws.push(reader.at, rawEnd);
-      reader.at = rawEnd;
-    } else reader.skip();
-  }
-  if (raws.length > 2 * heads.length) throw new Error("more tensors than the response names");
-  for (const head of heads) {
-    const at = 2 * message.tensors.length;
-    const [start, rawEnd] = [raws[at], raws[at + 1]];
-    message.tensors.push(
-      start === undefined || rawEnd === undefined
-        ? { name: head.name, datatype: head.datatype, elements: head.elements, raw: rawFromContents(head) }
-        : new LentTensor(head, reader.bytes, start, rawEnd),
-    );
-  }
-  return message;
-}
-
-/** A part of the message, which is cut out when it is read: of most tensors nobody wants the elements. */
-class LentTensor implements Tensor {
-  readonly name: string;
-  readonly datatype: string;
-  readonly elements: number;
-  readonly #bytes: Buffer;
-  readonly #start: number;
-  readonly #end: number;
-
-  constructor({ name, datatype, elements }: Head, bytes: Buffer, start: number, end: number) {
-    this.name = name;
-    this.datatype = datatype;
-    this.elements = elements;
-    this.#bytes = bytes;
-    this.#start = start;
-    this.#end = end;
-  }
-
-  get raw(): Buffer {
-    return this.#bytes.subarray(this.#start, this.#end);
-  }
-}
+const nothing: readonly Tensor[] = [];
 
 /** One entry of the map of parameters; only triton_final_response counts. */
 function readIsFinal(reader: FieldReader, end: number, before: boolean): boolean {
-  let name = "";
+  let counts = false;
   let value = false;
   while (reader.next(end)) {
-    if (reader.field === 1) name = reader.text();
-    else if (reader.field === 2) value = readFlag(reader, reader.end());
+    if (reader.field === 1) {
+      const nameEnd = reader.end();
+      counts = reader.holds(nameEnd, finalName);
+      reader.at = nameEnd;
+    } else if (reader.field === 2) value = readFlag(reader, reader.end());
     else reader.skip();
   }
-  return name === "triton_final_response" ? value : before;
+  return counts ? value : before;
 }
 
 /** False for a parameter of another type. */
@@ -118,28 +176,7 @@ function readFlag(reader: FieldReader, end: number): boolean {
   return flag;
 }
 
-/** A model names its tensors in each response, and mostly in the same bytes. */
-const known = new Map<string, Head>();
-const knownMax = 1_024;
-const knownBytesMax = 128;
-
-function headOf(reader: FieldReader, end: number): Head {
-  if (end - reader.at > knownBytesMax) return readHead(reader, end);
-  const key = reader.bytes.toString("latin1", reader.at, end);
-  const before = known.get(key);
-  if (before !== undefined) {
-    reader.at = end;
-    return before;
-  }
-  const head = readHead(reader, end);
-  // Contents are of one response.
-  if (head.contents !== undefined) return head;
-  if (known.size === knownMax) known.clear();
-  known.set(key, head);
-  return head;
-}
-
-function readHead(reader: FieldReader, end: number): Head {
+function headFrom(reader: FieldReader, end: number): Head {
   const head: Head = { name: "", datatype: "", elements: 1, contents: undefined };
   while (reader.next(end)) {
     const { field } = reader;
@@ -156,12 +193,11 @@ function readHead(reader: FieldReader, end: number): Head {
 }
 
 /** Triton sends raw tensors only; other servers of the protocol may use the typed form. */
-function rawFromContents(head: Head): Uint8Array {
-  if (!head.contents) return new Uint8Array();
-  const typed = fromBinary(InferTensorContentsSchema, head.contents);
-  if (head.datatype === "BYTES") {
+function rawFromContents(datatype: string, contents: Buffer): Buffer {
+  const typed = fromBinary(InferTensorContentsSchema, contents);
+  if (datatype === "BYTES") {
     const lengths = typed.bytesContents.map((bytes) => Buffer.from(encodeTensor("UINT32", [bytes.length])));
-    return Buffer.concat(typed.bytesContents.flatMap((bytes, index) => [lengths[index] ?? Buffer.alloc(0), bytes]));
+    return Buffer.concat(typed.bytesContents.flatMap((bytes, index) => [lengths[index] ?? none, bytes]));
   }
   const byType: Readonly<Record<string, readonly Scalar[]>> = {
     BOOL: typed.boolContents,
@@ -172,5 +208,5 @@ function rawFromContents(head: Head): Uint8Array {
     FP32: typed.fp32Contents,
     FP64: typed.fp64Contents,
   };
-  return encodeTensor(head.datatype, byType[head.datatype] ?? []);
+  return Buffer.from(encodeTensor(datatype, byType[datatype] ?? []));
 }

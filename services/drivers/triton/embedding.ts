@@ -36,7 +36,7 @@ export async function embedAtTriton(
     for (let at = next++; at < batches.length; at = next++) {
       const batch = batches[at] ?? [];
       const infer = inferRequest(model, attempt.model.engineModel, `${attempt.id}-${at}`, batch);
-      const asked = { channel, target, rpc: modelInfer, request: infer, model: request.model };
+      const asked = { channel, target, rpc: modelInfer(), request: infer, model: request.model };
       const message = await askOnce({ ...asked, failureFrom: failureFromTritonStatus }, both);
       vectors[at] = vectorsOf(message, model, batch.length);
     }
@@ -90,7 +90,8 @@ function valuesOf(name: string, batch: readonly EmbedInput[]): Scalar[] {
 function vectorsOf({ tensors }: InferMessage, { output, dimensions }: EmbeddingInterface, count: number) {
   const tensor = tensors.find(({ name }) => name === output);
   if (tensor === undefined) throw new BadAnswer("an answer without embeddings");
-  const { datatype, elements, raw } = tensor;
+  const { datatype, elements } = tensor;
+  const raw = tensor.bytes.subarray(tensor.start, tensor.end);
   const wrongSize = dimensions > 0 && elements !== count * dimensions;
   if (datatype !== "FP32" || raw.length !== elements * bytesPerValue || wrongSize)
     throw new BadAnswer(`embeddings that are not what they say: ${elements} of ${datatype} in ${raw.length} bytes`);

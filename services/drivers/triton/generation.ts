@@ -51,6 +51,6 @@ export function startGeneration(
     maxTokens: built.maxTokens,
   });
   const listener = new TritonListener({ channel, target, stopModel: model.stopModel }, attempt.id, call.answer, reader);
-  call.start(model.decoupled ? modelStreamInfer : modelInfer, built.request, listener);
+  call.start(model.decoupled ? modelStreamInfer() : modelInfer(), built.request, listener);
   return () => call.answer.cancel();
 }

@@ -6,7 +6,7 @@ import { EngineGaveUp } from "../grpc/call.ts";
 import { StopFilter } from "../stop-filter.ts";
 import type { InferMessage } from "./codec.ts";
 import type { TritonInterface } from "./flavour.ts";
-import { numbersOf, type Tensor, TensorProblem, textsOf } from "./tensors.ts";
+import { numberAt, placesOf, type Tensor, TensorProblem } from "./tensors.ts";
 import { TextTrack } from "./text-track.ts";
 
 /** The part of an {@link Answer} that a reader speaks to. */
@@ -32,6 +32,17 @@ interface Choice {
   tokens: number;
 }
 
+/** The tensors that count, as far as the response has them. */
+interface Named {
+  readonly promptTokens?: Tensor | undefined;
+  readonly output?: Tensor | undefined;
+  /** The choice that it is of. */
+  readonly place?: Tensor | undefined;
+  readonly counts?: Tensor | undefined;
+  readonly reasons?: Tensor | undefined;
+  readonly stopReasons?: Tensor | undefined;
+}
+
 const finishReasons: Readonly<Record<string, FinishReason>> = {
   stop: FinishReason.STOP,
   length: FinishReason.LENGTH,
@@ -49,6 +60,12 @@ export class Reader {
   readonly #choices: Choice[];
   #promptTokens: number | undefined;
   #counts = false;
+  #known: readonly Tensor[] | undefined;
+  #named: Named = {};
+  // Where the texts of the last response lie.
+  readonly #texts: number[] = [];
+  readonly #reasons: number[] = [];
+  readonly #stopReasons: number[] = [];
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -67,31 +84,46 @@ export class Reader {
    * @throws TensorProblem for tensors that are not what they should be.
    */
   read(message: InferMessage): boolean {
-    const { tensors } = message;
-    this.#promptTokens = firstCount(named(tensors, "num_input_tokens")) ?? this.#promptTokens;
-    const output = named(tensors, "text_output");
+    const { outlet } = this.#options;
+    if (message.tensors !== this.#known) this.#find(message.tensors);
+    const { promptTokens, output, place, counts, reasons, stopReasons } = this.#named;
+    const said = promptTokens ? numberAt(promptTokens, 0) : undefined;
+    if (isCount(said)) this.#promptTokens = said;
     if (!output) {
-      if (tensors.length === 0) return false;
+      if (message.tensors.length === 0) return false;
       throw new TensorProblem("there is no text_output");
     }
-    const texts = textsOf(output);
-    const places = texts.length === 1 ? named(tensors, "sequence_index") : undefined;
-    const counts = named(tensors, "num_output_tokens");
-    const counted = counts ? numbersOf(counts) : [];
-    const reasons = named(tensors, "finish_reason");
-    const ends = reasons ? stringsOf(reasons) : [];
-    const stopReasons = named(tensors, "stop_reason");
-    const found = stopReasons ? stringsOf(stopReasons) : [];
+    const texts = placesOf(output, this.#texts);
+    const ends = reasons ? placesOf(reasons, this.#reasons) : 0;
+    const found = stopReasons ? placesOf(stopReasons, this.#stopReasons) : 0;
     let wasted = false;
-    texts.forEach((text, index) => {
-      const place = places ? (numbersOf(places)[0] ?? 0) : index;
-      if (!this.#options.outlet.has(place)) throw new TensorProblem(`choice ${place} was not asked for`);
-      if (this.#options.outlet.isFinished(place) && text.length > 0) wasted = true;
-      this.#text(place, text, counted[index]);
-      this.#end(place, ends[index], found[index]);
-    });
+    for (let index = 0; index < texts; index += 1) {
+      const choice = texts === 1 && place ? (numberAt(place, 0) ?? 0) : index;
+      if (!outlet.has(choice)) throw new TensorProblem(`choice ${choice} was not asked for`);
+      const [start = 0, end = 0] = [this.#texts[2 * index], this.#texts[2 * index + 1]];
+      if (end > start && outlet.isFinished(choice)) wasted = true;
+      this.#text(choice, output.bytes, start, end, counts && numberAt(counts, index));
+      const reason = index < ends ? textAt(reasons, this.#reasons, index) : "";
+      // Python writes its None as text while a choice goes on.
+      if (reason !== "" && reason !== "None")
+        this.#end(choice, reason, index < found ? textAt(stopReasons, this.#stopReasons, index) : undefined);
+    }
     this.#tellCounts();
     return wasted;
+  }
+
+  /** A model names its tensors in the same way in each response: they are looked up once. */
+  #find(tensors: readonly Tensor[]): void {
+    const named = (name: string) => tensors.find((tensor) => tensor.name === name);
+    this.#known = tensors;
+    this.#named = {
+      promptTokens: named("num_input_tokens"),
+      output: named("text_output"),
+      place: named("sequence_index"),
+      counts: named("num_output_tokens"),
+      reasons: named("finish_reason"),
+      stopReasons: named("stop_reason"),
+    };
   }
 
   /** The engine says that this was all. Choices whose end it should have told stay open. */
@@ -104,7 +136,7 @@ export class Reader {
     });
   }
 
-  #text(index: number, bytes: Uint8Array, counted: number | undefined): void {
+  #text(index: number, bytes: Buffer, start: number, end: number, counted: number | undefined): void {
     const choice = this.#choices[index];
     if (!choice) return;
     choice.seen = true;
@@ -112,19 +144,17 @@ export class Reader {
       this.#counts = true;
       choice.tokens += counted;
       choice.output.counted(counted);
-    } else if (bytes.length > 0) {
+    } else if (end > start) {
       choice.tokens += 1;
     }
     if (this.#options.outlet.isFinished(index)) return;
-    const { text, stop } = choice.filter.push(choice.track.push(bytes));
+    const { text, stop } = choice.filter.push(choice.track.push(bytes, start, end));
     choice.output.text(text);
     if (stop !== undefined) choice.output.finish(FinishReason.STOP, stop);
   }
 
   /** `found`: the stop text that the engine found, if it says so. */
-  #end(index: number, reason: string | undefined, found: string | undefined): void {
-    // Python writes its None as text while a choice goes on.
-    if (reason === undefined || reason === "" || reason === "None") return;
+  #end(index: number, reason: string, found: string | undefined): void {
     if (gaveUp.has(reason)) throw new EngineGaveUp(reason);
     this.#finish(index, finishReasons[reason] ?? FinishReason.STOP, found);
   }
@@ -150,17 +180,8 @@ export class Reader {
   }
 }
 
-/** There are a handful of them: to look through them is cheaper than a map of them. */
-function named(tensors: readonly Tensor[], name: string): Tensor | undefined {
-  for (const tensor of tensors) if (tensor.name === name) return tensor;
-  return undefined;
-}
-
-function stringsOf(tensor: Tensor): string[] {
-  return textsOf(tensor).map((text) => text.toString());
-}
-
-function firstCount(tensor: Tensor | undefined): number | undefined {
-  const value = tensor ? numbersOf(tensor)[0] : undefined;
-  return isCount(value) ? value : undefined;
+/** A text of which `placesOf` has told the place. */
+function textAt(tensor: Tensor | undefined, places: readonly number[], index: number): string {
+  const [start = 0, end = 0] = [places[2 * index], places[2 * index + 1]];
+  return tensor === undefined || start === end ? "" : tensor.bytes.toString("utf8", start, end);
 }

@@ -1,3 +1,4 @@
+import { addGuide } from "./guide-inputs.ts";
 import { Inputs } from "./inputs.ts";
 import { type BuiltRequest, maxTokensOf, type Wanted } from "./request.ts";
 import { addSampling, type SamplingInput } from "./sampling-inputs.ts";
@@ -38,16 +39,8 @@ export function tensorrtRequest({ attempt, model, prompt, stream }: Wanted): Bui
   // Without the input the engine goes on, and the driver ends the text.
   if (sampling && sampling.stop.length > 0) inputs.add("stop_words", ...sampling.stop);
 
-  const form = request.responseFormat?.form;
-  if (form?.case === "jsonSchema") addGuide(inputs, "json_schema", form.value.schemaJson);
-  if (form?.case === "jsonObject") addGuide(inputs, "json", "");
-  const ignored = addExtras(inputs, attempt.extras);
+  const ignored = addExtras(inputs, addGuide(inputs, attempt));
   return { kind: "request", request: inputs.request(attempt.model.engineModel, attempt.id), maxTokens, ignored };
-}
-
-function addGuide(inputs: Inputs, type: string, guide: string): void {
-  inputs.add("guided_decoding_guide_type", type);
-  if (guide !== "") inputs.add("guided_decoding_guide", guide);
 }
 
 /** The names of those that the model has no input for. */

@@ -24,6 +24,6 @@ export function stopBehindEnsemble(channel: Channel, stopModel: string, id: stri
   inputs.add("stop", true);
   const over = () => timer.cancel();
   const receiver = { onMessage: () => undefined, onEnd: over, onError: over };
-  const call = channel.send(modelStreamInfer, inputs.request(stopModel, id), receiver);
+  const call = channel.send(modelStreamInfer(), inputs.request(stopModel, id), receiver);
   const timer = clock.setTimer(answerTimeoutMs, () => call.cancel());
 }

@@ -7,8 +7,16 @@ export interface Tensor {
   readonly datatype: string;
   /** The product of its shape. */
   readonly elements: number;
-  /** Raw little-endian elements; for BYTES each with a 32-bit length before it. */
-  readonly raw: Uint8Array;
+  /** Its raw elements lie from `start` to `end` in these: little-endian, for BYTES each with a 32-bit length before it. */
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A tensor of these raw elements. */
+export function tensorOf(name: string, datatype: string, elements: number, raw: Uint8Array): Tensor {
+  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+  return { name, datatype, elements, bytes, start: 0, end: bytes.length };
 }
 
 /** A tensor that is not what it says. */
@@ -17,45 +25,45 @@ export class TensorProblem extends Error {}
 interface NumberType {
   readonly size: number;
   write(view: DataView, at: number, value: Scalar): void;
-  read(view: DataView, at: number): number;
+  read(bytes: Buffer, at: number): number;
 }
 
 const numberTypes: Readonly<Record<string, NumberType>> = {
   BOOL: {
     size: 1,
     write: (view, at, value) => view.setUint8(at, value ? 1 : 0),
-    read: (view, at) => view.getUint8(at),
+    read: (bytes, at) => bytes.readUInt8(at),
   },
   INT32: {
     size: 4,
     write: (view, at, value) => view.setInt32(at, Number(value), true),
-    read: (view, at) => view.getInt32(at, true),
+    read: (bytes, at) => bytes.readInt32LE(at),
   },
   UINT32: {
     size: 4,
     write: (view, at, value) => view.setUint32(at, Number(value), true),
-    read: (view, at) => view.getUint32(at, true),
+    read: (bytes, at) => bytes.readUInt32LE(at),
   },
   INT64: {
     size: 8,
     write: (view, at, value) => view.setBigInt64(at, integer(value), true),
-    read: (view, at) => Number(view.getBigInt64(at, true)),
+    read: (bytes, at) => bytes.readInt32LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at),
   },
   // Negative integers wrap around, so that every seed is one.
   UINT64: {
     size: 8,
     write: (view, at, value) => view.setBigUint64(at, BigInt.asUintN(64, integer(value)), true),
-    read: (view, at) => Number(view.getBigUint64(at, true)),
+    read: (bytes, at) => bytes.readUInt32LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at),
   },
   FP32: {
     size: 4,
     write: (view, at, value) => view.setFloat32(at, Number(value), true),
-    read: (view, at) => view.getFloat32(at, true),
+    read: (bytes, at) => bytes.readFloatLE(at),
   },
   FP64: {
     size: 8,
     write: (view, at, value) => view.setFloat64(at, Number(value), true),
-    read: (view, at) => view.getFloat64(at, true),
+    read: (bytes, at) => bytes.readDoubleLE(at),
   },
 };
 
@@ -89,40 +97,53 @@ function encodeTexts(texts: readonly string[]): Uint8Array {
   return bytes;
 }
 
-/** The bytes of each element of a BYTES tensor. */
-export function textsOf(tensor: Tensor): Buffer[] {
+/**
+ * Where the elements of a BYTES tensor lie in its bytes: writes the begin and the end of each into `places`, which may hold
+ * more of an earlier tensor. Returns how many there are.
+ */
+export function placesOf(tensor: Tensor, places: number[]): number {
+  const { bytes, end } = tensor;
   if (tensor.datatype !== "BYTES") throw new TensorProblem(`${tensor.name} is ${tensor.datatype}, not BYTES`);
-  const raw = toBuffer(tensor.raw);
-  const texts: Buffer[] = [];
-  for (let at = 0; at < raw.length; ) {
+  let count = 0;
+  for (let at = tensor.start; at < end; count += 1) {
     const start = at + 4;
-    const end = start <= raw.length ? start + raw.readUInt32LE(at) : raw.length + 1;
-    if (end > raw.length) throw new TensorProblem(`${tensor.name} is shorter than its lengths say`);
-    texts.push(raw.subarray(start, end));
-    at = end;
+    at = start <= end ? start + bytes.readUInt32LE(start - 4) : end + 1;
+    if (at > end) throw new TensorProblem(`${tensor.name} is shorter than its lengths say`);
+    places[2 * count] = start;
+    places[2 * count + 1] = at;
   }
-  return checked(tensor, texts);
+  check(tensor, count);
+  return count;
 }
 
 /** The elements of a tensor of numbers. */
 export function numbersOf(tensor: Tensor): number[] {
+  const type = typeOf(tensor);
+  const numbers: number[] = [];
+  for (let at = tensor.start; at < tensor.end; at += type.size) numbers.push(type.read(tensor.bytes, at));
+  return numbers;
+}
+
+/** An element of a tensor of numbers; undefined: it has fewer. */
+export function numberAt(tensor: Tensor, index: number): number | undefined {
+  const type = typeOf(tensor);
+  return index < tensor.elements ? type.read(tensor.bytes, tensor.start + index * type.size) : undefined;
+}
+
+/** Throws for a tensor that is not of as many numbers as it says. */
+function typeOf(tensor: Tensor): NumberType {
   const type = numberTypes[tensor.datatype];
   if (!type) throw new TensorProblem(`${tensor.name} is ${tensor.datatype}, not a number`);
-  const { raw } = tensor;
-  if (raw.length % type.size !== 0) throw new TensorProblem(`${tensor.name} has ${raw.length} bytes`);
-  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
-  const numbers: number[] = [];
-  for (let at = 0; at < raw.length; at += type.size) numbers.push(type.read(view, at));
-  return checked(tensor, numbers);
+  const length = tensor.end - tensor.start;
+  const count = length / type.size;
+  if (!Number.isInteger(count)) throw new TensorProblem(`${tensor.name} has ${length} bytes`);
+  check(tensor, count);
+  return type;
 }
 
-function toBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function checked<T>(tensor: Tensor, elements: T[]): T[] {
-  if (elements.length === tensor.elements) return elements;
-  throw new TensorProblem(`${tensor.name} has ${elements.length} elements, and its shape says ${tensor.elements}`);
+function check(tensor: Tensor, count: number): void {
+  if (count === tensor.elements) return;
+  throw new TensorProblem(`${tensor.name} has ${count} elements, and its shape says ${tensor.elements}`);
 }
 
 function integer(value: Scalar): bigint {

@@ -28,9 +28,10 @@ export class TextTrack {
     this.#prompt = prompt;
   }
 
-  push(piece: Uint8Array): string {
-    if (this.#mode === "delta") return this.#withoutPrompt(this.#characters.push(piece));
-    const text = withoutPartial(this.#withoutPrompt(toBuffer(piece).toString("utf8")));
+  /** The text is what lies between `start` and `end`. */
+  push(bytes: Buffer, start = 0, end = bytes.length): string {
+    if (this.#mode === "delta") return this.#withoutPrompt(this.#characters.push(bytes, start, end));
+    const text = withoutPartial(this.#withoutPrompt(bytes.toString("utf8", start, end)));
     if (this.#mode === "cumulative") return this.#grown(text);
     return this.#decide(text);
   }
@@ -80,10 +81,6 @@ export class TextTrack {
     this.#prompt = "";
     return text;
   }
-}
-
-function toBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function withoutPartial(text: string): string {

@@ -4,7 +4,7 @@ import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import type { Fleet, ModelEntry } from "../fleet/fleet.ts";
 import { type None, pick } from "../fleet/picker.ts";
 import type { Seat } from "../fleet/seat.ts";
-import { covers } from "../requirement.ts";
+import { covers, requiredOf } from "../requirement.ts";
 import type { Applicant } from "./applicant.ts";
 import { Line, type Ticket } from "./line.ts";
 import { whyClosed } from "./why-closed.ts";
@@ -201,7 +201,9 @@ export class Admission {
   }
 
   #isOpen({ modelId, needed }: Line): boolean {
-    return this.#entry(modelId)?.seats.some((seat) => seat.ready && covers(seat.features, needed)) ?? false;
+    const seats = this.#entry(modelId)?.seats ?? [];
+    const required = requiredOf(needed, seats);
+    return seats.some((seat) => seat.ready && covers(seat.features, required));
   }
 
   #noReplica({ modelId, modelName }: Applicant): WeirError {

@@ -1,4 +1,4 @@
-import { covers, type FeatureSet } from "../requirement.ts";
+import { covers, type FeatureSet, requiredOf } from "../requirement.ts";
 import { weight } from "./rendezvous.ts";
 
 /** A model at a replica, as the picker sees it. */
@@ -47,19 +47,21 @@ const affinityMargin = 4;
 
 /**
  * Filter, score, pick. The least busy replica that can serve the request and has a place; between equals chance
- * decides. With an affinity it is the one that the affinity belongs to, while that is not much busier. Ejected replicas
+ * decides. One that enforces the form of an answer is preferred to those that do not. With an affinity it is the one that the affinity belongs to, while that is not much busier. Ejected replicas
  * are passed over unless all are ejected: bad is better than none.
  *
  * @param chance from 0 to 1.
  */
 export function pick<C extends Candidate>(candidates: readonly C[], wanted: Wanted, chance: () => number): C | None {
-  const found = best(candidates, wanted, chance, false);
-  return found === "closed" ? best(candidates, wanted, chance, true) : found;
+  const needed = requiredOf(wanted.needed, candidates);
+  const found = best(candidates, needed, wanted, chance, false);
+  return found === "closed" ? best(candidates, needed, wanted, chance, true) : found;
 }
 
 function best<C extends Candidate>(
   candidates: readonly C[],
-  { needed, tried, affinity }: Wanted,
+  needed: FeatureSet,
+  { tried, affinity }: Wanted,
   chance: () => number,
   withEjected: boolean,
 ): C | None {

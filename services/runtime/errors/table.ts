@@ -45,6 +45,9 @@ const tokenizer = (m: Metadata) => `The tokenizer of model \`${of(m, "model", "?
 const idsOnly = (m: Metadata) => `Model \`${of(m, "model", "?")}\` takes token ids only and has no tokenizer.`;
 const setTokenizer = "Tell the operator to set `tokenizer` for the model (or start with --tokenizer).";
 const engine = (m: Metadata) => `The engine of model \`${of(m, "model", "?")}\``;
+const strayed = (m: Metadata) =>
+  `The answer is not what was asked for (${of(m, "form", "?")}): ${of(m, "problem", "?")}. ${engine(m)} can't be held to it. Send the request again, and say in the prompt what the answer must look like.`;
+const setAside = (m: Metadata) => `Delivery \`${of(m, "id", "?")}\` was set aside: ${of(m, "problem", "?")}.`;
 const uncontrolled = (m: Metadata) => `The engine takes no orders about its models: ${of(m, "problem", "?")}.`;
 
 /** Every reason's row. A reason without one does not compile. */
@@ -288,6 +291,7 @@ const rows: Record<Name, ErrorRow> = {
     NO,
     (m) => `${engine(m)} refused the gateway's own credential. Tell the operator to check the pool's engine key.`,
   ),
+  ANSWER_MISMATCH: row("badGateway", "answer_mismatch", ENGINE, SAME, strayed),
   CHAT_TEMPLATE_MISSING: row(
     "invalid",
     "chat_template_missing",
@@ -379,13 +383,7 @@ const rows: Record<Name, ErrorRow> = {
     (m) =>
       `The request needs ${of(m, "needed", "?")} ${of(m, "dimension", "tokens")}, and the whole limit is ${of(m, "limit", "?")}. Ask for less.`,
   ),
-  QUARANTINED: row(
-    "invalid",
-    "quarantined",
-    CALLER,
-    NO,
-    (m) => `Delivery \`${of(m, "id", "?")}\` was set aside: ${of(m, "problem", "?")}.`,
-  ),
+  QUARANTINED: row("invalid", "quarantined", CALLER, NO, setAside),
 };
 
 const byReason = new Map<ErrorReason, ErrorRow>(

@@ -2,7 +2,7 @@ import type { Job } from "../engine.ts";
 import { promptFromMessages } from "../openai/prompt.ts";
 import { calledFunction } from "../openai/request.ts";
 import { isMembers, type Members, numberOf } from "../openai/rules.ts";
-import { sampleOf } from "../sample.ts";
+import { firstText, sampleOf } from "../sample.ts";
 import { countTokens } from "../text.ts";
 import { invalid, type TgiFailure, toolError } from "./errors.ts";
 
@@ -154,10 +154,7 @@ function sayingOf(grammar: unknown): string | undefined | TgiFailure {
   if (!isMembers(grammar)) return undefined;
   const { type, value } = grammar;
   if (type === "regex" && typeof value === "string") {
-    const first = /^\(\?:((?:[^\\()|]|\\.)*)\)/.exec(value)?.[1];
-    return first === undefined
-      ? invalid("grammar is not valid: a pattern without texts")
-      : first.replace(/\\(.)/g, "$1");
+    return firstText(value) ?? invalid("grammar is not valid: a pattern without texts");
   }
   const schema = type === "json_schema" && isMembers(value) ? value["schema"] : value;
   if (!isMembers(schema) || !isMembers(schema["properties"]))

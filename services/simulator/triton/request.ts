@@ -1,7 +1,7 @@
 import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { Job } from "../engine.ts";
 import { parsedMembers } from "../json.ts";
-import { sampleOf, sampleText, someObject } from "../sample.ts";
+import { firstText, sampleOf, sampleText, someObject } from "../sample.ts";
 import { countTokens } from "../text.ts";
 import type { Inputs } from "./inputs.ts";
 import type { Model } from "./models.ts";
@@ -150,8 +150,9 @@ function sayingOf(outputs: unknown): string | undefined {
   return typeof json === "string" ? guided("json_schema", json) : JSON.stringify(sampleOf(json));
 }
 
-/** What a guide makes the model say. */
+/** What a guide makes the model say. Of patterns the simulator follows those that list texts, of grammars none. */
 export function guided(type: string, guide: string | undefined): string | undefined {
   if (type === "json") return someObject;
+  if (type === "regex") return firstText(guide ?? "");
   return type === "json_schema" ? sampleText(guide ?? "{}") : undefined;
 }

@@ -11,7 +11,14 @@ import {
   Role,
   ToolChoiceMode,
 } from "../../../gen/ts/weir/router/v1/message_pb.ts";
-import { covers, featureSet, neededBy, seatFeatures, unsupported } from "../../../services/router/requirement.ts";
+import {
+  covers,
+  featureSet,
+  neededBy,
+  requiredOf,
+  seatFeatures,
+  unsupported,
+} from "../../../services/router/requirement.ts";
 
 type Request = MessageInitShape<typeof GenerateRequestSchema>;
 const prompt: Request = { model: "m", input: { case: "prompt", value: "x" } };
@@ -26,7 +33,7 @@ const audio = { case: "audio", value: { dataBase64: "AA", format: "wav" } } as c
 const file = { case: "file", value: { fileId: "f" } } as const;
 const odd = { case: "unknownJson", value: '{"type":"odd"}' } as const;
 
-const { PROMPT, TOKEN_IDS, CONVERSATION, TOOLS, JSON_SCHEMA, JSON_OBJECT, LOGPROBS, CHOICES, ECHO, SUFFIX } = Feature;
+const { PROMPT, TOKEN_IDS, CONVERSATION, TOOLS, JSON_OBJECT, LOGPROBS, CHOICES, ECHO, SUFFIX } = Feature;
 const { IMAGES, AUDIO, LOGIT_BIAS, BEST_OF, STREAM } = Feature;
 
 /** A request, the features that are just enough, and the one whose lack is told under the param. */
@@ -43,20 +50,6 @@ const rows: readonly [string, Request, readonly Feature[], Feature, string][] = 
   ["logprobs", { ...prompt, logprobs: { top: 0 } }, [PROMPT, LOGPROBS], LOGPROBS, "logprobs"],
   ["a bias", { ...prompt, sampling: { logitBias: { 5: 1 } } }, [PROMPT, LOGIT_BIAS], LOGIT_BIAS, "logit_bias"],
   ["tools", { ...prompt, tools: [{ name: "f" }] }, [PROMPT, TOOLS], TOOLS, "tools"],
-  [
-    "a schema",
-    { ...prompt, responseFormat: { form: { case: "jsonSchema", value: { name: "s", schemaJson: "{}" } } } },
-    [PROMPT, JSON_SCHEMA],
-    JSON_SCHEMA,
-    "response_format",
-  ],
-  [
-    "an object",
-    { ...prompt, responseFormat: { form: { case: "jsonObject", value: {} } } },
-    [PROMPT, JSON_OBJECT],
-    JSON_OBJECT,
-    "response_format",
-  ],
 ];
 
 describe("what a request needs, and what is told where it is lacking", () => {
@@ -81,6 +74,24 @@ describe("what a request needs, and what is told where it is lacking", () => {
     ["an empty bias", { ...prompt, sampling: { logitBias: {} } }],
   ] satisfies readonly (readonly [string, Request])[])("%s needs nothing", (_name, init) => {
     expect(covers(featureSet([PROMPT], false), neededBy(create(GenerateRequestSchema, init)))).toBe(true);
+  });
+});
+
+describe("a form that the gateway can check", () => {
+  const object = { responseFormat: { form: { case: "jsonObject", value: {} } } } as const;
+  const asked = neededBy(create(GenerateRequestSchema, { ...prompt, ...object }));
+  const seats = (...sets: (readonly Feature[])[]) => sets.map((set) => ({ features: featureSet(set, false) }));
+
+  test("is asked of engines where one has it, and of no engine where none has", () => {
+    expect(requiredOf(asked, seats([PROMPT], [PROMPT, JSON_OBJECT]))).toBe(asked);
+    expect(requiredOf(asked, seats([PROMPT], [STREAM, JSON_OBJECT]))).toBe(featureSet([PROMPT], false));
+    expect(requiredOf(asked, [])).toBe(featureSet([PROMPT], false));
+  });
+
+  test("is never what is lacking", () => {
+    const request = create(GenerateRequestSchema, { ...prompt, ...object, logprobs: { top: 0 } });
+    const { facts } = unsupported(request, neededBy(request), [featureSet([PROMPT], false)], "m");
+    expect(facts).toMatchObject({ param: "logprobs" });
   });
 });
 

@@ -40,6 +40,6 @@ export function startCoreGeneration(
     tellsIds: extras["return_token_ids"] === true,
   });
   const listener = new TritonListener({ channel, target, stopModel: model.stopModel }, attempt.id, call.answer, reader);
-  call.start(model.decoupled ? modelStreamInfer : modelInfer, built.request, listener);
+  call.start(model.decoupled ? modelStreamInfer() : modelInfer(), built.request, listener);
   return () => call.answer.cancel();
 }

@@ -1,5 +1,6 @@
 import type { Attempt } from "../../driver.ts";
 import type { Vocabulary } from "../../tokens/vocabulary.ts";
+import { addGuide } from "../guide-inputs.ts";
 import { Inputs } from "../inputs.ts";
 import { type BuiltRequest, maxTokensOf } from "../request.ts";
 import { addSampling, type SamplingInput } from "../sampling-inputs.ts";
@@ -32,7 +33,7 @@ export interface CoreWanted {
 
 /** Builds the request for TensorRT-LLM's core model. */
 export function coreRequest({ attempt, model, ids, vocabulary, stream }: CoreWanted): BuiltRequest {
-  const { sampling, choices, responseFormat } = attempt.request;
+  const { sampling, choices } = attempt.request;
   const inputs = new Inputs(model);
   const maxTokens = maxTokensOf(attempt);
   inputs.addIds("input_ids", ids);
@@ -53,12 +54,8 @@ export function coreRequest({ attempt, model, ids, vocabulary, stream }: CoreWan
   const stops = [...others, ...(sampling?.stopTokenIds ?? [])];
   if (stops.length > 0) inputs.addIds("stop_words_list", [...stops, ...stops.map((_, at) => at + 1)], 2);
 
-  const form = responseFormat?.form;
-  if (form?.case === "jsonSchema") {
-    inputs.add("guided_decoding_guide_type", "json_schema");
-    inputs.add("guided_decoding_guide", form.value.schemaJson);
-  } else if (form?.case === "jsonObject") inputs.add("guided_decoding_guide_type", "json");
+  const extras = addGuide(inputs, attempt);
   const request = inputs.request(attempt.model.engineModel, attempt.id);
-  const ignored = Object.keys(attempt.extras).filter((name) => !ownExtras.has(name));
+  const ignored = Object.keys(extras).filter((name) => !ownExtras.has(name));
   return { kind: "request", request, maxTokens, ignored };
 }

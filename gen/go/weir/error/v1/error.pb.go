@@ -231,6 +231,10 @@ const (
 	ErrorReason_ERROR_REASON_ENGINE_CONTROL_OFF ErrorReason = 71
 	// The model takes token ids only and has no tokenizer. [model]
 	ErrorReason_ERROR_REASON_TOKENIZER_MISSING ErrorReason = 72
+	// The engine can't be held to the form that was asked for, and its answer does not have it. It was generated, and
+	// counts. Sent again, the request may fare better. [model; replica; form: "json_object", "json_schema", "choice" or
+	// "regex"; problem: what is wrong, without a word of the answer]
+	ErrorReason_ERROR_REASON_ANSWER_MISMATCH ErrorReason = 73
 	// The caller went away or took its request back.
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 80
 	// The deadline passed. [deadline_ms]
@@ -300,6 +304,7 @@ var (
 		70:  "ERROR_REASON_TOKENIZER_FAILED",
 		71:  "ERROR_REASON_ENGINE_CONTROL_OFF",
 		72:  "ERROR_REASON_TOKENIZER_MISSING",
+		73:  "ERROR_REASON_ANSWER_MISMATCH",
 		80:  "ERROR_REASON_CANCELLED",
 		81:  "ERROR_REASON_DEADLINE_EXCEEDED",
 		82:  "ERROR_REASON_SLOW_READER",
@@ -354,6 +359,7 @@ var (
 		"ERROR_REASON_TOKENIZER_FAILED":         70,
 		"ERROR_REASON_ENGINE_CONTROL_OFF":       71,
 		"ERROR_REASON_TOKENIZER_MISSING":        72,
+		"ERROR_REASON_ANSWER_MISMATCH":          73,
 		"ERROR_REASON_CANCELLED":                80,
 		"ERROR_REASON_DEADLINE_EXCEEDED":        81,
 		"ERROR_REASON_SLOW_READER":              82,
@@ -514,7 +520,7 @@ const file_weir_error_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ERROR_SOURCE_CALLER\x10\x01\x12\x18\n" +
 	"\x14ERROR_SOURCE_GATEWAY\x10\x02\x12\x17\n" +
-	"\x13ERROR_SOURCE_ENGINE\x10\x03*\xf8\r\n" +
+	"\x13ERROR_SOURCE_ENGINE\x10\x03*\x9a\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_INVALID_ARGUMENT\x10\x01\x12(\n" +
@@ -556,7 +562,8 @@ const file_weir_error_v1_error_proto_rawDesc = "" +
 	"!ERROR_REASON_CHAT_TEMPLATE_FAILED\x10E\x12!\n" +
 	"\x1dERROR_REASON_TOKENIZER_FAILED\x10F\x12#\n" +
 	"\x1fERROR_REASON_ENGINE_CONTROL_OFF\x10G\x12\"\n" +
-	"\x1eERROR_REASON_TOKENIZER_MISSING\x10H\x12\x1a\n" +
+	"\x1eERROR_REASON_TOKENIZER_MISSING\x10H\x12 \n" +
+	"\x1cERROR_REASON_ANSWER_MISMATCH\x10I\x12\x1a\n" +
 	"\x16ERROR_REASON_CANCELLED\x10P\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10Q\x12\x1c\n" +
 	"\x18ERROR_REASON_SLOW_READER\x10R\x12\"\n" +
