@@ -14,7 +14,7 @@ import { seededRandom, type SeededRandom } from "../../fakes/seeded-random.ts";
 import { SimulatedClock } from "../../fakes/simulated-clock.ts";
 
 /** Histories of each kind; more of them by the variable QUOTA_HISTORIES. */
-const seeds = Number(process.env["QUOTA_HISTORIES"] ?? 12);
+const seeds = Number(process.env["QUOTA_HISTORIES"] ?? 4);
 const firstSeed = Number(process.env["QUOTA_SEED"] ?? 1);
 const principal = create(PrincipalSchema, { orgId: "o", projectId: "p", keyId: "k" });
 const tokens = { inputTokens: 1, outputTokens: 1 };
@@ -36,6 +36,8 @@ class PlacesHistory {
   readonly random: SeededRandom;
   readonly wires: QuotaWires;
   readonly problems: string[] = [];
+  /** How long after a fault everything is as it should be. */
+  graceMs = 4_000;
   readonly counts = { granted: 0, refused: 0, unavailable: 0, left: 0 };
   readonly #holders: QuotaHolder[];
   readonly #spans = new Map<string, Set<Span>>();
@@ -160,9 +162,6 @@ class PlacesHistory {
     }
     this.#running -= 1;
   }
-
-  /** How long after a fault everything is as it should be. */
-  graceMs = 4_000;
 
   #take(holder: QuotaHolder, model: string): Promise<Grant | WeirError | undefined> {
     const { promise, resolve } = Promise.withResolvers<Grant | WeirError | undefined>();

@@ -45,7 +45,7 @@ type QuotaServiceClient interface {
 	// before dispatch. With the same request_id the first outcome is returned again, and a denial may have become a grant.
 	//
 	// Its deadline leaves nothing behind: what was granted unseen is released when the reservation's ttl is over, or at
-	// once by Release.
+	// once by Release. Errors: ERROR_REASON_NOT_FOUND (it was released before).
 	Reserve(ctx context.Context, in *ReserveRequest, opts ...grpc.CallOption) (*ReserveResponse, error)
 	// Draws more for a request that is running, ahead of what it needs, and keeps its reservation alive. Call it before
 	// half of what was drawn is used, and at least once within the ttl. A slice that is refused on a limit with
@@ -62,7 +62,8 @@ type QuotaServiceClient interface {
 	// same or a lower one changes nothing.
 	Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error)
 	// Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
-	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled.
+	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled. A copy of its Reserve
+	// that arrives later sets nothing aside.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
 	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of
@@ -186,7 +187,7 @@ type QuotaServiceServer interface {
 	// before dispatch. With the same request_id the first outcome is returned again, and a denial may have become a grant.
 	//
 	// Its deadline leaves nothing behind: what was granted unseen is released when the reservation's ttl is over, or at
-	// once by Release.
+	// once by Release. Errors: ERROR_REASON_NOT_FOUND (it was released before).
 	Reserve(context.Context, *ReserveRequest) (*ReserveResponse, error)
 	// Draws more for a request that is running, ahead of what it needs, and keeps its reservation alive. Call it before
 	// half of what was drawn is used, and at least once within the ttl. A slice that is refused on a limit with
@@ -203,7 +204,8 @@ type QuotaServiceServer interface {
 	// same or a lower one changes nothing.
 	Settle(context.Context, *SettleRequest) (*SettleResponse, error)
 	// Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
-	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled.
+	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled. A copy of its Reserve
+	// that arrives later sets nothing aside.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
 	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of

@@ -1160,7 +1160,7 @@ export const QuotaService: GenService<{
    * before dispatch. With the same request_id the first outcome is returned again, and a denial may have become a grant.
    *
    * Its deadline leaves nothing behind: what was granted unseen is released when the reservation's ttl is over, or at
-   * once by Release.
+   * once by Release. Errors: ERROR_REASON_NOT_FOUND (it was released before).
    *
    * @generated from rpc weir.quota.v1.QuotaService.Reserve
    */
@@ -1201,7 +1201,8 @@ export const QuotaService: GenService<{
   },
   /**
    * Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
-   * Releasing what is released, expired or unknown changes nothing; what is settled stays settled.
+   * Releasing what is released, expired or unknown changes nothing; what is settled stays settled. A copy of its Reserve
+   * that arrives later sets nothing aside.
    *
    * @generated from rpc weir.quota.v1.QuotaService.Release
    */

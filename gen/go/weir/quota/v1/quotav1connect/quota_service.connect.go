@@ -57,7 +57,7 @@ type QuotaServiceClient interface {
 	// before dispatch. With the same request_id the first outcome is returned again, and a denial may have become a grant.
 	//
 	// Its deadline leaves nothing behind: what was granted unseen is released when the reservation's ttl is over, or at
-	// once by Release.
+	// once by Release. Errors: ERROR_REASON_NOT_FOUND (it was released before).
 	Reserve(context.Context, *connect.Request[v1.ReserveRequest]) (*connect.Response[v1.ReserveResponse], error)
 	// Draws more for a request that is running, ahead of what it needs, and keeps its reservation alive. Call it before
 	// half of what was drawn is used, and at least once within the ttl. A slice that is refused on a limit with
@@ -74,7 +74,8 @@ type QuotaServiceClient interface {
 	// same or a lower one changes nothing.
 	Settle(context.Context, *connect.Request[v1.SettleRequest]) (*connect.Response[v1.SettleResponse], error)
 	// Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
-	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled.
+	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled. A copy of its Reserve
+	// that arrives later sets nothing aside.
 	Release(context.Context, *connect.Request[v1.ReleaseRequest]) (*connect.Response[v1.ReleaseResponse], error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
 	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of
@@ -203,7 +204,7 @@ type QuotaServiceHandler interface {
 	// before dispatch. With the same request_id the first outcome is returned again, and a denial may have become a grant.
 	//
 	// Its deadline leaves nothing behind: what was granted unseen is released when the reservation's ttl is over, or at
-	// once by Release.
+	// once by Release. Errors: ERROR_REASON_NOT_FOUND (it was released before).
 	Reserve(context.Context, *connect.Request[v1.ReserveRequest]) (*connect.Response[v1.ReserveResponse], error)
 	// Draws more for a request that is running, ahead of what it needs, and keeps its reservation alive. Call it before
 	// half of what was drawn is used, and at least once within the ttl. A slice that is refused on a limit with
@@ -220,7 +221,8 @@ type QuotaServiceHandler interface {
 	// same or a lower one changes nothing.
 	Settle(context.Context, *connect.Request[v1.SettleRequest]) (*connect.Response[v1.SettleResponse], error)
 	// Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
-	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled.
+	// Releasing what is released, expired or unknown changes nothing; what is settled stays settled. A copy of its Reserve
+	// that arrives later sets nothing aside.
 	Release(context.Context, *connect.Request[v1.ReleaseRequest]) (*connect.Response[v1.ReleaseResponse], error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
 	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of
