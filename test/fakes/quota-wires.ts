@@ -65,7 +65,7 @@ export class QuotaWires {
   kill(): void {
     if (this.#life) this.#life.alive = false;
     this.#life = undefined;
-    for (const broken of [...this.#broken]) broken();
+    for (const broken of this.#broken) broken();
   }
 
   /** Nothing moves: the process is stopped, or the network is. */
@@ -144,25 +144,30 @@ export class QuotaWires {
 
   #call<O>(run: (client: QuotaClient) => Promise<O>, timeoutMs: number): Promise<O> {
     const life = this.#life;
-    return new Promise<O>((resolve, reject) => {
-      const broken = (): void => done(() => reject(fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" })));
-      const deadline = this.#options.clock.setTimer(timeoutMs, () =>
-        done(() => reject(fail(ErrorReason.DEADLINE_EXCEEDED))),
-      );
-      const done = (how: () => void): void => {
-        deadline.cancel();
-        this.#broken.delete(broken);
-        how();
-      };
-      this.#broken.add(broken);
-      this.#travel(() => {
-        if (life === undefined || this.#life !== life) return broken();
-        run(storeClient(life.store, this.#options.limits)).then(
-          (answer) => this.#travel(() => (life.alive ? done(() => resolve(answer)) : undefined)),
-          (error: Error) => this.#travel(() => done(() => reject(error))),
-        );
-      });
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<O>();
+    const broken = (): void => done(() => reject(fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" })));
+    const deadline = this.#options.clock.setTimer(timeoutMs, () =>
+      done(() => reject(fail(ErrorReason.DEADLINE_EXCEEDED))),
+    );
+    const done = (how: () => void): void => {
+      deadline.cancel();
+      this.#broken.delete(broken);
+      how();
+    };
+    const serve = async (): Promise<void> => {
+      if (life === undefined || this.#life !== life) return broken();
+      try {
+        const answer = await run(storeClient(life.store, this.#options.limits));
+        this.#travel(() => {
+          if (life.alive) done(() => resolve(answer));
+        });
+      } catch (error) {
+        this.#travel(() => done(() => reject(error)));
+      }
+    };
+    this.#broken.add(broken);
+    this.#travel(() => void serve());
+    return promise;
   }
 
   /** The way there, or back. */
