@@ -44,9 +44,10 @@ const silenceMs = 2_000;
 const triesMax = 3;
 
 /**
- * The way to the quota service. It is **there** until a call fails; one whose time passes while the watch is heard has not
- * failed: the service or this node is only slow, and it is made again, for each may be heard twice. Then it is **away**: calls are tried now and then only, so
- * that nobody waits for what is not there, until one succeeds or the watch is heard.
+ * The way to the quota service. It is **there** until a call fails. One whose time passes while the watch is heard has not
+ * failed: the service or this node is only slow. Nor has one that breaks after the service was heard of since: it began
+ * with a process or a connection that is gone. Both are made again, for each may be heard twice. Then the way is **away**:
+ * calls are tried now and then only, so that nobody waits for what is not there, until one succeeds or the watch is heard.
  */
 export class StoreLink {
   readonly holderId: string;
@@ -56,6 +57,8 @@ export class StoreLink {
   #away = false;
   #probeAtMs = 0;
   #heardMs: number;
+  /** Signs of life so far: answers, and what the watch said. */
+  #signs = 0;
 
   constructor(options: StoreLinkOptions) {
     this.#options = options;
@@ -109,6 +112,7 @@ export class StoreLink {
 
   async #call<T>(run: (client: QuotaClient) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
+      const signs = this.#signs;
       try {
         const answer = await run(this.#options.client);
         this.#succeeded();
@@ -116,7 +120,9 @@ export class StoreLink {
       } catch (thrown) {
         const error = weirErrorFrom(thrown);
         if (errorsOfTheCall.has(error.reason)) throw error;
-        if (error.reason === ErrorReason.DEADLINE_EXCEEDED && tries < triesMax && this.#isHeard()) continue;
+        const isSlow = error.reason === ErrorReason.DEADLINE_EXCEEDED && this.#isHeard();
+        const isOld = !this.#away && this.#signs > signs;
+        if (tries < triesMax && (isSlow || isOld)) continue;
         this.#failed(error);
         throw error;
       }
@@ -128,6 +134,7 @@ export class StoreLink {
   }
 
   #succeeded(): void {
+    this.#signs += 1;
     if (!this.#away) return;
     this.#away = false;
     this.#options.back();

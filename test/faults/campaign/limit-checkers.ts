@@ -49,13 +49,27 @@ function atOnceWithin(truth: Truth, { requests }: Join): readonly string[] {
     const { before, died, away, first } = eventsOf(truth, limit, counted);
     const check = (when: string, some: readonly Counted[], most: number): readonly string[] => {
       const peak = mostAtOnce(some.flatMap((one) => spanAtEngines(truth, one)));
-      return peak <= most ? [] : [`${nameOf(limit)}: ${peak} at once ${when}, and ${most} are let`];
+      return peak <= most
+        ? []
+        : [`${nameOf(limit)}: ${peak} at once ${when}, and ${most} are let: ${tellOf(truth, some)}`];
     };
     return [
       ...(first === undefined ? [] : check("while it could be checked", before, limit.count)),
       ...check("in all", counted, limit.count * (1 + died) + unchecked(limit, Math.min(away, 1))),
     ];
   });
+}
+
+/** What is known of requests that were more at once than there are places: their times as the ledger and engines have them. */
+function tellOf(truth: Truth, some: readonly Counted[]): string {
+  const told = some.map((one) => {
+    const { row, traces } = one;
+    const engines = traces.map(({ at, model }) => `${model} ${JSON.stringify(Object.fromEntries(at))}`);
+    const { fromMs = 0, toMs = 0 } = spanAtEngines(truth, one)[0] ?? {};
+    const ledger = `${one.requestId} in the ledger ${row.admitMs}-${row.admitMs + row.durationMs}`;
+    return `${ledger}, at engines ${fromMs}-${toMs}: ${engines.join("; ")}`;
+  });
+  return told.join("\n    ");
 }
 
 /** Who is refused by a limit reaches no engine, and is not in the ledger. */

@@ -54,3 +54,10 @@ test("a service that can't be reached is away at once, and back with its first w
   link.heard(3);
   expect([link.nodes, news]).toEqual([3, ["away", "back"]]);
 });
+
+test("a call that breaks after the service was heard of since is made again: it says nothing of how the service is now", async () => {
+  const { link, settle, news, calls } = linkTo(1, ErrorReason.SERVICE_UNAVAILABLE);
+  const first = settle();
+  link.heard(1);
+  expect([await first, calls(), news]).toEqual(["told", 2, []]);
+});
