@@ -172,7 +172,7 @@ function sumOf({ of }: Limited, counted: readonly Counted[]): number {
 interface Events {
   /** When the first thing happened to the process that counts; undefined: nothing did. */
   readonly first: number | undefined;
-  /** What was admitted before that. */
+  /** What was dispatched before that: who waited for a place then may have been let in without a check. */
   readonly before: readonly Counted[];
   /** How often it died, and could not be asked, in the time in which something was admitted. */
   readonly died: number;
@@ -185,8 +185,12 @@ function eventsOf({ counting }: Truth, limit: Limited, counted: readonly Counted
   const died = counting.diedMs.filter(met);
   const away = counting.away.map(({ fromMs }) => fromMs).filter(met);
   const first = died.length + away.length > 0 ? Math.min(...died, ...away) : undefined;
-  const before = counted.filter(({ row }) => row.admitMs < (first ?? Infinity));
+  const before = counted.filter((one) => dispatchedMs(one) < (first ?? Infinity));
   return { first, before, died: died.length, away: away.length };
+}
+
+function dispatchedMs({ row, traces }: Counted): number {
+  return Math.max(row.admitMs, traces[0]?.at.get("received") ?? row.admitMs);
 }
 
 function isAfter({ sinceMs }: Limited): (atMs: number) => boolean {
