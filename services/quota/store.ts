@@ -43,7 +43,7 @@ export interface QuotaStore {
   lease(limits: readonly Limit[], request: LeaseRequest): Promise<LeaseResponse>;
   /** Takes leases back, with what was spent of them. */
   returnLease(request: ReturnLeaseRequest): Promise<void>;
-  /** The leases that a node holds now. */
+  /** The leases that a node holds now, for a watch that it opens: what an older one told it to give back may be told anew. */
   leasesOf(nodeId: string): Promise<readonly Lease[]>;
   /** Tells of leases that others need, and of the node that holds them. Returns how to stop listening. */
   onRecall(listener: RecallListener): () => void;

@@ -1227,9 +1227,9 @@ export const QuotaService: GenService<{
   },
   /**
    * Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
-   * only tells of those that it keeps.
-   * A lease that has ended is reported all the same, for the journal that tells what a dead process had spent. A lease
-   * that is not known any more is ignored: its time was over, and usage records have the truth.
+   * only tells of those that it keeps. A lease that has ended is reported all the same, for the journal that tells what a
+   * dead process had spent. A lease that is not known any more is ignored: its time was over, and usage records have the
+   * truth.
    *
    * @generated from rpc weir.quota.v1.QuotaService.ReturnLease
    */
