@@ -27,6 +27,8 @@ export interface HttpWriter {
   end(): unknown;
   end(text: string): unknown;
   destroy(): unknown;
+  /** HTTP/1 only: Node cuts what is written into chunks. Known when the head is written. */
+  chunkedEncoding?: boolean;
   /** HTTP/2 only. */
   readonly stream?: { close(code: number): unknown };
   on(event: "close" | "drain" | "error", listener: () => void): unknown;

@@ -8,6 +8,7 @@ import { openaiErrorBody } from "../runtime/errors/http-body.ts";
 import type { AnswerControl, Delivery } from "./answer.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ChunkFormat } from "./openai/answer-format.ts";
+import { StreamBody } from "./stream-body.ts";
 
 /** The engine is asked to wait when this many bytes wait for the reader. */
 const pendingBytesMax = 65_536;
@@ -31,6 +32,8 @@ export class StreamDelivery implements Delivery {
   readonly #settings: StreamSettings;
   readonly #control: AnswerControl;
   #state: "waiting" | "open" | "closed" = "waiting";
+  /** Once it is open. */
+  #body: StreamBody | undefined;
   /** Text of this turn. */
   #text = "";
   /** The last write left bytes with us, and no drain has come since. */
@@ -75,7 +78,7 @@ export class StreamDelivery implements Delivery {
     const text = this.#text;
     this.#text = "";
     this.#wroteMs = this.#exchange.clock.monotonicMs();
-    if (this.#exchange.response.write(text)) return;
+    if (this.#body?.write(text)) return;
     this.#behind = true;
     this.#cutTimer ??= this.#exchange.clock.setTimer(this.#settings.slowReaderTimeoutMs, () => this.#cut());
   }
@@ -118,6 +121,7 @@ export class StreamDelivery implements Delivery {
     // Proxies that collect an answer before they pass it on are told not to.
     headers["x-accel-buffering"] = "no";
     this.#exchange.response.writeHead(200, headers);
+    this.#body = new StreamBody(this.#exchange.response);
     this.#timer = this.#beatAfter(this.#settings.keepaliveIntervalMs);
   }
 
@@ -148,7 +152,7 @@ export class StreamDelivery implements Delivery {
     this.turn();
     this.#state = "closed";
     this.#timer.cancel();
-    this.#exchange.response.end();
+    this.#body?.end();
   }
 
   #cut(): void {
