@@ -35,7 +35,7 @@ describe.skipIf(gate.skip)(gate.title("many aborts behind an ensemble"), () => {
       parameters: { tensorrt_llm: { slots: String(together / 2) } },
     });
 
-  async function checkAborts(server: TritonServer): Promise<void> {
+  async function expectAbortsStop(server: TritonServer): Promise<void> {
     await using driver = openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`));
     const { models } = await driver.probe(AbortSignal.timeout(10_000));
     const model = models.find(({ engineModel }) => engineModel === "ensemble");
@@ -83,12 +83,12 @@ describe.skipIf(gate.skip)(gate.title("many aborts behind an ensemble"), () => {
   test(`${aborts} in queue, prefill and decode stop the engine, and leave no orphan`, async () => {
     await using server = await startServer();
     try {
-      await checkAborts(server);
+      await expectAbortsStop(server);
     } catch (thrown) {
       if (await answersStreams(server, "vllm_model")) throw thrown;
       console.warn("the cancels have broken Triton itself; once more with a new one");
       await using another = await startServer();
-      await checkAborts(another);
+      await expectAbortsStop(another);
     }
   }, 240_000);
 });
