@@ -71,7 +71,7 @@ export class RouterWorld {
   readonly generations: Generations;
   readonly unaries: Unaries;
   /** Their thread is started by the first one. */
-  readonly tokenizers = createTokenizers({ unusable: () => undefined });
+  readonly tokenizers = createTokenizers({ clock: this.clock, unusable: () => undefined });
   /** Its thread is started by the first schema, and has the machine's own time. */
   readonly schemas = createSchemaChecker(systemClock);
   inFlight = 0;
