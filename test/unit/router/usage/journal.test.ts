@@ -212,27 +212,6 @@ describe("without room", () => {
     await expect.poll(() => world.usage.refusal()).toBeUndefined();
     expect(folder.segments).toHaveLength(2);
   });
-
-  test("a request that was carried along keeps what it receives after that", async () => {
-    const world = await open(folder, { bytesMax: 2 * segmentBytes });
-    const [first] = folder.segments;
-    const long = world.begin();
-    while (world.usage.refusal() === undefined) {
-      world.run(0);
-      world.journal.flush();
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    for (let tokens = 0; tokens < 10_000; tokens++) {
-      long.receive(1);
-      world.journal.flush();
-    }
-    // Its segment goes, and there is no room until another one is made.
-    await world.ship();
-    long.receive(5);
-    world.journal.flush();
-    await expect.poll(() => folder.segments).not.toContain(first);
-    expect((await restart()).lost).toMatchObject([{ tokens: { completionTokens: 10_005n } }]);
-  });
 });
 
 describe("a start after a kill", () => {
