@@ -273,6 +273,23 @@ test("usage is complete as far as nodes say, and never beyond now", async () => 
   await becomes(nowMs);
 });
 
+test.each([
+  ["CET", "Europe/Brussels"],
+  ["cet", "Europe/Brussels"],
+  ["EET", "Europe/Athens"],
+  ["MET", "Europe/Brussels"],
+  ["WET", "Europe/Lisbon"],
+  ["EST5EDT", "America/New_York"],
+  ["GMT", "UTC"],
+])("days of %s are those of %s, in summer too", async (timeZone, named) => {
+  await send([usageRecord(nextId(), nowMs)]);
+  const days = async (zone: string) => {
+    const asked = query({ step: TimeStep.DAY, timeZone: zone });
+    return (await harness.usage.queryUsage({ query: asked }, by(reader))).rows;
+  };
+  expect(await days(timeZone)).toEqual(await days(named));
+});
+
 test("reports that wait leave room for records, and more of them than may wait are turned away", async () => {
   const { usage } = harness;
   const ask = () => usage.queryUsage({ query: query() }, by(reader));
