@@ -117,6 +117,17 @@ test("a bad record is set aside, told, and raises one alarm; the rest of its bat
   expect(alarms).toMatchObject([{ node_id: "node-1", records: 4, request_id: old.requestId }]);
 });
 
+test.each([
+  ["the process's", { clockMs: nowMs - 30 * dayMs, timeMs: nowMs }],
+  ["the database's", { clockMs: nowMs, timeMs: nowMs - 30 * dayMs }],
+])("records are kept while %s clock is a month behind", async (_name, { clockMs, timeMs }) => {
+  const [own, time] = [new SimulatedClock(clockMs), new SimulatedClock(timeMs)];
+  await using ledger = startUsage(database.kysely(), { clock: own, time, retentionMs });
+  const records = [bytesOf(usageRecord(nextId(), nowMs))];
+  const { quarantined } = await ledger.usage.recordUsage({ nodeId: "node-1", records }, withCallOptions({}));
+  expect(quarantined).toEqual([]);
+});
+
 test("usage is read by permission, and within the caller's reach", async () => {
   await send([
     usageRecord(nextId(), nowMs, { projectId: "acme-one" }),

@@ -18,7 +18,7 @@ import { bytesOf, type RecordInit, usageRecord } from "../../fakes/usage-records
 
 const nowMs = Date.UTC(2026, 3, 15, 12);
 const dayMs = 86_400_000;
-const window = idWindow(nowMs, 60 * dayMs);
+const window = idWindow(nowMs, 60 * dayMs, nowMs);
 const series = createSeriesIndex();
 const validator = createValidator();
 
