@@ -6,7 +6,7 @@ import type { Kept } from "./store.ts";
 import { dropPartitions, makeNeeded } from "./store-postgres-partitions.ts";
 import { addToRollups, slotOf, summed } from "./store-postgres-rollups.ts";
 
-/** Rows that one statement ends or removes: it takes some milliseconds, and the next round does the rest. */
+/** Rows that one statement ends or removes: it takes some milliseconds, and nobody waits longer for their locks. */
 const rowsMax = 1_000;
 
 export interface HouseTimes {
@@ -36,15 +36,24 @@ export async function keepHouse(db: Kysely<unknown>, { nowMs, retentionMs, lostB
   return { made, dropped, lost: await endLost(db, lostBeforeMs) };
 }
 
+/** Ends what was lost, however much a dead node has left. */
+async function endLost(db: Kysely<unknown>, beforeMs: number): Promise<number> {
+  for (let lost = 0; ; ) {
+    const ended = await endSome(db, beforeMs);
+    lost += ended;
+    if (ended < rowsMax) return lost;
+  }
+}
+
 /**
  * Ends requests that were admitted before a time and are still said to run: whoever ran them is gone, and so is its
  * journal. They end as checkpoints: should the journal come back after all, what it says holds.
  */
-async function endLost(db: Kysely<unknown>, beforeMs: number): Promise<number> {
+async function endSome(db: Kysely<unknown>, beforeMs: number): Promise<number> {
   const { rows } = await sql<{ lost: number }>`
     with found as (
       select request_id from usage.records
-      where stage < 3 and request_id < ${leastIdAt(beforeMs - admitSlackMs)}
+      where stage < 3 and admit_time < ${new Date(beforeMs)} and request_id < ${leastIdAt(beforeMs + admitSlackMs)}
       order by request_id limit ${rowsMax} for update skip locked
     ), lost as (
       update usage.records kept set stage = 3, end_reason = ${EndReason.LOST}

@@ -295,7 +295,7 @@ test("a clock that goes back and forth by an hour at the turn of a month changes
 test("requests that nobody speaks of any more end as lost, until somebody does", async () => {
   const requestId = idsAt(startMs);
   await keep([runningRecord(requestId, startMs)]);
-  const lose = () => store.keep({ nowMs: startMs, retentionMs, lostBeforeMs: startMs + 2 * dayMs });
+  const lose = () => store.keep({ nowMs: startMs, retentionMs, lostBeforeMs: startMs + 1 });
   expect((await lose()).lost).toBe(1);
   expect((await lose()).lost).toBe(0);
   expect(await store.list(listing(), 1)).toMatchObject([
@@ -309,6 +309,17 @@ test("requests that nobody speaks of any more end as lost, until somebody does",
   // One that was heard of within the time runs on.
   await keep([runningRecord(idsAt(startMs + 5), startMs + 5)]);
   expect((await store.keep({ nowMs: startMs, retentionMs, lostBeforeMs: startMs })).lost).toBe(0);
+});
+
+test("all that are lost end at once, by the time of their admission", async () => {
+  const lostAt = (ms: number) => runningRecord(systemIds.uuidv7(), ms);
+  const nowMs = Date.now();
+  await keep([...Array.from({ length: 2_500 }, () => lostAt(nowMs - hourMs)), lostAt(nowMs)]);
+  const lose = () => store.keep({ nowMs, retentionMs, lostBeforeMs: nowMs });
+  expect((await lose()).lost).toBe(2_500);
+  expect((await lose()).lost).toBe(0);
+  const asked = plan({ startMs: nowMs - dayMs, endMs: nowMs + dayMs });
+  expect(await store.sums(asked, 1)).toMatchObject([{ requests: 2_501n, failedRequests: 2_500n }]);
 });
 
 test("what cannot be counted is kept once, with its bytes, and as long as records are", async () => {
