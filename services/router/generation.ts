@@ -57,7 +57,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   readonly #builder: AttemptBuilder;
   readonly #onEnd: (generation: Generation) => void;
   readonly #startMs: number;
-  readonly #admitMs: number;
+  #admitMs = 0;
   readonly #tries: Tries;
   #usage: RequestUsage | undefined;
   readonly needed: FeatureSet;
@@ -97,7 +97,6 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#tries = new Tries(deps);
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
-    this.#admitMs = deps.clock.nowMs();
     this.needed = neededBy(request);
     // With the project, so that a hint of one tenant says nothing of another's.
     this.affinity = request.affinityHint ? hash32(`${principal.projectId} ${request.affinityHint}`) || 1 : 0;
@@ -187,9 +186,9 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   /** From here on it is admitted: however it ends, the ledger is told. */
   #beginUsage({ entry }: Plan): void {
     const about = { requestId: this.#context.requestId, principal: this.#principal };
-    const times = { startMs: this.#startMs, admitMs: this.#admitMs };
-    const request = { ...about, requestedModel: this.#request.model, operation: "generate" as const, ...times };
+    const request = { ...about, requestedModel: this.#request.model, operation: "generate" as const };
     this.#usage = this.#deps.usage.begin(request, entry.model.id);
+    this.#admitMs = this.#usage.admitMs;
     this.#sink.usage = this.#usage;
     this.#tries.usage = this.#usage;
   }
@@ -289,8 +288,9 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   passed(message: GenerateResponse): void {
     if (this.#phase === "trying") {
       this.#phase = "streaming";
-      this.#firstTokenMs = this.#deps.clock.monotonicMs() - this.#startMs;
-      if (this.#usage) this.#usage.firstTokenMs = this.#firstTokenMs;
+      const nowMs = this.#deps.clock.monotonicMs();
+      this.#firstTokenMs = nowMs - this.#startMs;
+      if (this.#usage) this.#usage.firstTokenMs = nowMs - this.#usage.startMs;
       this.#builder.forget();
     }
     this.#sink.event(message);

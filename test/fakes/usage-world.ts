@@ -109,8 +109,6 @@ export class UsageWorld implements AsyncDisposable {
       principal,
       requestedModel: "chat",
       operation: "generate" as const,
-      startMs: this.clock.monotonicMs(),
-      admitMs: this.clock.nowMs(),
     };
     const usage = this.usage.begin(request, "weir-sim");
     const meter = createMeter({

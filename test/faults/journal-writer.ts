@@ -55,12 +55,8 @@ const running: { usage: RequestUsage; meter: Meter; tokens: number }[] = [];
 function turn(): void {
   const lines: string[] = [];
   while (running.length < 24 && usage.refusal() === undefined) {
-    const times = { startMs: systemClock.monotonicMs(), admitMs: systemClock.nowMs() };
     const requestId = systemIds.uuidv7();
-    const one = usage.begin(
-      { requestId, principal, requestedModel: "chat", operation: "generate", ...times },
-      "weir-sim",
-    );
+    const one = usage.begin({ requestId, principal, requestedModel: "chat", operation: "generate" }, "weir-sim");
     const prompt = { bytes: 400, tokens: undefined };
     const meter = createMeter({ prompt, bytesPerToken: 4, promptMax: 0, completionMax: 0 });
     if (one.dispatches("replica-0", "weir-sim", meter)) lines.push(`begun ${requestId}`);

@@ -42,7 +42,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
   readonly #sink: HeldSink<R>;
   readonly #onEnd: (run: UnaryRun<Q, A, R>) => void;
   readonly #startMs: number;
-  readonly #admitMs: number;
+  #admitMs = 0;
   readonly #tries: Tries;
   readonly #size: PromptBytes;
   #phase: "admitting" | "reserving" | "waiting" | "trying" | "ended" = "admitting";
@@ -73,7 +73,6 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     this.#sink = new HeldSink(sink, deps.usage.journal);
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
-    this.#admitMs = deps.clock.nowMs();
     this.#tries = new Tries(deps);
     this.#size = operation.size(request);
     this.needed = operation.needed(request);
@@ -220,12 +219,11 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
         principal: this.#principal,
         requestedModel: this.#request.model,
         operation: this.#operation.name,
-        startMs: this.#startMs,
-        admitMs: this.#admitMs,
       },
       this.modelId,
     );
     this.#usage = usage;
+    this.#admitMs = usage.admitMs;
     this.#sink.usage = usage;
     this.#tries.usage = usage;
   }

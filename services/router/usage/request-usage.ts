@@ -13,17 +13,13 @@ import { writeUsage } from "./usage-bytes.ts";
 import type { AttemptFacts, OperationName, UsageFacts } from "./usage-facts.ts";
 import type { WireWriter } from "./wire-writer.ts";
 
-/** Whose request it is, and when it was admitted. */
+/** Whose request it is. */
 export interface AdmittedRequest {
   readonly requestId: string;
   readonly principal: Principal;
   /** As the caller named it. */
   readonly requestedModel: string;
   readonly operation: OperationName;
-  /** On the monotonic clock, in milliseconds. */
-  readonly startMs: number;
-  /** The same moment on the wall clock, in milliseconds. */
-  readonly admitMs: number;
 }
 
 /**
@@ -40,6 +36,7 @@ export class RequestUsage implements Running, UsageFacts {
   place = -1;
   readonly handle: number;
   readonly requestId: string;
+  /** When it was admitted, on the wall clock: from then on the journal knows it, and holds back what it says to be told. */
   readonly admitMs: number;
   state: UsageState = UsageState.INTENT;
   sequence = 0;
@@ -61,6 +58,7 @@ export class RequestUsage implements Running, UsageFacts {
   /** What the ledger was told last, and when on the monotonic clock; 0: nothing. */
   reportedSequence = 0;
   reportedMs = 0;
+  /** The same moment on the monotonic clock. */
   readonly startMs: number;
   readonly #usage: UsageJournal;
   readonly #principal: Principal;
@@ -76,8 +74,8 @@ export class RequestUsage implements Running, UsageFacts {
     this.#principal = request.principal;
     this.#requestedModel = request.requestedModel;
     this.#operation = request.operation;
-    this.startMs = request.startMs;
-    this.admitMs = request.admitMs;
+    this.startMs = usage.clock.monotonicMs();
+    this.admitMs = usage.clock.nowMs();
     this.identity = usage.identities.of(request.principal, request.requestedModel, model, request.operation);
   }
 

@@ -39,7 +39,7 @@ export class UsageJournal {
     return this.journal.hasRoom ? undefined : this.noRoom();
   }
 
-  /** A request is admitted, to a model. */
+  /** A request is admitted now, to a model. */
   begin(request: AdmittedRequest, model: string): RequestUsage {
     this.#handle = (this.#handle + 1) >>> 0;
     const begun = new RequestUsage(this, this.#handle, request, model);

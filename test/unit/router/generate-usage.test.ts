@@ -1,8 +1,10 @@
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { EndReason, type UsageRecord, UsageState } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { accepted, finished, textDelta, usageEvent } from "../../../services/drivers/events.ts";
+import { unlimited } from "../../../services/router/quota/grant.ts";
 import { fail } from "../../../services/runtime/errors/fail.ts";
 import { answer, closeClean, gone, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
 import type { RouterWorld, WorldOptions } from "../../fakes/router-world.ts";
@@ -64,6 +66,25 @@ describe("the bill", () => {
       timeToFirstToken: { nanos: 40_000_000 },
       attempts: [{ replicaId: "a", duration: { nanos: 40_000_000 }, tokens: { completionTokens: 2n } }],
     });
+  });
+
+  test("of a request that waited for its limits begins with its admission", () => {
+    begin({
+      quota: {
+        take() {
+          world.clock.advance(300);
+          return unlimited;
+        },
+      },
+    });
+    const arrivedMs = world.clock.nowMs();
+    const call = world.call();
+    world.clock.advance(40);
+    answer(world.tryAt("a"), "x");
+    const admitTime = timestampFromMs(arrivedMs + 300);
+    const fortyMs = { nanos: 40_000_000 };
+    expect(final()).toMatchObject({ admitTime, timeToFirstToken: fortyMs, duration: fortyMs });
+    expect(call.sink.events[0]?.event.value).toMatchObject({ createTime: admitTime });
   });
 
   const cuts: readonly [string, ErrorReason, EndReason][] = [
