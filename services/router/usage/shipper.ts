@@ -55,6 +55,10 @@ const nothingNewMs = 1;
 const reportAfterMs = 1_000;
 /** How often they are told of. */
 const reportEveryMs = 5_000;
+/** So long after the last batch the ledger is told that there is no more. */
+const quietMs = 1_000;
+/** How often it is told that again: sums are complete up to a minute ago while nothing happens. */
+const quietEveryMs = 60_000;
 /** How long a stop waits for the ledger. What is left then is shipped at the next start. */
 const drainMs = 5_000;
 const reportBytes = 65_536;
@@ -62,7 +66,7 @@ const reportBytes = 65_536;
 /**
  * Brings finals from the journal to the ledger, oldest first, and tells of requests that run long.
  *
- * - **idle**: nothing is to be shipped, and no timer runs.
+ * - **idle**: nothing is to be shipped. Soon after the last batch, and every minute, the ledger is told so.
  * - **gathering**: the first final came; a moment later all that came is sent, in batches, several at a time.
  * - **away**: a batch failed, or its outcome is not known. It is sent again, alone, after a wait that grows; all others
  *   stay in the journal. When one comes through the rest follows.
@@ -78,6 +82,8 @@ export class Shipper implements AsyncDisposable {
   /** Sends what is there when it fires. */
   #due: Timer | undefined;
   #tick: Timer | undefined;
+  /** Tells that there is nothing to ship when it fires. */
+  #word: Timer | undefined;
   #failures = 0;
   #reading = false;
   /** Segments that could not be read when that was tried last, and those of them that wait for the next try. */
@@ -113,6 +119,7 @@ export class Shipper implements AsyncDisposable {
     const { clock, journal } = this.#options;
     this.#draining = true;
     this.#tick?.cancel();
+    this.#word?.cancel();
     this.#putOff.clear();
     const patience = new AbortController();
     const limit = sleep(clock, drainMs, patience.signal);
@@ -134,6 +141,7 @@ export class Shipper implements AsyncDisposable {
   readonly #fire = (): void => {
     this.#due = undefined;
     this.#pump();
+    this.#speakLater(quietMs);
   };
 
   #pump(): void {
@@ -195,6 +203,7 @@ export class Shipper implements AsyncDisposable {
       for (const record of setAside) news.setAside(record);
       this.#cameThrough();
       journal.acknowledged(batch.segments);
+      this.#speakLater(quietMs);
     } catch (error) {
       this.#failed.push(batch);
       this.#wentWrong(error);
@@ -206,7 +215,7 @@ export class Shipper implements AsyncDisposable {
    * waits. The ledger infers something from the order of what it gets when it is told nothing: not while older ones wait
    * for their segment to be read.
    */
-  #completeUntilMs(alone: Batch | undefined): number | undefined {
+  #completeUntilMs(alone: Pick<Batch, "records"> | undefined): number | undefined {
     if (this.#unreadable.size > 0) return nothingNewMs;
     const { journal, clock } = this.#options;
     if (alone === undefined || journal.outbox.unacknowledged > alone.records.length) return undefined;
@@ -214,6 +223,22 @@ export class Shipper implements AsyncDisposable {
     for (const { admitMs } of journal.running) oldestMs = Math.min(oldestMs, admitMs);
     return oldestMs;
   }
+
+  #speakLater(delayMs: number): void {
+    if (this.#draining) return;
+    this.#word?.cancel();
+    this.#word = this.#options.clock.setTimer(delayMs, this.#speak);
+  }
+
+  /** Without it a node that is idle would hold back what the ledger calls complete. */
+  readonly #speak = (): void => {
+    this.#speakLater(quietEveryMs);
+    if (this.#failures > 0 || this.#sending.size > 0) return;
+    const completeUntilMs = this.#completeUntilMs({ records: [] });
+    if (completeUntilMs === undefined || completeUntilMs === nothingNewMs) return;
+    // One that is lost is made good by the next.
+    void this.#options.send([], completeUntilMs).catch(() => undefined);
+  };
 
   #wentWrong(error: unknown): void {
     if (this.#failures === 0) this.#options.news.away(error);

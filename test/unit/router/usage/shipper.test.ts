@@ -78,7 +78,7 @@ function runMany(count: number): string[] {
 }
 
 describe("finals", () => {
-  test("are gathered for a moment, and sent once; at idle no timer runs", async () => {
+  test("are gathered for a moment, and sent once", async () => {
     expect(world.clock.pendingTimers).toBe(0);
     const all = [world.run(), world.run()];
     world.journal.flush();
@@ -88,8 +88,30 @@ describe("finals", () => {
     expect(ids()).toEqual([all]);
     await sent[0]?.store();
     expect(world.journal.outbox.unacknowledged).toBe(0);
-    world.clock.advance(2_000);
-    expect([sent.length, world.clock.pendingTimers]).toEqual([1, 0]);
+    world.clock.advance(999);
+    expect(sent).toHaveLength(1);
+  });
+
+  test("that come no more are told of soon, and every minute; while one runs, up to its admission", async () => {
+    shipper.wake();
+    world.clock.advance(1_200);
+    expect(sent.map(({ records, completeUntilMs }) => [records, completeUntilMs])).toEqual([[[], world.clock.nowMs()]]);
+    await sent[0]?.refuse();
+    world.clock.advance(60_000);
+    expect(sent[1]).toMatchObject({ records: [], completeUntilMs: world.clock.nowMs() });
+    expect(news).toEqual([]);
+    const { usage } = world.begin();
+    const admitMs = world.clock.nowMs();
+    world.clock.advance(1_000);
+    // What it is told of as it runs.
+    await sent.at(-1)?.store();
+    world.clock.advance(59_000);
+    expect(sent.at(-1)).toMatchObject({ records: [], completeUntilMs: admitMs });
+    usage.end(undefined);
+    const stopped = shipper[Symbol.asyncDispose]();
+    await sent.at(-1)?.store();
+    await stopped;
+    expect(world.clock.pendingTimers).toBe(0);
   });
 
   test("go in batches of a thousand, four at a time, the oldest first", async () => {
@@ -147,14 +169,15 @@ describe("finals", () => {
     expect(sent[0]?.completeUntilMs).toBe(1);
     await sent[0]?.store();
     world.clock.advance(5_000);
-    await expect.poll(() => world.clock.pendingTimers).toBe(1);
+    // For the next try, and for the next word that all is told.
+    await expect.poll(() => world.clock.pendingTimers).toBe(2);
     expect([news, world.journal.outbox.unacknowledged]).toEqual([[`unreadable ${name}`], 3]);
     renameSync(join(folder.path, "away"), join(folder.path, name));
     world.clock.advance(5_000);
     await expect.poll(() => ids()).toEqual([younger, former]);
     expect(sent[1]?.completeUntilMs).toBe(world.clock.nowMs());
     await sent[1]?.store();
-    expect([world.journal.outbox.unacknowledged, world.clock.pendingTimers]).toEqual([0, 0]);
+    expect([world.journal.outbox.unacknowledged, world.clock.pendingTimers]).toEqual([0, 1]);
   });
 
   test("that the ledger sets aside are told of, and not sent again", async () => {
@@ -208,7 +231,7 @@ describe("what runs", () => {
     world.clock.advance(200);
     expect(sent.at(-1)?.records).toMatchObject([{ requestId: usage.requestId, state: UsageState.FINAL }]);
     await sent.at(-1)?.store();
-    world.clock.advance(1_000);
+    await shipper[Symbol.asyncDispose]();
     expect(world.clock.pendingTimers).toBe(0);
   });
 
