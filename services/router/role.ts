@@ -42,6 +42,7 @@ export const role: Role = {
     const quota = openQuota(runtime, opened, log, started);
     const tokenizers = started.use(
       createTokenizers({
+        clock,
         unusable: (path, problem) => log.error({ path, problem }, "a tokenizer can't be used"),
       }),
     );

@@ -215,6 +215,26 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect((await Promise.all(answers)).filter(isGranted)).toHaveLength(30);
     });
 
+    test("a request that no recall could help asks nothing back, and the next one finds what is idle", async () => {
+      const { clock, ids, store, reserve } = await world();
+      const shared = limitOf("shared", { ...requests, count: "40", rate: { per: "86400s" } });
+      const spent = limitOf("spent", { ...requests, count: "1" });
+      await store.lease([shared], leaseRequest(ids.uuidv7(), { nodeId: "idle" }));
+      let recalls = 0;
+      store.onRecall((nodeId, { leaseId }) => {
+        recalls += 1;
+        const reports = [reportOf(leaseId, 1n, { spent: 0n, reserved: 0n, amount: 0n, returned: true })];
+        void store.returnLease({ $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports });
+      });
+      await reserve([spent]);
+      for (let at = 0; at < 30; at++) await reserve([shared]);
+      expect(isGranted(await reserve([shared, spent]))).toBe(false);
+      expect(recalls).toBe(0);
+      await clock.advanceAsync(1_000);
+      expect(isGranted(await reserve([shared]))).toBe(true);
+      expect(recalls).toBe(1);
+    });
+
     test("a dead node's slots are free after 15 s, and what else it held after 5 min more, or when its journal is read", async () => {
       const { clock, ids, store } = await world();
       const slots = limitOf("slots", { ...atOnce, count: "80" });

@@ -5,7 +5,8 @@ import { openDriver } from "../../services/drivers/registry.ts";
 import { attemptAt, start, targetAt } from "../wire/attempts.ts";
 import { requireEngines } from "./availability.ts";
 import { type EngineEvent, openRequests } from "./triton/event-log.ts";
-import { startTriton } from "./triton/server.ts";
+import { startTriton, type TritonServer } from "./triton/server.ts";
+import { answersStreams } from "./triton/stream-handler.ts";
 
 const gate = await requireEngines("triton");
 
@@ -27,14 +28,18 @@ interface Abort {
 
 describe.skipIf(gate.skip)(gate.title("many aborts behind an ensemble"), () => {
   // The core runs half of those that come at once; the others wait in it.
-  test(`${aborts} in queue, prefill and decode stop the engine, and leave no orphan`, async () => {
-    await using server = await startTriton({
-      models: ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble"],
+  const startServer = () =>
+    startTriton({
+      // The last is the one that idles.
+      models: ["preprocessing", "tensorrt_llm", "postprocessing", "ensemble", "vllm_model"],
       parameters: { tensorrt_llm: { slots: String(together / 2) } },
     });
+
+  async function expectAbortsStop(server: TritonServer): Promise<void> {
     await using driver = openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`));
-    const [model] = (await driver.probe(AbortSignal.timeout(10_000))).models;
-    if (!model) throw new Error("no model");
+    const { models } = await driver.probe(AbortSignal.timeout(10_000));
+    const model = models.find(({ engineModel }) => engineModel === "ensemble");
+    if (!model) throw new Error("no ensemble");
 
     const prompts = Object.values(phases);
     const abortOne = async (at: number): Promise<Abort> => {
@@ -73,5 +78,17 @@ describe.skipIf(gate.skip)(gate.title("many aborts behind an ensemble"), () => {
     );
     expect(reached.length).toBeGreaterThan(aborts / 4);
     expect(log.filter((event) => event.event === "finished" && event.model === "tensorrt_llm")).toEqual([]);
-  }, 180_000);
+  }
+
+  test(`${aborts} in queue, prefill and decode stop the engine, and leave no orphan`, async () => {
+    await using server = await startServer();
+    try {
+      await expectAbortsStop(server);
+    } catch (thrown) {
+      if (await answersStreams(server, "vllm_model")) throw thrown;
+      console.warn("the cancels have broken Triton itself; once more with a new one");
+      await using another = await startServer();
+      await expectAbortsStop(another);
+    }
+  }, 240_000);
 });

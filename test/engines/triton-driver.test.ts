@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
 import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
 import { encodingDriver } from "../fakes/encoding-driver.ts";
 import { tokenizerSource } from "../fakes/tokenizer-files.ts";
 import { attemptAt, run, start, targetAt } from "../wire/attempts.ts";
@@ -39,7 +40,7 @@ async function startInterface(name: string, models: readonly TritonModel[]): Pro
   const { models: found } = await opened.probe(AbortSignal.timeout(10_000));
   const model = found.find((candidate) => candidate.engineModel === name);
   if (!model) throw new Error(`the probe did not find ${name}: ${found.map((one) => one.engineModel).join(", ")}`);
-  const tokenizers = cleanup.use(createTokenizers({ unusable: () => undefined }));
+  const tokenizers = cleanup.use(createTokenizers({ clock: systemClock, unusable: () => undefined }));
   const tokenizer = () => tokenizers.of(tokenizerSource(toyTokenizer(), [toyEndId]));
   const driver = model.needsTokenizer ? encodingDriver(opened, tokenizer()) : opened;
   if (model.needsTokenizer) model.features.push(Feature.PROMPT);

@@ -4,6 +4,7 @@ import { type Limit, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type WatchLeasesResponse, WatchLeasesResponseSchema } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { UsageRecord } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
+import type { Ask } from "../../services/router/quota/desk.ts";
 import type { Grant } from "../../services/router/quota/grant.ts";
 import { PendingGrant } from "../../services/router/quota/pending-grant.ts";
 import { QuotaHolder } from "../../services/router/quota/quota.ts";
@@ -132,16 +133,29 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Asks for one request of a token and another; undefined: refused. */
-export function take(holder: QuotaHolder, model = "m"): Promise<Grant | undefined> {
-  const { promise, resolve } = Promise.withResolvers<Grant | undefined>();
+/** Asks for one request of a token and another, or as `wish` says; undefined: refused. */
+export async function take(
+  holder: QuotaHolder,
+  model = "m",
+  wish?: Partial<Pick<Ask, "expected" | "least">>,
+): Promise<Grant | undefined> {
+  const answer = await ask(holder, model, wish);
+  return answer instanceof WeirError ? undefined : answer;
+}
+
+/** The same, and why it was refused. */
+export function ask(
+  holder: QuotaHolder,
+  model = "m",
+  wish: Partial<Pick<Ask, "expected" | "least">> = {},
+): Promise<Grant | WeirError> {
+  const { promise, resolve } = Promise.withResolvers<Grant | WeirError>();
   const request = { requestId: systemIds.uuidv7(), principal, model, operation: Operation.GENERATE };
   const taken = holder.take(
-    { ...request, expected: tokens, least: tokens },
-    { given: resolve, denied: () => resolve(undefined) },
+    { ...request, expected: tokens, least: tokens, ...wish },
+    { given: resolve, denied: resolve },
   );
-  if (taken instanceof WeirError) resolve(undefined);
-  else if (!(taken instanceof PendingGrant)) resolve(taken);
+  if (!(taken instanceof PendingGrant)) resolve(taken);
   return promise;
 }
 

@@ -71,7 +71,7 @@ export class RouterWorld {
   readonly generations: Generations;
   readonly unaries: Unaries;
   /** Their thread is started by the first one. */
-  readonly tokenizers = createTokenizers({ unusable: () => undefined });
+  readonly tokenizers = createTokenizers({ clock: this.clock, unusable: () => undefined });
   /** Its thread is started by the first schema, and has the machine's own time. */
   readonly schemas = createSchemaChecker(systemClock);
   inFlight = 0;
@@ -173,6 +173,7 @@ export class RouterWorld {
           engineModel: `engine-${modelId}`,
           ready,
           features: [...features],
+          flavour: over.flavour ?? "",
           needsTokenizer: over.needsTokenizer ?? false,
           contextLength: BigInt(contextLength),
         })),
@@ -252,6 +253,7 @@ export interface ReplicaOptions {
   readonly poolId?: string;
   readonly contextLength?: number;
   readonly dialect?: Dialect;
+  readonly flavour?: string;
   readonly running?: number;
   readonly needsTokenizer?: boolean;
 }

@@ -1,3 +1,4 @@
+import { rename } from "node:fs/promises";
 import { Tokenizer } from "tokenizers";
 import { afterAll, describe, expect, test } from "vitest";
 import { create } from "@bufbuild/protobuf";
@@ -13,10 +14,12 @@ import {
   tokenizerSource,
 } from "../fakes/tokenizer-files.ts";
 import { seededRandom } from "../fakes/seeded-random.ts";
+import { SimulatedClock } from "../fakes/simulated-clock.ts";
 import { longestTurn } from "../fakes/longest-turn.ts";
 
 const unusable: string[] = [];
-const tokenizers = createTokenizers({ unusable: (_path, problem) => void unusable.push(problem) });
+const clock = new SimulatedClock();
+const tokenizers = createTokenizers({ clock, unusable: (_path, problem) => void unusable.push(problem) });
 afterAll(() => tokenizers[Symbol.asyncDispose]());
 
 const texts = [
@@ -110,6 +113,20 @@ test("a file with another digest, none at all and one that is no tokenizer are t
   }
 });
 
+test("a file that has come meanwhile is read when it is asked for 10 s later, and no sooner", async () => {
+  const { path, sha256 } = tokenizerFolder(byteLevelTokenizer());
+  await rename(path, `${path}.later`);
+  const source = create(TokenizerSchema, { path, sha256 });
+  const told = unusable.length;
+  await expect(tokenizers.of(source).encode("the river", true)).rejects.toThrow("ENOENT");
+  await rename(`${path}.later`, path);
+  clock.advance(9_999);
+  await expect(tokenizers.of(source).encode("the river", true)).rejects.toThrow("ENOENT");
+  expect(unusable).toHaveLength(told + 1);
+  clock.advance(1);
+  expect((await tokenizers.of(source).encode("the river", true)).length).toBeGreaterThan(0);
+});
+
 test("the same text is encoded once, also by two at a time", async () => {
   const tokenizer = tokenizers.of(tokenizerSource(byteLevelTokenizer()));
   const [one, two] = await Promise.all([tokenizer.encode("the river", true), tokenizer.encode("the river", true)]);
@@ -119,7 +136,7 @@ test("the same text is encoded once, also by two at a time", async () => {
 });
 
 test("what was asked of tokenizers that are closed is refused, not forgotten", async () => {
-  const own = createTokenizers({ unusable: () => undefined });
+  const own = createTokenizers({ clock, unusable: () => undefined });
   const asked = own.of(tokenizerSource(byteLevelTokenizer())).encode("the river", true);
   const refused = asked.catch((error: unknown) => error);
   await own[Symbol.asyncDispose]();

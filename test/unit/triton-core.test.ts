@@ -6,6 +6,7 @@ import { Feature, ReplicaModelSchema } from "../../gen/ts/weir/catalog/v1/replic
 import { FinishReason } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
 import type { Vocabulary } from "../../services/drivers/tokens/vocabulary.ts";
 import type { InferMessage } from "../../services/drivers/triton/codec.ts";
 import { coreFeatures, type CoreInterface, coreInterfaceOf } from "../../services/drivers/triton/core/interface.ts";
@@ -16,7 +17,7 @@ import { endId, tokenizerFile } from "../../services/simulator/vocabulary.ts";
 import { tokenizerSource } from "../fakes/tokenizer-files.ts";
 import { attemptAt } from "../wire/attempts.ts";
 
-const tokenizers = createTokenizers({ unusable: () => undefined });
+const tokenizers = createTokenizers({ clock: systemClock, unusable: () => undefined });
 let vocabulary: Vocabulary;
 const otherEnd = endId + 2;
 beforeAll(async () => {

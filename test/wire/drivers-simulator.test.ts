@@ -2,6 +2,7 @@ import { afterAll, describe } from "vitest";
 import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { openDriver } from "../../services/drivers/registry.ts";
 import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
 import { endId, tokenizerFile } from "../../services/simulator/vocabulary.ts";
 import { encodingDriver } from "../fakes/encoding-driver.ts";
 import { startSimulatorProcess } from "../fakes/simulator-process.ts";
@@ -12,6 +13,7 @@ import { type Asked, describeDriver, type Shape, type SuiteEngine } from "./driv
 const slots = 4;
 
 const tokenizers = createTokenizers({
+  clock: systemClock,
   unusable: (path, problem) => {
     throw new Error(`${path}: ${problem}`);
   },

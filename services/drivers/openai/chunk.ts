@@ -1,5 +1,6 @@
 import { CountSource, type Delta, FinishReason, type TokenLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Answer } from "../answer.ts";
+import { isCount } from "../counts.ts";
 import { delta, deltaEvent } from "../events.ts";
 import { type Failure, failed, overloaded, protocol } from "../failure.ts";
 import { engineErrorIn, failureFromError } from "./errors.ts";
@@ -158,7 +159,6 @@ function tokenIdsOf(value: unknown): number[] {
   return Array.isArray(value) ? value.filter((id): id is number => Number.isInteger(id)) : [];
 }
 
-/** Counts that cannot be are no counts: an engine's lie about them must not reach a bill. */
 function countOf(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+  return typeof value === "number" && isCount(value) ? value : undefined;
 }

@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { LRUCache } from "lru-cache";
 import type { Tokenizer as Source } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import type { Clock } from "../../runtime/clock.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import { Vocabulary } from "./vocabulary.ts";
 
@@ -24,10 +25,13 @@ export interface Tokenizers extends AsyncDisposable {
 }
 
 export interface TokenizersOptions {
-  /** A tokenizer can't be used: told once. */
+  readonly clock: Clock;
+  /** A tokenizer can't be used: told each time that its file was read. */
   readonly unusable: (path: string, problem: string) => void;
 }
 
+/** A file that can't be used may be mended: whoever asks this long after it was read, in milliseconds, has it read again. */
+const rereadAfterMs = 10_000;
 /** Recent texts and their ids, in bytes: some long conversations, or thousands of short ones. */
 const cacheBytesMax = 67_108_864;
 const bytesPerCharacter = 2;
@@ -45,8 +49,10 @@ interface Loading {
 }
 
 /** Builds them. The thread is started with the first tokenizer. */
-export function createTokenizers({ unusable }: TokenizersOptions): Tokenizers {
+export function createTokenizers({ clock, unusable }: TokenizersOptions): Tokenizers {
   const known = new Map<string, Tokenizer>();
+  /** When the files were read that can't be used. */
+  const unusableMs = new Map<string, number>();
   const loading = new Map<string, Loading>();
   const questions = new Map<number, Question>();
   const cache = new LRUCache<string, Uint32Array>({
@@ -63,6 +69,7 @@ export function createTokenizers({ unusable }: TokenizersOptions): Tokenizers {
     } else if (message.kind === "unusable") {
       const asked = loading.get(message.key);
       loading.delete(message.key);
+      unusableMs.set(message.key, clock.monotonicMs());
       if (asked) unusable(asked.path, message.problem);
       asked?.failed(new Error(message.problem));
     } else {
@@ -77,6 +84,7 @@ export function createTokenizers({ unusable }: TokenizersOptions): Tokenizers {
   function lost(error: Error): void {
     worker = undefined;
     known.clear();
+    unusableMs.clear();
     for (const { failed } of [...loading.values(), ...questions.values()]) failed(error);
     loading.clear();
     questions.clear();
@@ -140,6 +148,10 @@ export function createTokenizers({ unusable }: TokenizersOptions): Tokenizers {
   return {
     of(source) {
       const key = `${source.sha256} ${source.path}`;
+      if (clock.monotonicMs() - (unusableMs.get(key) ?? Infinity) >= rereadAfterMs) {
+        unusableMs.delete(key);
+        known.delete(key);
+      }
       const tokenizer = known.get(key) ?? open(key, source);
       known.set(key, tokenizer);
       return tokenizer;
