@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import { type Limit, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { type Limit, type LimitStatus, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type WatchLeasesResponse, WatchLeasesResponseSchema } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { UsageRecord } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
@@ -81,6 +81,11 @@ export class LeaseHolders {
   async beat(): Promise<void> {
     this.#sink?.event(create(WatchLeasesResponseSchema, { event: { case: "snapshotEnd", value: {} } }));
     await this.pass(100);
+  }
+
+  /** How full the limits are. */
+  status(): Promise<readonly LimitStatus[]> {
+    return this.#store.status(this.#limits);
   }
 
   /** Others need what a holder has. */
