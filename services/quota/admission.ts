@@ -123,6 +123,7 @@ export class Admission {
 
   #wait<T>(waiter: Waiter<T>, blocked: readonly Blocked[], untilMs: number): void {
     waiter.blocked = blocked;
+    for (const by of blocked) this.#recall(by, waiter.startedMs);
     const counters = new Set(blocked.map(({ counter }) => counter));
     // Who goes on waiting for a counter keeps the place in its queue.
     for (const counter of waiter.counters) if (!counters.has(counter)) this.#leave(waiter, counter);
@@ -163,34 +164,44 @@ export class Admission {
   /** Until when waiting may help against all that is in the way. */
   #waitUntil(blocked: readonly Blocked[], startedMs: number, waitMaxMs: number): number {
     let untilMs = Number.POSITIVE_INFINITY;
-    for (const { counter, units } of blocked) {
+    for (const by of blocked) {
+      const { counter, units } = by;
       if (units > counter.capacity) return Number.NEGATIVE_INFINITY;
       const slotsMs = counter.kind === "slots" ? startedMs + waitMaxMs : Number.NEGATIVE_INFINITY;
-      untilMs = Math.min(untilMs, Math.max(slotsMs, this.#recallUntil(counter, units, startedMs)));
+      untilMs = Math.min(untilMs, Math.max(slotsMs, this.#returnsUntil(by, startedMs)));
     }
     return untilMs;
   }
 
-  /** Recalls what could make up for what is missing, and tells until when to wait for it. */
-  #recallUntil(counter: Counter, units: bigint, startedMs: number): number {
-    const { leases, time, recallMs } = this.#options;
-    const wanted: LeaseAccount[] = [];
-    let back = 0n;
-    for (const lease of leases.lentOf(counter)) {
-      if (!this.#mayReturn(lease, startedMs)) continue;
-      wanted.push(lease);
-      back += lease.amount - lease.spent;
-    }
-    if (back < units - counter.remaining) return Number.NEGATIVE_INFINITY;
+  /** Until when to wait for leases that could make up for what is missing. */
+  #returnsUntil(blocked: Blocked, startedMs: number): number {
+    const { time, recallMs } = this.#options;
     let untilMs = Number.NEGATIVE_INFINITY;
-    for (const lease of wanted) {
-      if (lease.recalledMs === undefined) {
-        lease.recalledMs = time.nowMs;
-        this.#recalls.push(lease);
-      }
-      untilMs = Math.max(untilMs, lease.recalledMs + recallMs);
+    for (const { recalledMs } of this.#helpful(blocked, startedMs)) {
+      untilMs = Math.max(untilMs, (recalledMs ?? time.nowMs) + recallMs);
     }
     return Math.min(untilMs, startedMs + recallMs);
+  }
+
+  /** Asks them back, now that somebody waits for them: who is refused at once for another limit needs none. */
+  #recall(blocked: Blocked, startedMs: number): void {
+    for (const lease of this.#helpful(blocked, startedMs)) {
+      if (lease.recalledMs !== undefined) continue;
+      lease.recalledMs = this.#options.time.nowMs;
+      this.#recalls.push(lease);
+    }
+  }
+
+  /** The leases that could make up for what is missing; none if all of them are not enough. */
+  #helpful({ counter, units }: Blocked, startedMs: number): readonly LeaseAccount[] {
+    const helpful: LeaseAccount[] = [];
+    let back = 0n;
+    for (const lease of this.#options.leases.lentOf(counter)) {
+      if (!this.#mayReturn(lease, startedMs)) continue;
+      helpful.push(lease);
+      back += lease.amount - lease.spent;
+    }
+    return back < units - counter.remaining ? [] : helpful;
   }
 
   /** Whether a lease may hold something idle: by its last report, or because that is older than the attempt. */

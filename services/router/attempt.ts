@@ -221,7 +221,8 @@ function readAs(
 function extrasOfPrompt(extras: Plan["extras"], seat: Seat, isRead: boolean): Plan["extras"] {
   const { chat_template_kwargs: _, ...rest } = extras;
   const { dialect } = seat.replica;
-  const isTold = dialect === Dialect.VLLM || seat.model.flavour === "vllm" || seat.model.needsTokenizer;
+  const isTold =
+    dialect === Dialect.VLLM || dialect === Dialect.TGI || seat.model.flavour === "vllm" || seat.model.needsTokenizer;
   return isRead && isTold ? { ...rest, skip_special_tokens: false } : rest;
 }
 

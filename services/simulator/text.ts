@@ -2,6 +2,8 @@
 export interface Token {
   readonly id: number;
   readonly bytes: Buffer;
+  /** It is a mark of the model, and no text. */
+  readonly special?: boolean;
 }
 
 const words =
@@ -72,8 +74,20 @@ export function* tokensOf(text: string): Generator<Token> {
   for (let at = 0; at < bytes.length; at += 4) yield { id: 0, bytes: bytes.subarray(at, at + 4) };
 }
 
-/** A given text as tokens of whole characters, of at most four bytes: no token of a marker is a part of a character. */
+/** Marks that are special tokens in the vocabularies of the models that write them. */
+const marks = /(\[TOOL_CALLS\]|\[ARGS\]|\[THINK\]|\[\/THINK\])/;
+
+/**
+ * A given text as tokens of whole characters, of at most four bytes: no token of a marker is a part of a character. A
+ * marker that is a special token is one token.
+ */
 export function wholeTokensOf(text: string): Token[] {
+  return text
+    .split(marks)
+    .flatMap((part, at) => (at % 2 === 1 ? [{ id: 0, bytes: Buffer.from(part), special: true }] : piecesOf(part)));
+}
+
+function piecesOf(text: string): Token[] {
   const pieces: string[] = [];
   for (const character of text) {
     const longer = (pieces.at(-1) ?? "") + character;

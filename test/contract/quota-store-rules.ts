@@ -148,6 +148,19 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect(isGranted(await reserve([limit]))).toBe(true);
     });
 
+    test("a budget that is only set aside is not told as used up: what runs may give back the most of it", async () => {
+      const { ids, store, reserve } = await world();
+      const budget = { period: "CALENDAR_PERIOD_DAY" };
+      const limit = limitOf("limit", { dimension: "DIMENSION_TOTAL_TOKENS", count: "10000", budget });
+      const wish = { estimate: amounts(10, 4_000), least: amounts(10, 4_000) };
+      const [first, second] = [ids.uuidv7(), ids.uuidv7()];
+      for (const id of [first, second]) expect(isGranted(await reserve([limit], wish, id))).toBe(true);
+      const denial = denialOf(await reserve([limit], wish));
+      expect([denial.reason, waitOf(denial)]).toEqual([DenialReason.RATE, 15_000]);
+      for (const id of [first, second]) await store.settle([limit], settleRequest(id, amounts(10, 3_000)));
+      expect(denialOf(await reserve([limit], wish)).reason).toBe(DenialReason.BUDGET);
+    });
+
     test("one request after the other is never refused at a concurrency of 1, however each ends", async () => {
       const { clock, ids, store, reserve } = await world();
       const limit = limitOf("limit", { ...atOnce, count: "1" });
@@ -213,6 +226,26 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       const answers = Array.from({ length: 60 }, () => reserve([limit]));
       await clock.advanceAsync(250);
       expect((await Promise.all(answers)).filter(isGranted)).toHaveLength(30);
+    });
+
+    test("a request that no recall could help asks nothing back, and the next one finds what is idle", async () => {
+      const { clock, ids, store, reserve } = await world();
+      const shared = limitOf("shared", { ...requests, count: "40", rate: { per: "86400s" } });
+      const spent = limitOf("spent", { ...requests, count: "1" });
+      await store.lease([shared], leaseRequest(ids.uuidv7(), { nodeId: "idle" }));
+      let recalls = 0;
+      store.onRecall((nodeId, { leaseId }) => {
+        recalls += 1;
+        const reports = [reportOf(leaseId, 1n, { spent: 0n, reserved: 0n, amount: 0n, returned: true })];
+        void store.returnLease({ $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports });
+      });
+      await reserve([spent]);
+      for (let at = 0; at < 30; at++) await reserve([shared]);
+      expect(isGranted(await reserve([shared, spent]))).toBe(false);
+      expect(recalls).toBe(0);
+      await clock.advanceAsync(1_000);
+      expect(isGranted(await reserve([shared]))).toBe(true);
+      expect(recalls).toBe(1);
     });
 
     test("a dead node's slots are free after 15 s, and what else it held after 5 min more, or when its journal is read", async () => {

@@ -1,9 +1,10 @@
 import { create } from "@bufbuild/protobuf";
 import { PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import { type Limit, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { type Limit, type LimitStatus, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type WatchLeasesResponse, WatchLeasesResponseSchema } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { UsageRecord } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
+import type { Ask } from "../../services/router/quota/desk.ts";
 import type { Grant } from "../../services/router/quota/grant.ts";
 import { PendingGrant } from "../../services/router/quota/pending-grant.ts";
 import { QuotaHolder } from "../../services/router/quota/quota.ts";
@@ -31,6 +32,8 @@ export class LeaseHolders {
   leaseAnswers: Promise<void> | undefined;
   /** The store can't be reached. */
   cut = false;
+  /** It hears, and its answers are lost. */
+  mute = false;
   #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
   readonly #limits: readonly Limit[];
   #sink: Sink<WatchLeasesResponse> | undefined;
@@ -80,6 +83,11 @@ export class LeaseHolders {
     await this.pass(100);
   }
 
+  /** How full the limits are. */
+  status(): Promise<readonly LimitStatus[]> {
+    return this.#store.status(this.#limits);
+  }
+
   /** Others need what a holder has. */
   async recall(holderId: string): Promise<void> {
     for (const { id } of await this.#store.leasesOf(holderId)) {
@@ -122,6 +130,7 @@ export class LeaseHolders {
       if (this.cut) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
       const answer = await run(request);
       await turns(2);
+      if (this.mute) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
       return answer;
     };
   }
@@ -132,16 +141,40 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Asks for one request of a token and another; undefined: refused. */
-export function take(holder: QuotaHolder, model = "m"): Promise<Grant | undefined> {
-  const { promise, resolve } = Promise.withResolvers<Grant | undefined>();
+/** Asks for one request of a token and another, or as `wish` says; undefined: refused. */
+export async function take(
+  holder: QuotaHolder,
+  model = "m",
+  wish?: Partial<Pick<Ask, "expected" | "least">>,
+): Promise<Grant | undefined> {
+  const answer = await ask(holder, model, wish);
+  return answer instanceof WeirError ? undefined : answer;
+}
+
+/**
+ * The same, and why it was refused.
+ *
+ * @param given what the request does as soon as it hears that it may run.
+ */
+export function ask(
+  holder: QuotaHolder,
+  model = "m",
+  wish: Partial<Pick<Ask, "expected" | "least">> = {},
+  given: (grant: Grant) => void = () => undefined,
+): Promise<Grant | WeirError> {
+  const { promise, resolve } = Promise.withResolvers<Grant | WeirError>();
   const request = { requestId: systemIds.uuidv7(), principal, model, operation: Operation.GENERATE };
   const taken = holder.take(
-    { ...request, expected: tokens, least: tokens },
-    { given: resolve, denied: () => resolve(undefined) },
+    { ...request, expected: tokens, least: tokens, ...wish },
+    {
+      given: (grant) => {
+        given(grant);
+        resolve(grant);
+      },
+      denied: resolve,
+    },
   );
-  if (taken instanceof WeirError) resolve(undefined);
-  else if (!(taken instanceof PendingGrant)) resolve(taken);
+  if (!(taken instanceof PendingGrant)) resolve(taken);
   return promise;
 }
 

@@ -173,6 +173,7 @@ export class RouterWorld {
           engineModel: `engine-${modelId}`,
           ready,
           features: [...features],
+          flavour: over.flavour ?? "",
           needsTokenizer: over.needsTokenizer ?? false,
           contextLength: BigInt(contextLength),
         })),
@@ -252,6 +253,7 @@ export interface ReplicaOptions {
   readonly poolId?: string;
   readonly contextLength?: number;
   readonly dialect?: Dialect;
+  readonly flavour?: string;
   readonly running?: number;
   readonly needsTokenizer?: boolean;
 }

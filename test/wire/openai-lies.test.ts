@@ -143,6 +143,11 @@ describe("a stream that tells lies", () => {
       events(hello, stop, { choices: [], usage: { prompt_tokens: -3, completion_tokens: 1.5 } }),
       "hello",
     ],
+    [
+      "counts are larger than any context",
+      events(hello, stop, { choices: [], usage: { prompt_tokens: 2 ** 31, completion_tokens: 9e15 } }),
+      "hello",
+    ],
   ])("is good enough where %s", async (_, body, text) => {
     const { driver, attempt } = await serve(stream(body));
     const outcome = await run(driver, attempt());

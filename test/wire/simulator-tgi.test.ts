@@ -66,6 +66,13 @@ describe("a stream", () => {
     expect(inside.events.length).toBeGreaterThan(3);
   });
 
+  test("has marks of calls and thought as special tokens", async () => {
+    const { events } = await stream('[[sim think mistral]][[sim call mistral gauge {"days":3}]]', {});
+    const special = events.flatMap(({ token }) => (token.special ? [token.text] : []));
+    expect(special).toEqual(["[THINK]", "[/THINK]", "[TOOL_CALLS]", "[ARGS]", "</s>"]);
+    expect(events.at(-1)?.generated_text).toBe(textOf(events));
+  });
+
   test("tells errors as events after a good status", async () => {
     const refused = await stream("x", { top_p: 1 });
     expect([refused.status, refused.events[0]]).toMatchObject([200, { error_type: "validation" }]);

@@ -73,6 +73,48 @@ describe("what is sent", () => {
   });
 });
 
+describe("special tokens", () => {
+  const mark = tokenEvent("[TOOL_CALLS]", {}, true);
+  const eos = { token: { id: 2, text: "</s>", logprob: -0.1, special: true } };
+  const last = (reason: string) => ({ ...(lastEvent("</s>", { finish_reason: reason }) as object), ...eos });
+  const shown = { skip_special_tokens: false };
+
+  test.each<[string, string, Partial<Attempt>, string]>([
+    ["are no text", "eos_token", {}, "hello"],
+    [
+      "are told where they are asked for, without the end of the text",
+      "eos_token",
+      { extras: shown },
+      "[TOOL_CALLS]hello",
+    ],
+    ["are told without an end that is the last token allowed", "length", { extras: shown }, "[TOOL_CALLS]hello"],
+  ])("%s", async (_, reason, more, text) => {
+    const { driver, attempt } = await serve(stream(events(mark, hello, last(reason))));
+    const outcome = await run(driver, attempt({}, more));
+    expect([outcome.text(), outcome.tokens()]).toEqual([text, 3]);
+    expect(outcome.events[0]?.event).toMatchObject({ case: "started", value: { ignored: [] } });
+  });
+
+  test("end an answer where one is a stop text", async () => {
+    const { driver, attempt } = await serve(stream(events(hello, last("stop_sequence"))));
+    const outcome = await run(driver, attempt({ sampling: { stop: ["</s>"] } }, { extras: shown }));
+    expect([outcome.text(), outcome.finish()]).toEqual(["hello", "STOP"]);
+    const finished = outcome.events.find(({ event }) => event.case === "finished");
+    expect(finished?.event.value).toMatchObject({ stopSequence: "</s>" });
+  });
+
+  test("are told of a whole answer too", async () => {
+    const token = (text: string, special: boolean) => ({ id: 1, text, logprob: -0.1, special });
+    const tokens = [token("[TOOL_CALLS]", true), token("hello", false), token("</s>", true)];
+    const body = { generated_text: "hello", details: { finish_reason: "eos_token", generated_tokens: 3, tokens } };
+    const { driver, attempt } = await serve(
+      ({ response }) => void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(body)),
+    );
+    const outcome = await run(driver, attempt({ stream: false }, { extras: shown }));
+    expect([outcome.text(), outcome.tokens()]).toEqual(["[TOOL_CALLS]hello", 3]);
+  });
+});
+
 describe("a probe", () => {
   const ask = async (options: Parameters<typeof startFakeTgi>[0]) => {
     const engine = cleanup.use(await startFakeTgi(options));

@@ -1,5 +1,6 @@
 import { CountSource, type Delta, FinishReason, type TokenLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Answer } from "../answer.ts";
+import { isCount } from "../counts.ts";
 import { delta, deltaEvent } from "../events.ts";
 import { type Failure, failed, overloaded, protocol } from "../failure.ts";
 import { engineErrorIn, failureFromError } from "./errors.ts";
@@ -10,24 +11,24 @@ import { ToolCalls } from "./tool-calls.ts";
 /** The part of an {@link Answer} that a reader speaks to. */
 export type Outlet = Pick<Answer, "choices" | "has" | "isFinished" | "accept" | "event" | "finish" | "count">;
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  stop: FinishReason.STOP,
-  eos_token: FinishReason.STOP,
-  stop_sequence: FinishReason.STOP,
-  repetition: FinishReason.STOP,
-  length: FinishReason.LENGTH,
-  max_tokens: FinishReason.LENGTH,
-  tool_calls: FinishReason.TOOL_CALLS,
-  function_call: FinishReason.TOOL_CALLS,
-  content_filter: FinishReason.CONTENT_FILTER,
-};
+const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
+  ["stop", FinishReason.STOP],
+  ["eos_token", FinishReason.STOP],
+  ["stop_sequence", FinishReason.STOP],
+  ["repetition", FinishReason.STOP],
+  ["length", FinishReason.LENGTH],
+  ["max_tokens", FinishReason.LENGTH],
+  ["tool_calls", FinishReason.TOOL_CALLS],
+  ["function_call", FinishReason.TOOL_CALLS],
+  ["content_filter", FinishReason.CONTENT_FILTER],
+]);
 
 /** Ends that are failures: the engine gave the request up, and says so in a 200. */
-const gaveUp: Readonly<Record<string, Failure>> = {
-  abort: failed("it aborted the request"),
-  error: failed("it gave the request up"),
-  insufficient_system_resource: overloaded,
-};
+const gaveUp: ReadonlyMap<string, Failure> = new Map([
+  ["abort", failed("it aborted the request")],
+  ["error", failed("it gave the request up")],
+  ["insufficient_system_resource", overloaded],
+]);
 
 export interface ReaderOptions {
   /** The server's usage is of all choices, and not of one. */
@@ -89,10 +90,10 @@ export class ChunkReader {
     this.#body(index, body, { tokens: tokenIds.length || logprobs.length || fresh, tokenIds, logprobs });
     const reason = raw["finish_reason"];
     if (typeof reason !== "string" || reason === "") return undefined;
-    const failure = gaveUp[reason];
+    const failure = gaveUp.get(reason);
     if (failure) return failure;
     const stop = raw["stop_reason"];
-    this.#outlet.finish(index, finishReasons[reason] ?? FinishReason.STOP, typeof stop === "string" ? stop : "");
+    this.#outlet.finish(index, finishReasons.get(reason) ?? FinishReason.STOP, typeof stop === "string" ? stop : "");
     return undefined;
   }
 
@@ -158,7 +159,6 @@ function tokenIdsOf(value: unknown): number[] {
   return Array.isArray(value) ? value.filter((id): id is number => Number.isInteger(id)) : [];
 }
 
-/** Counts that cannot be are no counts: an engine's lie about them must not reach a bill. */
 function countOf(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+  return typeof value === "number" && isCount(value) ? value : undefined;
 }

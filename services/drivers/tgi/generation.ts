@@ -11,7 +11,7 @@ import { buildChat } from "./chat-request.ts";
 import { failureFromTgiResponse } from "./errors.ts";
 import type { TgiInterface } from "./interface.ts";
 import { GenerateReader } from "./reader.ts";
-import { type BuiltBody, buildGenerate, seedOf } from "./request.ts";
+import { type BuiltBody, buildGenerate, seedOf, skipSpecialTokens } from "./request.ts";
 
 /** How one of its ways to generate is used. */
 interface Way {
@@ -75,6 +75,11 @@ function chat(attempt: Attempt, model: TgiInterface): Way {
 
 function generate(attempt: Attempt, model: TgiInterface): Way {
   const { request } = attempt;
+  const readerOptions = {
+    stops: request.sampling?.stop ?? [],
+    logprobs: request.logprobs !== undefined,
+    showsSpecial: attempt.extras[skipSpecialTokens] === false,
+  };
   const prompt = promptOf(attempt);
   const streams = request.stream;
   return {
@@ -82,6 +87,6 @@ function generate(attempt: Attempt, model: TgiInterface): Way {
     streams,
     built: buildGenerate(attempt, prompt, model),
     bodyOf: ({ parameters, ...body }, seed) => ({ ...body, parameters: Object.assign({}, parameters, seed) }),
-    readerOf: (call) => new GenerateReader(call, request.sampling?.stop ?? [], request.logprobs !== undefined),
+    readerOf: (call) => new GenerateReader(call, readerOptions),
   };
 }

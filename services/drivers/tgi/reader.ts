@@ -8,17 +8,24 @@ import type { FailedHead } from "../http/status.ts";
 import { StopFilter } from "../stop-filter.ts";
 import { failureFromTgi, tgiErrorIn } from "./errors.ts";
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  length: FinishReason.LENGTH,
-  eos_token: FinishReason.STOP,
-  stop_sequence: FinishReason.STOP,
-};
+const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
+  ["length", FinishReason.LENGTH],
+  ["eos_token", FinishReason.STOP],
+  ["stop_sequence", FinishReason.STOP],
+]);
 
 /** What a probability of nothing is written as, because JSON has no infinity. */
 const logprobLeast = -9_999;
 
 /** The part of a {@link ChoiceCall} that a reader speaks to. */
 export type GenerateOutlet = Pick<ChoiceCall, "choice" | "accept" | "event" | "finish" | "count" | "end">;
+
+export interface GenerateReaderOptions {
+  readonly stops: readonly string[];
+  readonly logprobs: boolean;
+  /** Tokens that are no text are told as they are written, except the one that ends the answer. */
+  readonly showsSpecial: boolean;
+}
 
 /**
  * Reads what continues a prompt: an event a token, of which the last one has the details, or all at once. The text is
@@ -29,13 +36,15 @@ export class GenerateReader {
   readonly #output: ChoiceOutput;
   readonly #filter: StopFilter;
   readonly #logprobs: boolean;
+  readonly #showsSpecial: boolean;
   #stopped: string | undefined;
 
-  constructor(outlet: GenerateOutlet, stops: readonly string[], logprobs: boolean) {
+  constructor(outlet: GenerateOutlet, { stops, logprobs, showsSpecial }: GenerateReaderOptions) {
     this.#outlet = outlet;
     this.#output = new ChoiceOutput(outlet, outlet.choice);
     this.#filter = new StopFilter(stops);
     this.#logprobs = logprobs;
+    this.#showsSpecial = showsSpecial;
   }
 
   /** Reads an event, or the whole answer; returns why the generation failed, if it did. */
@@ -50,7 +59,7 @@ export class GenerateReader {
     const { token, top_tokens: tops, details } = json;
     if (!isObject(token) || typeof token["text"] !== "string") return protocol("a token without a text");
     this.#outlet.accept();
-    this.#token(token, tops);
+    this.#token(token, tops, isObject(details) ? details : undefined);
     if (!isObject(details)) {
       if (this.#stopped === undefined) return undefined;
       // The engine was not told of this stop text, or found it inside a token, and goes on.
@@ -69,16 +78,17 @@ export class GenerateReader {
     this.#outlet.accept();
     for (const [at, token] of (tokens as unknown[]).entries()) {
       if (!isObject(token) || typeof token["text"] !== "string") return protocol("a token without a text");
-      this.#token(token, Array.isArray(tops) ? tops[at] : undefined);
+      const last = at === tokens.length - 1 ? details : undefined;
+      this.#token(token, Array.isArray(tops) ? tops[at] : undefined, last);
     }
     return this.#finish(details, Number(head.field("x-prompt-tokens") ?? Number.NaN));
   }
 
-  #token(token: JsonObject, tops: unknown): void {
+  /** `details` come with the last one. */
+  #token(token: JsonObject, tops: unknown, details: JsonObject | undefined): void {
     if (this.#stopped !== undefined) return;
     this.#output.counted(1);
-    // Marks of the model, such as its end of text, are no part of the answer.
-    if (token["special"] === true) return;
+    if (token["special"] === true && !(this.#showsSpecial && isTold(details))) return;
     const { text, stop } = this.#filter.push(textOf(token));
     this.#stopped = stop;
     this.#output.text(text, this.#logprobs ? [scored(token, tops)] : []);
@@ -86,7 +96,7 @@ export class GenerateReader {
 
   #finish(details: JsonObject, promptTokens: unknown): Failure | undefined {
     const { finish_reason: name, generated_tokens: generated } = details;
-    const reason = typeof name === "string" ? finishReasons[name] : undefined;
+    const reason = typeof name === "string" ? finishReasons.get(name) : undefined;
     if (reason === undefined) return protocol("an end for no reason that there is");
     if (this.#stopped === undefined) this.#output.text(this.#filter.flush());
     this.#output.finish(this.#stopped === undefined ? reason : FinishReason.STOP, this.#stopped ?? "");
@@ -94,6 +104,11 @@ export class GenerateReader {
     this.#outlet.end();
     return undefined;
   }
+}
+
+/** A model's end of text is no part of its answer; as the last token that was allowed, it is reported as the length. */
+function isTold(details: JsonObject | undefined): boolean {
+  return details === undefined || details["finish_reason"] === "stop_sequence";
 }
 
 function textOf(token: JsonObject): string {

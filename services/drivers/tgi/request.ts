@@ -9,6 +9,9 @@ export type BuiltBody =
   | { readonly kind: "body"; readonly body: Readonly<Record<string, unknown>>; readonly ignored: readonly string[] }
   | { readonly kind: "unsupported"; readonly param: string };
 
+/** An extra that the reader sees to: the engine sends special tokens always, and says which are. */
+export const skipSpecialTokens = "skip_special_tokens";
+
 /** Members that have no place on any of its paths, and the values of them that do nothing. */
 const placeless: readonly [param: string, hasEffect: (sampling: Sampling) => boolean][] = [
   ["min_p", ({ minP = 0 }) => minP !== 0],
@@ -28,7 +31,8 @@ export function buildGenerate(attempt: Attempt, prompt: string, model: TgiInterf
   const { sampling, responseFormat, logprobs } = attempt.request;
   const placeless = placelessOf(sampling);
   if (placeless !== undefined) return { kind: "unsupported", param: placeless };
-  const { guide, truncate, ignored } = guideFromExtras(responseFormat, attempt.extras);
+  const { [skipSpecialTokens]: _, ...extras } = attempt.extras;
+  const { guide, truncate, ignored } = guideFromExtras(responseFormat, extras);
   const grammar = guide && grammarOf(guide);
   if (guide && !grammar) return { kind: "unsupported", param: "structured_outputs" };
   const parameters = {

@@ -10,7 +10,10 @@ export interface PromptBytes {
 
 /** Counts one attempt: what was received, and what the engine says of it. */
 export interface Meter {
-  /** A piece was received; `thought` if it turned out to be that. */
+  /**
+   * A piece was received; `thought` if it turned out to be that. Of more tokens than the answer can have the count is
+   * nonsense: they are estimated.
+   */
   add(delta: Delta, thought?: boolean): void;
   /** The engine's own count so far; a later one replaces it. */
   engineSays(usage: Usage): void;
@@ -60,7 +63,7 @@ class AttemptMeter implements Meter {
 
   add(delta: Delta, thought = delta.fragment.case === "reasoning"): void {
     const { fragment } = delta;
-    if (delta.tokens > 0) {
+    if (delta.tokens > 0 && this.#tokens + delta.tokens <= this.#completionMax) {
       this.#stale = true;
       this.#tokens += delta.tokens;
       if (thought) this.#reasoning += delta.tokens;
@@ -98,7 +101,11 @@ class AttemptMeter implements Meter {
   get #completionFromEngine(): boolean {
     const told = this.#engine?.completionTokens;
     if (told === undefined || this.#stale) return false;
-    return within(told, this.#options.completionMax || tokensMax) && (told > 0n || this.received === 0);
+    return within(told, this.#completionMax) && (told > 0n || this.received === 0);
+  }
+
+  get #completionMax(): number {
+    return this.#options.completionMax || tokensMax;
   }
 
   counts(): Counts {

@@ -66,7 +66,8 @@ export class Consumption {
   fitted(tokens: Tokens, outputStated: number): Tokens {
     const { inputTokens, outputTokens } = tokens;
     if (outputStated > 0) return tokens;
-    const most = Math.max(0, Math.min(this.#answerWhole, this.#totalWhole - inputTokens));
+    // Where nothing fits one does not either, or the limits that allow none would have nothing to refuse.
+    const most = Math.max(1, Math.min(this.#answerWhole, this.#totalWhole - inputTokens));
     return outputTokens <= most ? tokens : { inputTokens, outputTokens: most };
   }
 

@@ -122,11 +122,12 @@ export class Settlements implements AsyncDisposable {
     const before = this.#waiting;
     this.#waiting = [];
     for (let at = 0; at < before.length; at += batchSize) {
-      const failed = this.#waiting.length > 0;
+      if (this.#waiting.length > 0) {
+        // The first that fails says enough of the others.
+        for (const told of before.slice(at)) this.#wait(told);
+        break;
+      }
       const batch = before.slice(at, at + batchSize);
-      // The first that fails says enough of the others.
-      if (failed) this.#waiting.push(...before.slice(at));
-      if (failed) break;
       await Promise.all(batch.map((told) => this.#send(told)));
     }
     this.#timer = undefined;

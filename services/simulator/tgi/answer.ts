@@ -17,7 +17,7 @@ const eos: Token = { id: 2, bytes: Buffer.from("</s>") };
 /**
  * Answers as TGI does: the status of a stream goes out at once, so that all errors are events; an event a token, empty
  * where a character is not whole; the stop text is left in, and found only where it ends with a token; the token that
- * ends a text is one more, and special.
+ * ends a text is one more, and special. Special tokens come with their text, and are left out of the whole one.
  */
 export class TgiAnswer implements JobSink {
   running: Running | undefined;
@@ -50,8 +50,9 @@ export class TgiAnswer implements JobSink {
   token(_choice: number, token: Token, last: "stop" | "length" | undefined): void {
     if (this.#finish) return;
     const text = this.#decoder.write(token.bytes);
-    this.#text += text;
-    this.#pieces.push(this.#pieceOf(token, text, false));
+    const special = token.special ?? false;
+    if (!special) this.#text += text;
+    this.#pieces.push(this.#pieceOf(token, text, special));
     if (this.#asked.stops.some((stop) => this.#text.endsWith(stop))) {
       this.#finish = "stop_sequence";
       if (last === undefined) this.running?.finishChoice(0);

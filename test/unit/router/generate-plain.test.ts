@@ -87,6 +87,17 @@ test("an engine's text becomes thought, text and calls, and is counted as it cam
   });
 });
 
+test.each<[string, Dialect, string, object]>([
+  ["TGI", Dialect.TGI, "tgi", { skip_special_tokens: false }],
+  ["vLLM behind Triton", Dialect.TRITON, "vllm", { skip_special_tokens: false }],
+  ["the ensemble", Dialect.TRITON, "ensemble", {}],
+])("%s is told as it can be that markers are wanted", (_name, dialect, flavour, extras) => {
+  plainWorld({}, []);
+  world.replica("a", { dialect, flavour, features: [Feature.PROMPT] });
+  world.call({ tools });
+  expect(world.tryAt("a").attempt.extras).toEqual(extras);
+});
+
 test("tokens that nobody sees are counted when they come", () => {
   plainWorld();
   world.call({ tools });
