@@ -13,9 +13,6 @@ export type FeatureSet = number;
  * chat template.
  */
 const converses: FeatureSet = 1 << 30;
-/** Another: the model can be made to call a function. Who only reads calls from a text can't make it. */
-const forcesCalls: FeatureSet = 1 << 29;
-
 /** Another: a conversation that is text can be counted, by the engine itself or through the chat template. */
 export const countsConversations: FeatureSet = 1 << 28;
 
@@ -48,7 +45,6 @@ export function featureSet(
 ): FeatureSet {
   let set = counts ? bit(Feature.COUNT_TOKENS) : 0;
   for (const feature of features) set |= bit(feature);
-  if ((set & bit(Feature.TOOLS)) !== 0) set |= forcesCalls;
   const counted = hasChatTemplate && (set & bit(Feature.COUNT_TOKENS)) !== 0;
   if (counted || (set & bit(Feature.COUNT_CONVERSATION)) !== 0) set |= countsConversations;
   if (takesConversation(set)) return set | converses;
@@ -106,7 +102,7 @@ function neededByCalls(mode: ToolChoiceMode): FeatureSet {
       return 0;
     case ToolChoiceMode.REQUIRED:
     case ToolChoiceMode.FUNCTION:
-      return bit(Feature.TOOLS) | forcesCalls;
+      return bit(Feature.TOOLS) | bit(Feature.TOOL_CHOICE);
     default:
       return bit(Feature.TOOLS);
   }
@@ -140,6 +136,7 @@ const params: readonly (readonly [Feature, string])[] = [
   [Feature.AUDIO, "messages"],
   [Feature.CONVERSATION, "messages"],
   [Feature.TOOLS, "tools"],
+  [Feature.TOOL_CHOICE, "tool_choice"],
   [Feature.LOGPROBS, "logprobs"],
   [Feature.CHOICES, "n"],
   [Feature.BEST_OF, "best_of"],
@@ -154,6 +151,7 @@ const words: Partial<Record<Feature, string>> = {
   [Feature.IMAGES]: "pictures",
   [Feature.AUDIO]: "sound",
   [Feature.CONVERSATION]: "parts other than text",
+  [Feature.TOOL_CHOICE]: "function calls on demand",
 };
 
 /** Why none of the replicas, as far as they are known, can ever serve the request. `sets` has at least one. */
@@ -170,9 +168,6 @@ export function unsupported(
     const takesPrompt = sets.some((set) => (set & bit(Feature.PROMPT)) !== 0);
     if (takesPrompt) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model });
     return fail(ErrorReason.UNSUPPORTED, { param: "messages", feature: "conversations", model });
-  }
-  if (lacking === forcesCalls) {
-    return fail(ErrorReason.UNSUPPORTED, { param: "tool_choice", feature: "function calls on demand", model });
   }
   // Each feature alone may be there, and no replica has all of them: name the first that the first replica lacks.
   const named = lacking || required & ~(sets[0] ?? 0);

@@ -57,6 +57,7 @@ const everything: readonly Feature[] = [
   Feature.TOKEN_IDS,
   Feature.STREAM,
   Feature.TOOLS,
+  Feature.TOOL_CHOICE,
   Feature.JSON_SCHEMA,
   Feature.JSON_OBJECT,
   Feature.LOGPROBS,
@@ -176,6 +177,7 @@ const ollama: Flavour = {
     Feature.CONVERSATION,
     Feature.PROMPT,
     Feature.STREAM,
+    // No choice of them: it leaves `tool_choice` out without a word.
     Feature.TOOLS,
     Feature.JSON_SCHEMA,
     Feature.JSON_OBJECT,
@@ -231,7 +233,7 @@ function identifyLlamaCpp(answer: JsonObject): Identity | undefined {
   const caps = answer["chat_template_caps"];
   const takesTools = !isObject(caps) || caps["supports_tools"] !== false;
   const modalities = answer["modalities"];
-  const lacks: Feature[] = takesTools ? [] : [Feature.TOOLS];
+  const lacks: Feature[] = takesTools ? [] : [Feature.TOOLS, Feature.TOOL_CHOICE];
   if (isObject(modalities) && modalities["vision"] !== true) lacks.push(Feature.IMAGES);
   if (isObject(modalities) && modalities["audio"] !== true) lacks.push(Feature.AUDIO);
   return {

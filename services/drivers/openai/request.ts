@@ -1,5 +1,7 @@
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { Sampling } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
 import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt } from "../driver.ts";
 import type { Flavour } from "./flavours.ts";
 import { jsonObjectMember } from "../http/json.ts";
@@ -30,7 +32,7 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   const maxTokens = attempt.maxTokens || request.sampling?.maxTokens;
   if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
   if (request.choices > 1) body["n"] = request.choices;
-  if (isChat) addChatMembers(body, request);
+  if (isChat) addChatMembers(body, request, flavour);
   else addCompletionMembers(body, request);
   if (request.responseFormat) body["response_format"] = responseFormat(request);
   if (flavour.cacheSalt && attempt.cacheSalt !== "") body["cache_salt"] = attempt.cacheSalt;
@@ -110,17 +112,20 @@ function isEmpty(object: object): boolean {
   return true;
 }
 
-function addChatMembers(body: Record<string, unknown>, request: GenerateRequest): void {
+function addChatMembers(body: Record<string, unknown>, request: GenerateRequest, { features }: Flavour): void {
   if (request.logprobs) {
     body["logprobs"] = true;
     body["top_logprobs"] = request.logprobs.top;
   }
   if (request.reasoningEffort !== "") body["reasoning_effort"] = request.reasoningEffort;
   const tools = allowedTools(request.tools, request.toolChoice);
-  if (tools.length === 0) return;
+  const takesChoice = features.includes(Feature.TOOL_CHOICE);
+  // Who can't be held to call none is not told of any.
+  const isHidden = !takesChoice && request.toolChoice?.mode === ToolChoiceMode.NONE;
+  if (tools.length === 0 || isHidden) return;
   body["tools"] = tools.map(openaiTool);
   // Said always: the server's own default is not the same everywhere.
-  body["tool_choice"] = toolChoice(request.toolChoice);
+  if (takesChoice) body["tool_choice"] = toolChoice(request.toolChoice);
   if (request.parallelToolCalls !== undefined) body["parallel_tool_calls"] = request.parallelToolCalls;
 }
 
