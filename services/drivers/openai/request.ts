@@ -4,6 +4,7 @@ import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_s
 import { ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt } from "../driver.ts";
 import type { Flavour } from "./flavours.ts";
+import { writtenForm } from "./forms.ts";
 import { jsonObjectMember } from "../http/json.ts";
 import { openaiMessage } from "./messages.ts";
 import { allowedTools, openaiTool, toolChoice } from "./tools.ts";
@@ -15,6 +16,8 @@ export type BuiltRequest =
       readonly path: string;
       readonly body: Record<string, unknown>;
       readonly stream: boolean;
+      /** Extras without a place. */
+      readonly ignored: readonly string[];
     }
   | { readonly kind: "unsupported"; readonly param: string };
 
@@ -28,6 +31,8 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   addInput(body, request, flavour);
   const unsupported = addSampling(body, request.sampling, flavour);
   if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
+  const form = writtenForm(attempt, flavour);
+  if (form.kind === "unsupported") return form;
 
   const maxTokens = attempt.maxTokens || request.sampling?.maxTokens;
   if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
@@ -35,13 +40,14 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   if (isChat) addChatMembers(body, request, flavour);
   else addCompletionMembers(body, request);
   if (request.responseFormat) body["response_format"] = responseFormat(request);
+  Object.assign(body, form.members);
   if (flavour.cacheSalt && attempt.cacheSalt !== "") body["cache_salt"] = attempt.cacheSalt;
   if (flavour.requestIdMember !== "") body[flavour.requestIdMember] = attempt.id;
 
   // The caller's own members come last and replace none of ours; only then the defaults.
-  addAbsent(body, attempt.extras);
+  addAbsent(body, form.extras);
   addAbsent(body, flavour.defaults);
-  return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream };
+  return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream, ignored: form.ignored };
 }
 
 function addAbsent(body: Record<string, unknown>, members: Readonly<Record<string, unknown>>): void {

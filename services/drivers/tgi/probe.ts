@@ -102,6 +102,7 @@ function featuresOf(conversation: boolean, pipeline: string): Feature[] {
     Feature.PROMPT,
     Feature.STREAM,
     Feature.JSON_SCHEMA,
+    Feature.PATTERN,
     Feature.LOGPROBS,
     Feature.CHOICES,
     Feature.CANCEL,
