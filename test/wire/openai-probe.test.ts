@@ -88,6 +88,29 @@ describe("what answers at an address", () => {
     });
   });
 
+  test.each<[string, bigint]>([
+    ["4096.5", 4096n],
+    ["1e400", 0n],
+    ["1e20", 0n],
+    ["-1", 0n],
+  ])("a context of %s tokens is told as %s", async (length, expected) => {
+    const models = `{"data":[{"id":"m","owned_by":"us","max_model_len":${length}}]}`;
+    const server = cleanup.use(await startFakeOpenAi({ routes: { "/v1/models": models } }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    expect((await driver.probe(AbortSignal.timeout(5_000))).models[0]?.contextLength).toBe(expected);
+  });
+
+  test("a load that nobody can have is bounded", async () => {
+    const gauges = ["num_requests_running 1e300", "num_requests_waiting 1e300", "kv_cache_usage_perc 7"];
+    const metrics = gauges.map((line) => `vllm:${line}\n`.repeat(200_000 / gauges.length)).join("");
+    const routes = { "/v1/models": card("vllm"), "/version": { version: "1" }, "/health": "", "/metrics": metrics };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    const most = 2 ** 31 - 1;
+    const { load } = await driver.probe(AbortSignal.timeout(5_000));
+    expect(load).toMatchObject({ running: most, waiting: most, kvUsed: 1 });
+  });
+
   test("a server that says it is not well is not ready", async () => {
     const routes = {
       "/v1/models": card("vllm"),

@@ -34,7 +34,8 @@ export function engineErrorIn(json: unknown): EngineError | undefined {
 function engineError(raw: JsonObject): EngineError {
   const { message, type, code } = raw;
   const words = [type, code].filter((word) => typeof word === "string").join(" ");
-  const status = typeof code === "number" ? code : Number(code);
+  // A code may be any JSON, also what no number can be made of.
+  const status = typeof code === "number" || typeof code === "string" ? Number(code) : 0;
   return {
     message: typeof message === "string" ? message : "",
     kind: words.toLowerCase(),
@@ -47,7 +48,8 @@ function engineError(raw: JsonObject): EngineError {
 /** A validation error of FastAPI: where and what, without the caller's input that it repeats. */
 function detailText(raw: unknown): string {
   if (!isObject(raw)) return "";
-  const place = Array.isArray(raw["loc"]) ? raw["loc"].join(".") : "";
+  const steps: readonly unknown[] = Array.isArray(raw["loc"]) ? raw["loc"] : [];
+  const place = steps.filter((step) => typeof step === "string" || typeof step === "number").join(".");
   return `${place}: ${typeof raw["msg"] === "string" ? raw["msg"] : "not acceptable"}`;
 }
 

@@ -1,3 +1,4 @@
+import { lengthFrom } from "../counts.ts";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { GaugeNames } from "../http/gauges.ts";
 import { isObject, type JsonObject } from "../http/json.ts";
@@ -252,7 +253,7 @@ function identifyLlamaCpp(answer: JsonObject): Identity | undefined {
   if (isObject(modalities) && modalities["audio"] !== true) lacks.push(Feature.AUDIO);
   return {
     version: typeof build === "string" ? build : "",
-    contextLength: typeof context === "number" && context > 0 ? context : 0,
+    contextLength: lengthFrom(context),
     lacks,
   };
 }
