@@ -1,5 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { type UsageQuery, UsageQuerySchema } from "../../gen/ts/weir/usage/v1/usage_query_pb.ts";
 import {
   type ListUsageRecordsRequest,
@@ -8,7 +9,9 @@ import {
 } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
 import { invalid } from "../runtime/arguments.ts";
 import type { Clock } from "../runtime/clock.ts";
+import { fail } from "../runtime/errors/fail.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
+import { createLanes } from "./lanes.ts";
 import { recordFromRow, rowFromSums } from "./message.ts";
 import { fingerprintOf, pageToken, partsOf } from "./page-token.ts";
 import { keptFromMs } from "./partitions.ts";
@@ -30,12 +33,26 @@ const recordsDefault = 50;
 /** A node that was silent for so long is not waited for: it was taken away. */
 const nodeSilentMaxMs = 86_400_000;
 
+/** Reports that are made at once: each may keep a core of the database busy for seconds. */
+export const reportLanes = 2;
+/** Reports that wait for others: more would hardly be made within their deadline. */
+const waitingMax = 32;
+/** As long as a long report takes. */
+const retryAfterMs = 5_000;
+
 /** Reports usage. */
 export function usageQueries(options: QueryOptions): Handlers {
+  const lanes = createLanes({ lanes: reportLanes, waitingMax });
+  const report = <T>({ signal }: { readonly signal: AbortSignal }, make: () => Promise<T>): Promise<T> => {
+    const made = lanes.run(make, signal);
+    if (made !== undefined) return made;
+    const facts = { limit: String(reportLanes + waitingMax), retry_after_ms: String(retryAfterMs) };
+    throw fail(ErrorReason.OVERLOADED, facts, { retryAfterMs });
+  };
   return {
-    queryUsage: (request, { scope }) => sumUp(options, request, { projectId: scope.id }),
-    queryOrgUsage: (request, { scope }) => sumUp(options, request, { orgId: scope.id }),
-    listUsageRecords: (request, { scope }) => listRecords(options, request, scope.id),
+    queryUsage: (request, context) => report(context, () => sumUp(options, request, { projectId: context.scope.id })),
+    queryOrgUsage: (request, context) => report(context, () => sumUp(options, request, { orgId: context.scope.id })),
+    listUsageRecords: (request, context) => report(context, () => listRecords(options, request, context.scope.id)),
   };
 }
 

@@ -15,6 +15,8 @@ import { keepRecords } from "./store-postgres-record.ts";
 import { sums, wholeSteps } from "./store-postgres-sums.ts";
 
 export interface PostgresUsageOptions {
+  /** Where reports are asked for. Default: where records are kept. */
+  readonly reports?: Kysely<unknown>;
   readonly clock: Clock;
   /** From 0 up to but not including 1: spreads retries. */
   readonly chance: () => number;
@@ -26,8 +28,10 @@ const triesMax = 6;
 const retryAfterMs = 20;
 
 /** The store in PostgreSQL, in a database that has the migrations of this service. */
-export function postgresUsageStore<T>(db: Kysely<T>, { clock, chance }: PostgresUsageOptions): UsageStore {
+export function postgresUsageStore<T>(db: Kysely<T>, options: PostgresUsageOptions): UsageStore {
+  const { clock, chance } = options;
   const base = db.withoutPlugins() as Kysely<unknown>;
+  const reports = options.reports ?? base;
   /** Months whose partitions were there when last looked. */
   let known: ReadonlySet<string> = new Set();
 
@@ -67,10 +71,10 @@ export function postgresUsageStore<T>(db: Kysely<T>, { clock, chance }: Postgres
     record: (rows) => answered(rows.length === 0 ? Promise.resolve() : keep(rows)),
     setAside: (nodeId, records, nowMs) => answered(setAside(base, nodeId, records, nowMs)),
     hear: (words) => answered(hear(base, words)),
-    sums: (plan, limit) => answered(sums(base, plan, limit)),
-    list: (plan, limit) => answered(list(base, plan, limit)),
-    wholeSteps: (startMs, endMs, step, zone) => answered(wholeSteps(base, [startMs, endMs], step, zone)),
-    completeUntil: (owner, sinceMs) => answered(completeUntil(base, owner, sinceMs)),
+    sums: (plan, limit) => answered(sums(reports, plan, limit)),
+    list: (plan, limit) => answered(list(reports, plan, limit)),
+    wholeSteps: (startMs, endMs, step, zone) => answered(wholeSteps(reports, [startMs, endMs], step, zone)),
+    completeUntil: (owner, sinceMs) => answered(completeUntil(reports, owner, sinceMs)),
     keep: (times) => answered(keepHouse(base, times)),
   };
 }

@@ -273,6 +273,22 @@ test("usage is complete as far as nodes say, and never beyond now", async () => 
   await becomes(nowMs);
 });
 
+test("reports that wait leave room for records, and more of them than may wait are turned away", async () => {
+  const { usage } = harness;
+  const ask = () => usage.queryUsage({ query: query() }, by(reader));
+  const asked = await database
+    .kysely()
+    .transaction()
+    .execute(async (lock) => {
+      await sql`lock table usage.nodes in access exclusive mode`.execute(lock);
+      const waiting = Array.from({ length: 34 }, ask);
+      await send([usageRecord(nextId(), nowMs)]);
+      expect(await told(ask())).toEqual({ reason: "OVERLOADED", facts: { limit: "34", retry_after_ms: "5000" } });
+      return waiting;
+    });
+  expect(await Promise.all(asked)).toMatchObject(asked.map(() => ({ rows: [{ requests: 1n }] })));
+});
+
 test("with the database away nothing is taken and nothing is told", async () => {
   await using pool = openPool("postgresql://nobody@127.0.0.1:1/none", { log: pino({ level: "silent" }) });
   await using away = startUsage(pool.kysely(), { clock, retentionMs });
