@@ -148,6 +148,19 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect(isGranted(await reserve([limit]))).toBe(true);
     });
 
+    test("a budget that is only set aside is not told as used up: what runs may give back the most of it", async () => {
+      const { ids, store, reserve } = await world();
+      const budget = { period: "CALENDAR_PERIOD_DAY" };
+      const limit = limitOf("limit", { dimension: "DIMENSION_TOTAL_TOKENS", count: "10000", budget });
+      const wish = { estimate: amounts(10, 4_000), least: amounts(10, 4_000) };
+      const [first, second] = [ids.uuidv7(), ids.uuidv7()];
+      for (const id of [first, second]) expect(isGranted(await reserve([limit], wish, id))).toBe(true);
+      const denial = denialOf(await reserve([limit], wish));
+      expect([denial.reason, waitOf(denial)]).toEqual([DenialReason.RATE, 15_000]);
+      for (const id of [first, second]) await store.settle([limit], settleRequest(id, amounts(10, 3_000)));
+      expect(denialOf(await reserve([limit], wish)).reason).toBe(DenialReason.BUDGET);
+    });
+
     test("one request after the other is never refused at a concurrency of 1, however each ends", async () => {
       const { clock, ids, store, reserve } = await world();
       const limit = limitOf("limit", { ...atOnce, count: "1" });

@@ -108,7 +108,7 @@ export class AheadDraws implements Ahead {
     }
   }
 
-  /** A slice beyond the lease: a reservation of its own, of this limit alone. */
+  /** A slice beyond the lease: a reservation of its own, of this limit alone. It is settled at once, and at the end anew. */
   async #reserve(watched: Watched, tokens: number): Promise<void> {
     watched.state = "asking";
     const { link, book, ids, settlements } = this.#desk;
@@ -135,12 +135,15 @@ export class AheadDraws implements Ahead {
         return;
       }
       if (this.#grant.over) return settlements.release(requestId);
-      const settle = (_reserved: number, used: number) =>
-        settlements.settle({ ...about, used: amountsOf({ inputTokens: 0, outputTokens: used }), sequence: 1n });
+      const count = (used: number, sequence: bigint) =>
+        settlements.settle({ ...about, used: amountsOf({ inputTokens: 0, outputTokens: used }), sequence });
       // Of a budget that holds less the store sets aside what there is.
       const share = outcome.value.shares.find(({ limitId }) => limitId === account.id);
       const amount = share === undefined ? tokens : Math.min(tokens, Number(share.amount));
-      this.#append(watched, { account, source: { settle }, apart: true, amount, next: undefined });
+      // Nothing keeps it alive: it counts as used in full, until the truth replaces that.
+      count(amount, 1n);
+      const source = { settle: (_reserved: number, used: number) => count(used, 2n) };
+      this.#append(watched, { account, source, apart: true, amount, next: undefined });
       watched.state = amount === sliceTokens ? "more" : "none";
     } catch {
       settlements.release(requestId);
