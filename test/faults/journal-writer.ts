@@ -42,7 +42,7 @@ const shipper = new Shipper({
     if (Math.random() < 0.2) throw new Error("the answer was lost");
     return [];
   },
-  news: { away: () => undefined, back: () => undefined, setAside: () => undefined },
+  news: { away: () => undefined, back: () => undefined, unreadable: () => undefined, setAside: () => undefined },
 });
 journal.onFinal = shipper.wake;
 usage.onBegin = shipper.watch;

@@ -1,9 +1,10 @@
 import { type AddressInfo, createServer } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
 import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
 import { startFakeOpenAi } from "../fakes/fake-openai.ts";
-import { targetAt } from "./attempts.ts";
+import { attemptAt, run, targetAt } from "./attempts.ts";
 
 const cleanup = new AsyncDisposableStack();
 afterAll(() => cleanup.disposeAsync());
@@ -51,6 +52,22 @@ describe("what answers at an address", () => {
     expect(probe.engine).toBe(engine);
     expect(probe.models[0]).toMatchObject({ engineModel: "m", flavour, ready: true, contextLength: 4096n });
   });
+
+  test.each([ToolChoiceMode.REQUIRED, ToolChoiceMode.FUNCTION])(
+    "Ollama, which leaves a choice of functions out, gets none (%i)",
+    async (mode) => {
+      const routes = { "/v1/models": card("library"), "/api/version": { version: "0.9" } };
+      const server = cleanup.use(await startFakeOpenAi({ routes }));
+      const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+      const [model] = (await driver.probe(AbortSignal.timeout(5_000))).models;
+      if (!model) throw new Error("the fake has no model");
+      const outcome = await run(
+        driver,
+        attemptAt(model, { tools: [{ name: "f" }], toolChoice: { mode, names: ["f"] } }),
+      );
+      expect([outcome.reason, outcome.failure?.facts["param"]]).toEqual(["UNSUPPORTED", "tool_choice"]);
+    },
+  );
 
   test("vLLM's load is read from its metrics", async () => {
     const metrics = [

@@ -12,6 +12,13 @@ export interface Identity {
   readonly lacks: readonly Feature[];
 }
 
+/** The members that take a form; empty: it has none such, and JSON is a `response_format`. */
+export interface FormMembers {
+  readonly schema: "" | "json_schema";
+  readonly pattern: "" | "regex";
+  readonly grammar: "" | "grammar" | "ebnf";
+}
+
 /** How servers that speak OpenAI's HTTP differ. One row a server; a difference is a column. */
 export interface Flavour {
   readonly name: string;
@@ -48,6 +55,8 @@ export interface Flavour {
   readonly topKOff: number | undefined;
   /** Members that are sent when the caller gave none, because its own defaults are not OpenAI's. */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** What takes the forms that `structured_outputs` asks for; undefined: it takes that itself. */
+  readonly formMembers: FormMembers | undefined;
   /** What POST /tokenize takes: `prompt`, and perhaps `messages`, as vLLM does; `content` as llama.cpp does; or no such path. */
   readonly tokenizes: "prompt" | "content" | undefined;
 }
@@ -58,6 +67,7 @@ const everything: readonly Feature[] = [
   Feature.TOKEN_IDS,
   Feature.STREAM,
   Feature.TOOLS,
+  Feature.TOOL_CHOICE,
   Feature.JSON_SCHEMA,
   Feature.JSON_OBJECT,
   Feature.LOGPROBS,
@@ -93,6 +103,7 @@ export const plain: Flavour = {
   members: {},
   topKOff: undefined,
   defaults: {},
+  formMembers: { schema: "", pattern: "", grammar: "" },
   tokenizes: undefined,
 };
 
@@ -108,13 +119,14 @@ const vllm: Flavour = {
     waiting: "vllm:num_requests_waiting",
     kvUsed: "vllm:kv_cache_usage_perc",
   },
-  features: [...everything, ...embeds, Feature.RERANK, ...counts],
+  features: [...everything, Feature.PATTERN, Feature.GRAMMAR, ...embeds, Feature.RERANK, ...counts],
   continuousUsage: true,
   cacheSalt: true,
   developerRole: false,
   // The member was renamed; each version ignores the other's.
   reasoningMembers: ["reasoning", "reasoning_content"],
   topKOff: 0,
+  formMembers: undefined,
   tokenizes: "prompt",
 };
 
@@ -128,6 +140,7 @@ const llamacpp: Flavour = {
   gauges: { running: "llamacpp:requests_processing", waiting: "llamacpp:requests_deferred", kvUsed: "" },
   features: [
     ...everything.filter((feature) => feature !== Feature.ECHO),
+    Feature.GRAMMAR,
     Feature.EMBED,
     Feature.EMBED_TOKEN_IDS,
     Feature.RERANK,
@@ -140,6 +153,7 @@ const llamacpp: Flavour = {
   members: { repetition_penalty: "repeat_penalty", min_tokens: "", stop_token_ids: "" },
   topKOff: 0,
   defaults: { temperature: 1, top_p: 1, top_k: 0, min_p: 0 },
+  formMembers: { schema: "json_schema", pattern: "", grammar: "grammar" },
   tokenizes: "content",
 };
 
@@ -159,11 +173,12 @@ const sglang: Flavour = {
     waiting: "sglang:num_queue_reqs",
     kvUsed: "sglang:token_usage",
   },
-  features: [...everything, ...embeds, Feature.RERANK, Feature.COUNT_TOKENS],
+  features: [...everything, Feature.PATTERN, Feature.GRAMMAR, ...embeds, Feature.RERANK, Feature.COUNT_TOKENS],
   requestIdMember: "rid",
   developerRole: false,
   reasoningMembers: ["reasoning_content"],
   topKOff: -1,
+  formMembers: { schema: "", pattern: "regex", grammar: "ebnf" },
   tokenizes: "prompt",
 };
 
@@ -177,6 +192,7 @@ const ollama: Flavour = {
     Feature.CONVERSATION,
     Feature.PROMPT,
     Feature.STREAM,
+    // No choice of them: it leaves `tool_choice` out without a word.
     Feature.TOOLS,
     Feature.JSON_SCHEMA,
     Feature.JSON_OBJECT,
@@ -232,7 +248,7 @@ function identifyLlamaCpp(answer: JsonObject): Identity | undefined {
   const caps = answer["chat_template_caps"];
   const takesTools = !isObject(caps) || caps["supports_tools"] !== false;
   const modalities = answer["modalities"];
-  const lacks: Feature[] = takesTools ? [] : [Feature.TOOLS];
+  const lacks: Feature[] = takesTools ? [] : [Feature.TOOLS, Feature.TOOL_CHOICE];
   if (isObject(modalities) && modalities["vision"] !== true) lacks.push(Feature.IMAGES);
   if (isObject(modalities) && modalities["audio"] !== true) lacks.push(Feature.AUDIO);
   return {

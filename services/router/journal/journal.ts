@@ -123,6 +123,8 @@ export class Journal<R extends Running = Running> implements AsyncDisposable {
     if (segment === undefined) return false;
     this.#leave(running);
     running.home = segment;
+    // A progress before its snapshot would say nothing to those who read this: the next one goes behind.
+    running.progressIn = undefined;
     segment.running += 1;
     running.reservedBytes = reserve;
     this.#reservedBytes += reserve;

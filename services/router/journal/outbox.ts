@@ -25,6 +25,8 @@ export class Outbox {
   readonly #loose: Segment;
   readonly #damaged: (segment: Segment, records: number) => void;
   #retainedBytes = 0;
+  /** The segment whose file is being read, and how many finals it held when that began. */
+  #reading: { readonly segment: Segment; readonly held: number } | undefined;
   #block: Buffer = Buffer.alloc(0);
   #blockAt = 0;
 
@@ -61,7 +63,8 @@ export class Outbox {
     home.unsent.push(record);
     home.unsentBytes += record.length;
     this.#retainedBytes += record.length;
-    if (this.#retainedBytes > retainedBytesMax && segment) this.#drop(segment);
+    // What is being read is dropped once it is known what the file gives.
+    if (this.#retainedBytes > retainedBytesMax && segment && segment !== this.#reading?.segment) this.#drop(segment);
   }
 
   /** Adds a final of a former process, which no file has. */
@@ -72,7 +75,10 @@ export class Outbox {
 
   /** Records of a segment are not in its file: finals that only the file would have had are held here. */
   rescue(segment: Segment, records: Buffer): void {
-    if (!segment.readBack) return;
+    const isRead = segment === this.#reading?.segment;
+    if (!segment.readBack && !isRead) return;
+    // They came while it is read: its copies of them go where they go.
+    if (isRead) this.#dropNewer();
     for (const record of readRecords(records, 0)) {
       if (!isRecord(record) || record.type !== RecordType.FINAL) continue;
       segment.finals -= 1;
@@ -84,11 +90,14 @@ export class Outbox {
   /**
    * Takes the oldest finals, at most so many and about so many bytes. A segment whose finals are to be read first is
    * returned instead if it is the next: `read` it, then take again.
+   *
+   * @param putOff segments that can't be read now: what is behind them goes first.
    */
-  take(recordsMax: number, bytesMax: number): Batch | Segment | undefined {
+  take(recordsMax: number, bytesMax: number, putOff?: ReadonlySet<Segment>): Batch | Segment | undefined {
     const batch: Batch = { records: [], segments: new Map() };
     let bytes = 0;
     for (const segment of [this.#loose, ...this.#segments]) {
+      if (putOff?.has(segment)) continue;
       if (segment.readBack) {
         if (batch.records.length > 0) break;
         return segment;
@@ -105,17 +114,25 @@ export class Outbox {
     return batch.records.length > 0 ? batch : undefined;
   }
 
-  /** Reads finals from a segment's file. What is appended to it from now on is held in memory again. */
+  /**
+   * Reads finals from a segment's file, one segment at a time. What is appended to it from now on is held in memory again.
+   * Throws what the system says; then all is as before, and it may be read again.
+   */
   async read(segment: Segment): Promise<void> {
     const inFlight = segment.unacknowledged - segment.unsent.length - (segment.finals - segment.taken);
     const { finals, taken } = segment;
     segment.readBack = false;
+    this.#reading = { segment, held: segment.unsent.length };
     let bytes: Buffer;
     try {
       bytes = await segment.read();
     } catch (error) {
+      // The file has them as well: it gives them when it is read again.
+      this.#dropNewer();
       segment.readBack = true;
       throw error;
+    } finally {
+      this.#reading = undefined;
     }
     const read: Uint8Array[] = [];
     for (const record of readRecords(bytes, headerBytes)) {
@@ -137,6 +154,15 @@ export class Outbox {
     segment.unsentBytes -= held;
     this.#retainedBytes -= held;
     batch.segments.set(segment, count);
+  }
+
+  /** Drops the finals that were added to the segment being read since that began. */
+  #dropNewer(): void {
+    if (this.#reading === undefined) return;
+    const { segment, held } = this.#reading;
+    const bytes = segment.unsent.splice(held).reduce((sum, record) => sum + record.length, 0);
+    segment.unsentBytes -= bytes;
+    this.#retainedBytes -= bytes;
   }
 
   #drop(segment: Segment): void {

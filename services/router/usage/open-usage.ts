@@ -128,6 +128,11 @@ function newsFor(log: Logger): ShipperOptions["news"] {
   return {
     away: (err) => log.warn({ err }, "the ledger can't be reached: usage stays in the journal until it can"),
     back: () => log.info("the ledger is back: usage is shipped"),
+    unreadable: ({ path: file }, err) =>
+      log.error(
+        { err, file },
+        "a segment of the usage journal can't be read: it is tried again, what is younger goes first",
+      ),
     setAside: ({ requestId, problem }) =>
       log.error({ request_id: requestId, problem }, "the ledger set a usage record aside: it counts nowhere"),
   };

@@ -30,7 +30,7 @@ export interface AdmittedRequest {
  * The usage record of one admitted request, on its way through the journal.
  *
  * Nothing is noted until it **waits** for a place or is **dispatched**: then a snapshot is, again for each further
- * dispatch, so that a process that dies leaves a record of it. While pieces come, {@link progress} notes the counts. It
+ * dispatch, and each wait after a failed one, so that a process that dies leaves a record of it. While pieces come, {@link progress} notes the counts. It
  * **ends** once, with a final record, whether or not it was ever dispatched.
  *
  * Billed are the tokens of the try that the caller got pieces of, or could have: a try that its engine failed before any
@@ -91,7 +91,8 @@ export class RequestUsage implements Running, UsageFacts {
 
   /** It waits for a place at a replica. */
   waits(): void {
-    if (this.home === undefined) this.#snapshot(false);
+    // The snapshot of a try that failed would bill it.
+    if (this.home === undefined || this.attempts.length > 0) this.#snapshot(false);
   }
 
   /** A try is about to be dispatched. False: it must not be, because it can't be noted. */

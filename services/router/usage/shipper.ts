@@ -10,6 +10,8 @@ export interface ShipperNews {
   /** The ledger does not answer, or answers again. */
   away(error: unknown): void;
   back(): void;
+  /** A segment of the journal can't be read: what is behind it is shipped first, and it is tried again. */
+  unreadable(segment: Segment, error: unknown): void;
   /** The ledger can't keep a record: it is set aside there, and counts nowhere. */
   setAside(record: QuarantinedRecord): void;
 }
@@ -45,6 +47,10 @@ const gatherMs = 200;
 const retryMinMs = 100;
 /** The ledger is found again within this. */
 const retryMaxMs = 5_000;
+/** A segment that could not be read is tried again after this. */
+const readAgainMs = 5_000;
+/** A `complete_until` that takes nothing back and adds nothing. */
+const nothingNewMs = 1;
 /** Requests that run longer than this are told of before they end. */
 const reportAfterMs = 1_000;
 /** How often they are told of. */
@@ -61,6 +67,8 @@ const reportBytes = 65_536;
  * - **away**: a batch failed, or its outcome is not known. It is sent again, alone, after a wait that grows; all others
  *   stay in the journal. When one comes through the rest follows.
  *
+ * A segment of which memory was short, and whose file can't be read, is passed over: it is read again every few seconds.
+ *
  * A batch is acknowledged as a whole or sent again as a whole: the ledger counts a record once.
  */
 export class Shipper implements AsyncDisposable {
@@ -72,6 +80,10 @@ export class Shipper implements AsyncDisposable {
   #tick: Timer | undefined;
   #failures = 0;
   #reading = false;
+  /** Segments that could not be read when that was tried last, and those of them that wait for the next try. */
+  readonly #unreadable = new Set<Segment>();
+  readonly #putOff = new Set<Segment>();
+  #readAgain: Timer | undefined;
   /** More is there than may be in flight. */
   #more = false;
   #draining = false;
@@ -101,6 +113,7 @@ export class Shipper implements AsyncDisposable {
     const { clock, journal } = this.#options;
     this.#draining = true;
     this.#tick?.cancel();
+    this.#putOff.clear();
     const patience = new AbortController();
     const limit = sleep(clock, drainMs, patience.signal);
     let expired = false;
@@ -114,6 +127,7 @@ export class Shipper implements AsyncDisposable {
     }
     this.#due?.cancel();
     this.#due = undefined;
+    this.#readAgain?.cancel();
     patience.abort();
   }
 
@@ -136,7 +150,7 @@ export class Shipper implements AsyncDisposable {
 
   #next(): Batch | undefined {
     const { outbox } = this.#options.journal;
-    const taken = outbox.take(recordsMax, batchBytesMax);
+    const taken = outbox.take(recordsMax, batchBytesMax, this.#putOff);
     if (taken === undefined || "records" in taken) return taken;
     this.#reading = true;
     this.#run(this.#read(taken));
@@ -155,18 +169,29 @@ export class Shipper implements AsyncDisposable {
   async #read(segment: Segment): Promise<void> {
     try {
       await this.#options.journal.read(segment);
+      this.#unreadable.delete(segment);
     } catch (error) {
-      this.#wentWrong(error);
+      if (!this.#unreadable.has(segment)) this.#options.news.unreadable(segment, error);
+      this.#unreadable.add(segment);
+      this.#putOff.add(segment);
+      this.#readAgain ??= this.#options.clock.setTimer(readAgainMs, this.#readThem);
     }
     this.#reading = false;
     this.#more = true;
   }
 
+  readonly #readThem = (): void => {
+    this.#readAgain = undefined;
+    this.#putOff.clear();
+    // A ledger that is away is asked when its own wait is over.
+    if (this.#failures === 0) this.#pump();
+  };
+
   async #ship(batch: Batch): Promise<void> {
     const { send, news, journal } = this.#options;
     const alone = this.#failed.length === 0 && this.#sending.size === 0 && !this.#reading;
     try {
-      const setAside = await send(batch.records, alone ? this.#completeUntilMs(batch) : undefined);
+      const setAside = await send(batch.records, this.#completeUntilMs(alone ? batch : undefined));
       for (const record of setAside) news.setAside(record);
       this.#cameThrough();
       journal.acknowledged(batch.segments);
@@ -176,10 +201,15 @@ export class Shipper implements AsyncDisposable {
     }
   }
 
-  /** With the batch, all that was admitted before the oldest of those who still run is told, if nothing else waits. */
-  #completeUntilMs({ records }: Batch): number | undefined {
+  /**
+   * With a batch that is alone all that was admitted before the oldest of those who still run is told, if nothing else
+   * waits. The ledger infers something from the order of what it gets when it is told nothing: not while older ones wait
+   * for their segment to be read.
+   */
+  #completeUntilMs(alone: Batch | undefined): number | undefined {
+    if (this.#unreadable.size > 0) return nothingNewMs;
     const { journal, clock } = this.#options;
-    if (journal.outbox.unacknowledged > records.length) return undefined;
+    if (alone === undefined || journal.outbox.unacknowledged > alone.records.length) return undefined;
     let oldestMs = clock.nowMs();
     for (const { admitMs } of journal.running) oldestMs = Math.min(oldestMs, admitMs);
     return oldestMs;
@@ -218,7 +248,7 @@ export class Shipper implements AsyncDisposable {
     const records = this.#reports(running);
     for (let at = 0; at < records.length; at += recordsMax) {
       // One that is lost is made good by the next word on the request.
-      const sent = this.#options.send(records.slice(at, at + recordsMax), undefined).then(
+      const sent = this.#options.send(records.slice(at, at + recordsMax), this.#completeUntilMs(undefined)).then(
         () => this.#cameThrough(),
         () => undefined,
       );

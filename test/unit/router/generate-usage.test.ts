@@ -215,6 +215,21 @@ describe("what is refused before it is admitted leaves no record", () => {
     expect(world.driver("a").tries).toHaveLength(2);
     waiting.cancel(leaves);
   });
+
+  test("one that waits after a failed try was noted without what that try cost", () => {
+    begin({}, ["a", "b"]);
+    world.call();
+    const other = world.call();
+    world.tryAt("a").sink.fail(gone);
+    const noted = world.journal.snapshots.at(-1);
+    expect(noted).toMatchObject({
+      requestId: "request-1",
+      attempts: [{ replicaId: "a", errorReason: ErrorReason.ENGINE_UNAVAILABLE }],
+    });
+    expect(noted && bill(noted)).toEqual([0n, 0n, COUNTED, COUNTED]);
+    other.cancel(leaves);
+    answer(world.tryAt("b"), "x");
+  });
 });
 
 describe("the journal comes first", () => {

@@ -1,3 +1,4 @@
+import { renameSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { RecordType } from "../../../../services/router/journal/format.ts";
@@ -110,4 +111,37 @@ test("finals that only a broken file would have had are held in memory", async (
   Object.assign(active, { taken: 0, readBack: true, unsent: [], unsentBytes: 0 });
   writer.write();
   expect(await shipped()).toEqual(["one"]);
+});
+
+test("a segment that can't be read has what it had, whatever comes meanwhile; read again, it gives each final once", async () => {
+  final("one");
+  writer.write();
+  const { active } = chain;
+  if (!active) throw new Error("there is no active segment");
+  // As when memory was short.
+  Object.assign(active, { taken: 0, readBack: true, unsent: [], unsentBytes: 0 });
+  renameSync(active.path, `${active.path}.away`);
+  const failing = outbox.read(active);
+  final("two");
+  writer.write();
+  await expect(failing).rejects.toMatchObject({ code: "ENOENT" });
+  final("three");
+  writer.write();
+  renameSync(`${active.path}.away`, active.path);
+  expect([await shipped(), outbox.unacknowledged]).toEqual([["one", "two", "three"], 3]);
+});
+
+test("finals that came while their segment was read, and that only a broken file would have had, are shipped", async () => {
+  await breakActive();
+  final("one");
+  const { active } = chain;
+  if (!active) throw new Error("there is no active segment");
+  Object.assign(active, { taken: 1, readBack: true, unsent: [], unsentBytes: 0 });
+  renameSync(active.path, `${active.path}.away`);
+  const failing = outbox.read(active);
+  final("two");
+  writer.write();
+  await expect(failing).rejects.toMatchObject({ code: "ENOENT" });
+  renameSync(`${active.path}.away`, active.path);
+  expect(await shipped()).toEqual(["one", "two"]);
 });

@@ -1,3 +1,5 @@
+import { renameSync } from "node:fs";
+import { basename, join } from "node:path";
 import { fromBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ErrorReason } from "../../../../gen/ts/weir/error/v1/error_pb.ts";
@@ -26,10 +28,19 @@ beforeEach(async () => {
   world = await UsageWorld.open(folder.path, { segmentBytes: 1024 * 1024 });
   sent = [];
   news = [];
-  shipper = new Shipper({
-    clock: world.clock,
+  shipper = shipperOf(world);
+});
+
+afterEach(async () => {
+  await world[Symbol.asyncDispose]();
+  folder[Symbol.dispose]();
+});
+
+function shipperOf(at: UsageWorld): Shipper {
+  const made = new Shipper({
+    clock: at.clock,
     chance: () => 1,
-    journal: world.journal,
+    journal: at.journal,
     send: (records, completeUntilMs) =>
       new Promise((resolve, reject) => {
         sent.push({
@@ -48,17 +59,14 @@ beforeEach(async () => {
     news: {
       away: () => void news.push("away"),
       back: () => void news.push("back"),
+      unreadable: ({ path }) => void news.push(`unreadable ${basename(path)}`),
       setAside: ({ requestId }) => void news.push(`set aside ${requestId}`),
     },
   });
-  world.journal.onFinal = shipper.wake;
-  world.usage.onBegin = shipper.watch;
-});
-
-afterEach(async () => {
-  await world[Symbol.asyncDispose]();
-  folder[Symbol.dispose]();
-});
+  at.journal.onFinal = made.wake;
+  at.usage.onBegin = made.watch;
+  return made;
+}
 
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 const ids = () => sent.map(({ records }) => records.map(({ requestId }) => requestId));
@@ -121,6 +129,32 @@ describe("finals", () => {
     expect(new Set(ids().flat())).toHaveProperty("size", 3_010);
     expect(ids().flat()).toEqual(expect.arrayContaining(all));
     expect(world.journal.outbox.unacknowledged).toBe(0);
+  });
+
+  test("of a segment that can't be read are passed over, told of once, and shipped when it can be", async () => {
+    world.journal.onFinal = () => undefined;
+    const former = runMany(3);
+    await world[Symbol.asyncDispose]();
+    world.clock.advance(1_000);
+    const [name = ""] = folder.segments;
+    world = await UsageWorld.open(folder.path, { clock: world.clock });
+    shipper = shipperOf(world);
+    renameSync(join(folder.path, name), join(folder.path, "away"));
+    const younger = runMany(2);
+    world.clock.advance(200);
+    await expect.poll(() => ids()).toEqual([younger]);
+    // The order of what the ledger gets tells it nothing now.
+    expect(sent[0]?.completeUntilMs).toBe(1);
+    await sent[0]?.store();
+    world.clock.advance(5_000);
+    await expect.poll(() => world.clock.pendingTimers).toBe(1);
+    expect([news, world.journal.outbox.unacknowledged]).toEqual([[`unreadable ${name}`], 3]);
+    renameSync(join(folder.path, "away"), join(folder.path, name));
+    world.clock.advance(5_000);
+    await expect.poll(() => ids()).toEqual([younger, former]);
+    expect(sent[1]?.completeUntilMs).toBe(world.clock.nowMs());
+    await sent[1]?.store();
+    expect([world.journal.outbox.unacknowledged, world.clock.pendingTimers]).toEqual([0, 0]);
   });
 
   test("that the ledger sets aside are told of, and not sent again", async () => {
