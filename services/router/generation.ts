@@ -60,7 +60,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   readonly #admitMs: number;
   readonly #tries: Tries;
   #usage: RequestUsage | undefined;
-  readonly needed: FeatureSet;
+  needed: FeatureSet = 0;
   readonly affinity: number;
   #phase: "admitting" | "reserving" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
   #plan: Plan | undefined;
@@ -98,7 +98,6 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
     this.#admitMs = deps.clock.nowMs();
-    this.needed = neededBy(request);
     // With the project, so that a hint of one tenant says nothing of another's.
     this.affinity = request.affinityHint ? hash32(`${principal.projectId} ${request.affinityHint}`) || 1 : 0;
   }
@@ -121,6 +120,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const plan = this.#admit();
     if (plan instanceof WeirError) return this.#giveUp(plan);
     this.#plan = plan;
+    this.needed = neededBy(this.#request, plan.extras);
     this.#fallbacks = plan.entry.model.fallbackModelIds;
     this.#reserve(plan);
   }

@@ -80,6 +80,7 @@ export async function assemble({ settings, clock, log }: AssembleOptions): Promi
     http: { add: (app) => void apps.push(app), clientAddress: createClientAddress(settings.http.trustedProxies) },
     identity,
     database: (schema, migrations) => named(database).schema(schema, migrations),
+    databaseAside: (limits) => named(database).aside(limits),
     derivedSecret: (purpose) => new Uint8Array(hkdfSync("sha256", meshToken, "weir", purpose, 32)),
     readiness: (name, check) => void checks.set(name, check),
     announceAdminKey: (file, key) => {

@@ -5,6 +5,7 @@ import type { Migration } from "kysely/migration";
 import type { Logger } from "pino";
 import type { Clock } from "./clock.ts";
 import type { Settings } from "./config/settings.ts";
+import type { PoolLimits } from "./database.ts";
 import type { Identity } from "./identity/identity.ts";
 import type { PushCall } from "./mesh/push.ts";
 import type { RegisteredService, ServiceImplementation } from "./mesh/registry.ts";
@@ -48,6 +49,8 @@ export interface Runtime {
   readonly identity: Identity;
   /** The role's own PostgreSQL schema, migrated. */
   database<T>(schema: string, migrations: Readonly<Record<string, Migration>>): Promise<Kysely<T>>;
+  /** Connections of the role's own to the same database, for queries that take long. */
+  databaseAside<T>(limits: PoolLimits): Kysely<T>;
   /** A secret of the installation that the named purpose alone uses, derived from the mesh token: 32 bytes. */
   derivedSecret(purpose: string): Uint8Array;
   /** Adds a check to /readyz: undefined when ready, else why not. */

@@ -2,10 +2,18 @@ import { UsageService } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
 import { systemChance } from "../runtime/ids.ts";
 import type { Role } from "../runtime/role.ts";
 import { keepOnce, startHousekeeping } from "./housekeeping.ts";
+import { createLedgerTime } from "./ledger-time.ts";
 import { migrations } from "./migrations/migrations.ts";
 import { createNodeWords } from "./node-words.ts";
 import { usageService } from "./service.ts";
+import { reportLanes } from "./service-query.ts";
 import { postgresUsageStore } from "./store-postgres.ts";
+
+/**
+ * Reports have connections of their own, as many as are made at a time. Their deadline is 30 s; the server ends a
+ * statement after nine tenths of the limit here, so that who asked is told.
+ */
+const reportLimits = { connectionsMax: reportLanes, queryTimeoutMs: 25_000, applicationName: "weir reports" };
 
 /** The ledger: what was used, by whom, and what became of each request. */
 export const role: Role = {
@@ -13,13 +21,16 @@ export const role: Role = {
   async start(runtime) {
     const { settings, services, clock, log, metrics } = runtime;
     const { retentionMs } = settings.usage;
-    const store = postgresUsageStore(await runtime.database("usage", migrations), { clock, chance: systemChance });
-    const house = { store, clock, log, retentionMs };
+    const db = await runtime.database("usage", migrations);
+    const reports = runtime.databaseAside(reportLimits);
+    const store = postgresUsageStore(db, { reports, clock, chance: systemChance });
+    const time = createLedgerTime(store, clock);
+    const house = { store, clock, time, log, retentionMs };
     await keepOnce(house);
     await using started = new AsyncDisposableStack();
     const words = started.use(createNodeWords(store, { clock, log }));
     started.use(startHousekeeping(house));
-    services.add(UsageService, usageService({ store, words, clock, log, metrics, retentionMs }));
+    services.add(UsageService, usageService({ store, words, clock, time, log, metrics, retentionMs }));
     return started.move();
   },
 };

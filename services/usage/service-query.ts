@@ -1,5 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { type UsageQuery, UsageQuerySchema } from "../../gen/ts/weir/usage/v1/usage_query_pb.ts";
 import {
   type ListUsageRecordsRequest,
@@ -7,8 +8,10 @@ import {
   type UsageService,
 } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
 import { invalid } from "../runtime/arguments.ts";
-import type { Clock } from "../runtime/clock.ts";
+import { fail } from "../runtime/errors/fail.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
+import { createLanes } from "./lanes.ts";
+import type { LedgerTime } from "./ledger-time.ts";
 import { recordFromRow, rowFromSums } from "./message.ts";
 import { fingerprintOf, pageToken, partsOf } from "./page-token.ts";
 import { keptFromMs } from "./partitions.ts";
@@ -19,7 +22,7 @@ import type { Owner, ReportStore } from "./store.ts";
 
 export interface QueryOptions {
   readonly store: ReportStore;
-  readonly clock: Clock;
+  readonly time: Pick<LedgerTime, "nowMs">;
   readonly retentionMs: number;
 }
 
@@ -30,12 +33,26 @@ const recordsDefault = 50;
 /** A node that was silent for so long is not waited for: it was taken away. */
 const nodeSilentMaxMs = 86_400_000;
 
+/** Reports that are made at once: each may keep a core of the database busy for seconds. */
+export const reportLanes = 2;
+/** Reports that wait for others: more would hardly be made within their deadline. */
+const waitingMax = 32;
+/** As long as a long report takes. */
+const retryAfterMs = 5_000;
+
 /** Reports usage. */
 export function usageQueries(options: QueryOptions): Handlers {
+  const lanes = createLanes({ lanes: reportLanes, waitingMax });
+  const report = <T>({ signal }: { readonly signal: AbortSignal }, make: () => Promise<T>): Promise<T> => {
+    const made = lanes.run(make, signal);
+    if (made !== undefined) return made;
+    const facts = { limit: String(reportLanes + waitingMax), retry_after_ms: String(retryAfterMs) };
+    throw fail(ErrorReason.OVERLOADED, facts, { retryAfterMs });
+  };
   return {
-    queryUsage: (request, { scope }) => sumUp(options, request, { projectId: scope.id }),
-    queryOrgUsage: (request, { scope }) => sumUp(options, request, { orgId: scope.id }),
-    listUsageRecords: (request, { scope }) => listRecords(options, request, scope.id),
+    queryUsage: (request, context) => report(context, () => sumUp(options, request, { projectId: context.scope.id })),
+    queryOrgUsage: (request, context) => report(context, () => sumUp(options, request, { orgId: context.scope.id })),
+    listUsageRecords: (request, context) => report(context, () => listRecords(options, request, context.scope.id)),
   };
 }
 
@@ -45,10 +62,10 @@ interface SumRequest {
   readonly pageToken: string;
 }
 
-async function sumUp({ store, clock, retentionMs }: QueryOptions, request: SumRequest, owner: Owner) {
+async function sumUp({ store, time, retentionMs }: QueryOptions, request: SumRequest, owner: Owner) {
   const { query } = request;
   if (query === undefined) throw invalid("query", "it is not set");
-  const asked = planFrom(query, owner, keptFromMs(clock.nowMs(), retentionMs));
+  const asked = planFrom(query, owner, keptFromMs(time.nowMs(), retentionMs));
   const { step, groups, timeZone } = asked;
   const [startMs, endMs] = isWhole(step)
     ? await store.wholeSteps(asked.startMs, asked.endMs, step, timeZone)
@@ -56,7 +73,7 @@ async function sumUp({ store, clock, retentionMs }: QueryOptions, request: SumRe
   const fingerprint = fingerprintOf(JSON.stringify(owner), toBinary(UsageQuerySchema, query));
   const after = sumKey(partsOf(request.pageToken, fingerprint, groups.length + 1));
   // Asked first: what is complete by then is in what is summed up after.
-  const completeMs = await store.completeUntil(owner, clock.nowMs() - nodeSilentMaxMs);
+  const completeMs = await store.completeUntil(owner, time.nowMs() - nodeSilentMaxMs);
   const limit = request.pageSize || rowsDefault;
   const found = await store.sums({ ...asked, startMs, endMs, after }, limit + 1);
   const rows = found.slice(0, limit);

@@ -7,7 +7,7 @@ import { msOfRequestId } from "./request-id.ts";
 import type { UsageStore } from "./store.ts";
 import { answered } from "./store-postgres-answer.ts";
 import { completeUntil, hear } from "./store-postgres-complete.ts";
-import { keepHouse } from "./store-postgres-house.ts";
+import { keepHouse, storeNow } from "./store-postgres-house.ts";
 import { list } from "./store-postgres-list.ts";
 import { makePartitions, monthsThere } from "./store-postgres-partitions.ts";
 import { setAside } from "./store-postgres-quarantine.ts";
@@ -15,6 +15,8 @@ import { keepRecords } from "./store-postgres-record.ts";
 import { sums, wholeSteps } from "./store-postgres-sums.ts";
 
 export interface PostgresUsageOptions {
+  /** Where reports are asked for. Default: where records are kept. */
+  readonly reports?: Kysely<unknown>;
   readonly clock: Clock;
   /** From 0 up to but not including 1: spreads retries. */
   readonly chance: () => number;
@@ -26,8 +28,10 @@ const triesMax = 6;
 const retryAfterMs = 20;
 
 /** The store in PostgreSQL, in a database that has the migrations of this service. */
-export function postgresUsageStore<T>(db: Kysely<T>, { clock, chance }: PostgresUsageOptions): UsageStore {
+export function postgresUsageStore<T>(db: Kysely<T>, options: PostgresUsageOptions): UsageStore {
+  const { clock, chance } = options;
   const base = db.withoutPlugins() as Kysely<unknown>;
+  const reports = options.reports ?? base;
   /** Months whose partitions were there when last looked. */
   let known: ReadonlySet<string> = new Set();
 
@@ -67,10 +71,11 @@ export function postgresUsageStore<T>(db: Kysely<T>, { clock, chance }: Postgres
     record: (rows) => answered(rows.length === 0 ? Promise.resolve() : keep(rows)),
     setAside: (nodeId, records, nowMs) => answered(setAside(base, nodeId, records, nowMs)),
     hear: (words) => answered(hear(base, words)),
-    sums: (plan, limit) => answered(sums(base, plan, limit)),
-    list: (plan, limit) => answered(list(base, plan, limit)),
-    wholeSteps: (startMs, endMs, step, zone) => answered(wholeSteps(base, [startMs, endMs], step, zone)),
-    completeUntil: (owner, sinceMs) => answered(completeUntil(base, owner, sinceMs)),
+    sums: (plan, limit) => answered(sums(reports, plan, limit)),
+    list: (plan, limit) => answered(list(reports, plan, limit)),
+    wholeSteps: (startMs, endMs, step, zone) => answered(wholeSteps(reports, [startMs, endMs], step, zone)),
+    completeUntil: (owner, sinceMs) => answered(completeUntil(reports, owner, sinceMs)),
+    nowMs: () => answered(storeNow(base)),
     keep: (times) => answered(keepHouse(base, times)),
   };
 }

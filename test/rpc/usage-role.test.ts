@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { sql } from "kysely";
 import { expect, test } from "vitest";
 import { ConfigSchema } from "../../gen/ts/weir/config/v1/config_pb.ts";
 import { UsageService } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
@@ -60,6 +61,17 @@ test("a process that starts again on its database knows all that was used, and m
     expect(rows).toMatchObject([{ requests: 1n, promptTokens: 120n }]);
     // What the node said last was kept when the process stopped.
     expect(completeUntil).toEqual(timestampFromMs(nowMs));
+    // A report may take longer than other queries.
+    const { report } = await database
+      .kysely()
+      .transaction()
+      .execute(async (lock) => {
+        await sql`lock table usage.nodes in access exclusive mode`.execute(lock);
+        const asked = usage.queryOrgUsage({ query }, caller);
+        await sql`select pg_sleep(2.5)`.execute(lock);
+        return { report: asked };
+      });
+    expect(await report).toMatchObject({ rows: [{ requests: 1n }] });
   });
   expect(lines).not.toContain("partitions changed");
   expect(lines).not.toMatch(/"level":"(warn|error)"/);

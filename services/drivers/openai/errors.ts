@@ -1,4 +1,4 @@
-import { contextOverflow, isAway, isFull } from "../engine-text.ts";
+import { contextOverflow, heard, isAway, isFull } from "../engine-text.ts";
 import { contextFailure, credential, type Failure, failed, overloaded, refusal, unavailable } from "../failure.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { type FailedHead, failureFromHttpStatus, isCredentialStatus, withRetryAfter } from "../http/status.ts";
@@ -37,8 +37,8 @@ function engineError(raw: JsonObject): EngineError {
   // A code may be any JSON, also what no number can be made of.
   const status = typeof code === "number" || typeof code === "string" ? Number(code) : 0;
   return {
-    message: typeof message === "string" ? message : "",
-    kind: words.toLowerCase(),
+    message: typeof message === "string" ? heard(message) : "",
+    kind: heard(words).toLowerCase(),
     status: status >= 400 && status < 600 ? status : 0,
     limit: numberText(raw["n_ctx"]),
     promptTokens: numberText(raw["n_prompt_tokens"]),

@@ -45,7 +45,8 @@ type UsageServiceClient interface {
 	// answered from the records: as far back as those are kept, and for at most 31 days.
 	//
 	// Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, an unknown time zone, a page_token of another
-	// query, or more records than are kept or allowed), ERROR_REASON_STORE_UNAVAILABLE.
+	// query, or more records than are kept or allowed), ERROR_REASON_OVERLOADED (too many reports are asked for at once),
+	// ERROR_REASON_STORE_UNAVAILABLE (also: it took longer than it may).
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
 	// Sums up the usage of an organisation over all its projects, as QueryUsage does for one.
 	//
@@ -54,7 +55,7 @@ type UsageServiceClient interface {
 	// Lists the records of a project's requests, newest first, those that still run among them: what to look at when a
 	// sum surprises.
 	//
-	// Errors: ERROR_REASON_INVALID_ARGUMENT (a page_token of another query), ERROR_REASON_STORE_UNAVAILABLE.
+	// Errors: ERROR_REASON_INVALID_ARGUMENT (a page_token of another query), others as QueryUsage.
 	ListUsageRecords(ctx context.Context, in *ListUsageRecordsRequest, opts ...grpc.CallOption) (*ListUsageRecordsResponse, error)
 }
 
@@ -126,7 +127,8 @@ type UsageServiceServer interface {
 	// answered from the records: as far back as those are kept, and for at most 31 days.
 	//
 	// Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, an unknown time zone, a page_token of another
-	// query, or more records than are kept or allowed), ERROR_REASON_STORE_UNAVAILABLE.
+	// query, or more records than are kept or allowed), ERROR_REASON_OVERLOADED (too many reports are asked for at once),
+	// ERROR_REASON_STORE_UNAVAILABLE (also: it took longer than it may).
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
 	// Sums up the usage of an organisation over all its projects, as QueryUsage does for one.
 	//
@@ -135,7 +137,7 @@ type UsageServiceServer interface {
 	// Lists the records of a project's requests, newest first, those that still run among them: what to look at when a
 	// sum surprises.
 	//
-	// Errors: ERROR_REASON_INVALID_ARGUMENT (a page_token of another query), ERROR_REASON_STORE_UNAVAILABLE.
+	// Errors: ERROR_REASON_INVALID_ARGUMENT (a page_token of another query), others as QueryUsage.
 	ListUsageRecords(context.Context, *ListUsageRecordsRequest) (*ListUsageRecordsResponse, error)
 	mustEmbedUnimplementedUsageServiceServer()
 }

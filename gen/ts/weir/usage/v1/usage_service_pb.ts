@@ -662,7 +662,8 @@ export const UsageService: GenService<{
    * answered from the records: as far back as those are kept, and for at most 31 days.
    *
    * Errors: ERROR_REASON_INVALID_ARGUMENT (more than 10,000 time steps, an unknown time zone, a page_token of another
-   * query, or more records than are kept or allowed), ERROR_REASON_STORE_UNAVAILABLE.
+   * query, or more records than are kept or allowed), ERROR_REASON_OVERLOADED (too many reports are asked for at once),
+   * ERROR_REASON_STORE_UNAVAILABLE (also: it took longer than it may).
    *
    * @generated from rpc weir.usage.v1.UsageService.QueryUsage
    */
@@ -687,7 +688,7 @@ export const UsageService: GenService<{
    * Lists the records of a project's requests, newest first, those that still run among them: what to look at when a
    * sum surprises.
    *
-   * Errors: ERROR_REASON_INVALID_ARGUMENT (a page_token of another query), ERROR_REASON_STORE_UNAVAILABLE.
+   * Errors: ERROR_REASON_INVALID_ARGUMENT (a page_token of another query), others as QueryUsage.
    *
    * @generated from rpc weir.usage.v1.UsageService.ListUsageRecords
    */
