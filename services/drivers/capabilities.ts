@@ -21,6 +21,8 @@ const need = (feature: Feature, param: string, name: string, wanted: Need["wante
   wanted,
 });
 
+const forcingModes: ReadonlySet<ToolChoiceMode> = new Set([ToolChoiceMode.REQUIRED, ToolChoiceMode.FUNCTION]);
+
 const needs: readonly Need[] = [
   need(Feature.TOKEN_IDS, "prompt", "token ids", ({ input }) => input.case === "tokenIds"),
   need(Feature.IMAGES, "messages", "pictures", (request) => hasPart(request, "image")),
@@ -30,6 +32,12 @@ const needs: readonly Need[] = [
     "tools",
     "function calls",
     ({ tools, toolChoice }) => tools.length > 0 && toolChoice?.mode !== ToolChoiceMode.NONE,
+  ),
+  need(
+    Feature.TOOL_CHOICE,
+    "tool_choice",
+    "function calls on demand",
+    ({ tools, toolChoice }) => tools.length > 0 && toolChoice !== undefined && forcingModes.has(toolChoice.mode),
   ),
   need(Feature.JSON_SCHEMA, "response_format", "json_schema", (request) => formOf(request) === "jsonSchema"),
   need(Feature.JSON_OBJECT, "response_format", "json_object", (request) => formOf(request) === "jsonObject"),

@@ -5,3 +5,9 @@ const countMax = 2 ** 31;
 export function isCount(value: number | undefined): value is number {
   return value !== undefined && Number.isSafeInteger(value) && value >= 0 && value < countMax;
 }
+
+/** The length of a context as a server tells it in JSON; 0 for what can be none. */
+export function lengthFrom(told: unknown): number {
+  const length = typeof told === "number" ? Math.trunc(told) : 0;
+  return isCount(length) ? length : 0;
+}

@@ -1,15 +1,33 @@
 /** Longer texts of engines are cut: an error is no place for a prompt. */
 const problemLengthMax = 300;
 
+/**
+ * What of an engine's text is looked at. It may be megabytes long, and other streams wait while patterns are looked for in
+ * it.
+ */
+const heardLengthMax = 4_096;
+
+const tracebackBegin = "Traceback (most recent call last)";
+
+/** As much of an engine's text as is looked at: its beginning, and the end of a traceback, where the error stands. */
+export function heard(text: string): string {
+  if (text.length <= heardLengthMax) return text;
+  const beginning = text.slice(0, heardLengthMax);
+  if (beginning.includes(tracebackBegin)) return `${tracebackBegin}\n${text.slice(-heardLengthMax)}`;
+  return `${beginning}…`;
+}
+
+// No pattern here takes more time than the length of a text, or little more: what repeats in one is bounded, or begins
+// where nothing like it stands before.
 const wrapping = [
-  /\[request id: [^\]]*\]\s*/g,
+  /\[request id: [^\]]{0,200}\]\s*/g,
   /in ensemble '[^']*',\s*/g,
   // The Python binding appends where in its source an error was raised.
   /\n\nAt:\n[\s\S]*$/,
 ];
 
 const secrets: readonly [RegExp, string][] = [
-  [/\b[a-z][a-z0-9+.-]*:\/\/\S+/gi, "(address)"],
+  [/\b[a-z][a-z0-9+.-]{0,31}:\/\/\S+/gi, "(address)"],
   [/\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b/g, "(address)"],
   [/\b(?:Bearer\s+\S+|sk-[\w-]{4,}|weir_\w+)/gi, "(key)"],
   [/(?<![\w.])(?:[A-Za-z]:)?(?:\/[\w.@+-]+){2,}(?::\d+)?/g, "(path)"],
@@ -20,8 +38,8 @@ const secrets: readonly [RegExp, string][] = [
  * keys, on one line, cut to 300 characters.
  */
 export function scrubbed(text: string): string {
-  let kept = wrapping.reduce((rest, pattern) => rest.replace(pattern, ""), text);
-  if (kept.includes("Traceback (most recent call last)")) kept = lastLine(kept);
+  let kept = wrapping.reduce((rest, pattern) => rest.replace(pattern, ""), heard(text));
+  if (kept.includes(tracebackBegin)) kept = lastLine(kept);
   for (const [pattern, instead] of secrets) kept = kept.replace(pattern, instead);
   kept = kept.replace(/[\s\p{Cc}]+/gu, " ").trim();
   return kept.length > problemLengthMax ? `${kept.slice(0, problemLengthMax)}…` : kept;
@@ -61,31 +79,32 @@ const excess =
 const limits = [
   /(?:context|model|input|sequence) length(?: is| of)? \(?(\d+)/i,
   /context (?:size|window)(?: is| of)? \(?(\d+)/i,
-  /max_(?:seq|model|input)_len(?:gth)?\w*(?: is| of)?[ =:(]+(\d+)/i,
+  /max_(?:seq|model|input)_len(?:gth)?\w{0,31}(?: is| of)?[ =:(]+(\d+)/i,
   /current batch size: (\d+)/i,
   /max_num_tokens \((\d+)/i,
   /must have less than (\d+) tokens/i,
 ];
 const prompts = [
-  /(\d+) in the (?:messages|prompt)/i,
-  /(\d+) (?:input|prompt) tokens/i,
+  /(?<!\d)(\d+) in the (?:messages|prompt)/i,
+  /(?<!\d)(\d+) (?:input|prompt) tokens/i,
   /(?:prompt|input|request) \((?:length )?(\d+)/i,
   /(?:prompt|input) length \((\d+)/i,
-  /(\d+) tokens from the input/i,
+  /(?<!\d)(\d+) tokens from the input/i,
   /prompt_len` \((\d+)/i,
   /(?:contains|has) (?:at least )?(\d+) (?:input )?tokens/i,
   /given: (\d+)/i,
 ];
 const answers = [
-  /(\d+) in the completion/i,
-  /(\d+) tokens for the completion/i,
+  /(?<!\d)(\d+) in the completion/i,
+  /(?<!\d)(\d+) tokens for the completion/i,
   /too large: (\d+)/i,
   /max_new_tokens \((\d+)/i,
   /requested (\d+) output tokens/i,
 ];
 
 /** Whether an engine's text says that prompt and answer do not fit the context, in the words of any engine we know. */
-export function contextOverflow(text: string): ContextOverflow | undefined {
+export function contextOverflow(said: string): ContextOverflow | undefined {
+  const text = heard(said);
   if (!overflow.test(text) || !excess.test(text)) return undefined;
   return { limit: first(limits, text), promptTokens: first(prompts, text), maxTokens: first(answers, text) };
 }
@@ -101,13 +120,13 @@ function first(patterns: readonly RegExp[], text: string): string {
 /** Whether an engine's text says that it has no room left. */
 export function isFull(text: string): boolean {
   return /exceeds maximum queue size|request timeout expired|out of memory|queue is full|too many requests|overloaded|no available capacity/i.test(
-    text,
+    heard(text),
   );
 }
 
 /** Whether an engine's text says that the model or its process is away, so that another replica may do. */
 export function isAway(text: string): boolean {
   return /unknown model|no available versions|is not ready|not healthy|unhealthy|loading model|shutting down|engine is dead|EngineDeadError/i.test(
-    text,
+    heard(text),
   );
 }

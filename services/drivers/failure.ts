@@ -6,7 +6,7 @@ import { type ContextOverflow, scrubbed, withoutKey } from "./engine-text.ts";
 export interface Failure {
   readonly reason: ErrorReason;
   readonly metadata: Readonly<Record<string, string>>;
-  /** When the engine says that another try is worth while, in milliseconds. */
+  /** When the engine says that another try is worth while, in milliseconds. Any number: what becomes of it is bounded. */
   readonly retryAfterMs?: number;
 }
 
@@ -45,6 +45,9 @@ export function contextFailure(overflow: ContextOverflow): Failure {
   };
 }
 
+/** Nobody waits longer than a day for an engine, whatever it says; and no contract could carry its infinity. */
+const retryAfterMsMax = 86_400_000;
+
 /** A failure of an engine as an error, which names the model as the caller does. */
 export function engineError(
   { reason, metadata, retryAfterMs }: Failure,
@@ -55,5 +58,6 @@ export function engineError(
   const facts: Record<string, string> = { model, ...metadata };
   // Some engines repeat the key that they do not take.
   if (engineKey && facts["problem"]) facts["problem"] = withoutKey(facts["problem"], engineKey);
-  return fail(reason, facts, retryAfterMs === undefined ? { cause } : { cause, retryAfterMs });
+  const afterMs = retryAfterMs === undefined ? Number.NaN : Math.min(retryAfterMs, retryAfterMsMax);
+  return fail(reason, facts, afterMs >= 0 ? { cause, retryAfterMs: afterMs } : { cause });
 }

@@ -8,6 +8,9 @@ export type Guide =
   | { readonly kind: "regex"; readonly pattern: string }
   | { readonly kind: "grammar"; readonly grammar: string };
 
+/** The extra that asks for a form, as vLLM takes it over HTTP. */
+export const structuredOutputs = "structured_outputs";
+
 /** What of a request's form and extras vLLM's gRPC protocols have a place for. */
 export interface Guided {
   readonly guide: Guide | undefined;
@@ -26,7 +29,7 @@ export function guideFromExtras(format: ResponseFormat | undefined, extras: Read
   let truncate = 0;
   const ignored: string[] = [];
   for (const [name, value] of Object.entries(extras)) {
-    const structured = name === "structured_outputs" && guide === undefined ? guideFrom(value) : undefined;
+    const structured = name === structuredOutputs && guide === undefined ? guideFrom(value) : undefined;
     if (structured) guide = structured;
     else if (name === "truncate_prompt_tokens" && isPositive(value)) truncate = value;
     else ignored.push(name);
@@ -47,9 +50,10 @@ function guideFromFormat(format: ResponseFormat | undefined): Guide | undefined 
 
 function guideFrom(given: unknown): Guide | undefined {
   if (typeof given !== "object" || given === null) return undefined;
-  const { json, regex, choice, grammar }: Readonly<Record<string, unknown>> = { ...given };
+  const { json, json_object, regex, choice, grammar }: Readonly<Record<string, unknown>> = { ...given };
   if (typeof json === "string") return { kind: "json", schema: json };
   if (typeof json === "object" && json !== null) return { kind: "json", schema: JSON.stringify(json) };
+  if (json_object === true) return { kind: "object" };
   if (typeof regex === "string") return { kind: "regex", pattern: regex };
   if (typeof grammar === "string") return { kind: "grammar", grammar };
   if (!Array.isArray(choice) || choice.length === 0 || !choice.every((one) => typeof one === "string"))

@@ -6,6 +6,7 @@ import type {
 } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { isCount } from "./counts.ts";
 import type { Target } from "./driver.ts";
+import { scrubbed } from "./engine-text.ts";
 import { engineError, type Failure, protocol } from "./failure.ts";
 
 /** One try of a request that has one answer, at one replica. */
@@ -59,7 +60,7 @@ export class BadAnswer extends Error {
 
   constructor(problem: string) {
     super(problem);
-    this.failure = protocol(problem);
+    this.failure = protocol(scrubbed(problem));
   }
 }
 

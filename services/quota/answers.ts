@@ -104,8 +104,11 @@ function retryAfterMs({ counter, units }: Blocked, times: ReturnTimes): number {
 
 function reasonOf({ counter, units }: Blocked): DenialReason {
   if (units > counter.capacity) return DenialReason.NEVER_FITS;
+  if (counter.kind === "slots") return DenialReason.CONCURRENCY;
   if (counter.kind === "rate") return DenialReason.RATE;
-  return counter.kind === "budget" ? DenialReason.BUDGET : DenialReason.CONCURRENCY;
+  // What is only held may come back: a budget is used up when what is spent leaves no room.
+  const { share, lease } = counter.outstanding;
+  return counter.waitMs(units, share + lease) === 0 ? DenialReason.RATE : DenialReason.BUDGET;
 }
 
 /** A lease as its holder needs to know it. */

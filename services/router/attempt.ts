@@ -16,7 +16,7 @@ import { createMeter, type Meter, type PromptBytes } from "./metering/meter.ts";
 import type { TokenEstimate } from "./metering/token-estimate.ts";
 import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
-import type { PromptRenderer } from "./prompt/chat-template.ts";
+import type { Prompt, PromptRenderer } from "./prompt/chat-template.ts";
 import { seam, unseen } from "./prompt/control-text.ts";
 import { completion, getsIds } from "./prompt/prompt-ids.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
@@ -57,7 +57,7 @@ export class AttemptBuilder {
   readonly #request: GenerateRequest;
   readonly #projectId: string;
   #bytes: PromptBytes | undefined;
-  #rendered: { readonly plan: Plan; readonly byIds: boolean; readonly pieces: readonly string[] } | undefined;
+  #rendered: { readonly plan: Plan; readonly byIds: boolean; readonly prompt: Prompt } | undefined;
 
   constructor(deps: AttemptDeps, request: GenerateRequest, projectId: string) {
     this.#deps = deps;
@@ -72,7 +72,31 @@ export class AttemptBuilder {
   }
 
   /**
-   * The try at one replica.
+   * Makes text of the conversation, for an engine that takes no other.
+   *
+   * @returns a promise where that takes a while; undefined: {@link build} may follow.
+   */
+  prepare(plan: Plan, seat: Seat): Promise<void> | undefined {
+    if (this.#request.input.case !== "conversation" || takesConversation(seat.features)) return undefined;
+    const byIds = getsIds(seat.model, plan.entry.model);
+    if (this.#rendered?.plan === plan && this.#rendered.byIds === byIds) return undefined;
+    const keep = (prompt: Prompt): void => void (this.#rendered = { plan, byIds, prompt });
+    const prompt = this.#render(plan, byIds);
+    if (prompt instanceof Promise) return prompt.then(keep);
+    keep(prompt);
+    return undefined;
+  }
+
+  #render({ entry: { model }, extras }: Plan, byIds: boolean): Prompt | Promise<Prompt> {
+    const { chatTemplate, controlText } = model;
+    if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: this.#request.model });
+    const settings = extras["chat_template_kwargs"];
+    const given = isSettings(settings) ? settings : {};
+    return this.#deps.renderer.render(chatTemplate, this.#request, given, controlText, byIds ? seam : unseen);
+  }
+
+  /**
+   * The try at one replica, for which the request was prepared.
    *
    * @param id ours, of this try.
    * @param grant what the caller's limits have for the answer.
@@ -84,9 +108,9 @@ export class AttemptBuilder {
     const most = this.#mostTokens(plan, context, mustBeTold(seat));
     if (most instanceof WeirError) return most;
     const maxTokens = capped(most, grant.outputTokensMax, this.#choices);
-    const pieces = this.#promptFor(plan, seat);
-    if (pieces instanceof WeirError) return pieces;
-    const prompt = pieces?.join("");
+    const seamed = takesConversation(seat.features) ? undefined : this.#rendered?.prompt;
+    if (seamed instanceof WeirError) return seamed;
+    const prompt = seamed?.replaceAll(seam, "");
     const cacheSalt = pool.hosted ? "" : this.#deps.cacheSalt(this.#projectId);
     const base = { id, model: seat.model, prompt, maxTokens, cacheSalt };
     const asked = formOf({ request, extras: plan.extras }, seat.features, this.#deps.schemas, this.#projectId);
@@ -96,7 +120,7 @@ export class AttemptBuilder {
       form: asked.rules && new FormCheck(asked.rules),
       complete: after(
         asked.prepare,
-        completion(this.#deps.tokenizers, { attempt: read.attempt, model, pieces, context }),
+        completion(this.#deps.tokenizers, { attempt: read.attempt, model, seamed, context }),
         read.attempt,
       ),
       meter: createMeter({
@@ -163,23 +187,6 @@ export class AttemptBuilder {
     const { bytes, tokens } = this.#size();
     if (tokens !== undefined) return { least: tokens, likely: tokens };
     return sizeOfText(bytes, this.#deps.estimate.bytesPerToken(modelId));
-  }
-
-  /** The conversation as text, for engines that take no other; in pieces where it has to be cut. */
-  #promptFor(plan: Plan, seat: Seat): readonly string[] | undefined | WeirError {
-    if (this.#request.input.case !== "conversation" || takesConversation(seat.features)) return undefined;
-    const byIds = getsIds(seat.model, plan.entry.model);
-    if (this.#rendered?.plan === plan && this.#rendered.byIds === byIds) return this.#rendered.pieces;
-    const { chatTemplate, controlText } = plan.entry.model;
-    if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: this.#request.model });
-    const settings = plan.extras["chat_template_kwargs"];
-    const given = isSettings(settings) ? settings : {};
-    const splitter = byIds ? seam : unseen;
-    const text = this.#deps.renderer.render(chatTemplate, this.#request, given, controlText, splitter);
-    if (text instanceof WeirError) return text;
-    const pieces = byIds ? text.split(seam) : [text];
-    this.#rendered = { plan, byIds, pieces };
-    return pieces;
   }
 }
 

@@ -3,7 +3,7 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { GenerateRequest, GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { usageEvent } from "../drivers/events.ts";
-import { fail, WeirError } from "../runtime/errors/fail.ts";
+import { fail, WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
 import type { Rostered } from "../runtime/roster.ts";
@@ -34,13 +34,13 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  *   itself, else the quota service is asked. Refused: *ended*, without a trace in the ledger. Granted: from here on it
  *   is admitted. If a place at a replica is free it is taken and the request goes on to *trying*, else to *waiting*.
  * - **waiting**: it stands in a bounded line. A place comes free: *trying*. None comes in time: *ended*.
- * - **trying**: it holds a place, and one replica works on it. `started` goes out when the engine has taken it. The
- *   first piece with content: *streaming*. A failure that is the engine's own: the place is given back, and another
- *   replica (then one of a fallback model) tries, while tries are left; through *waiting* again if all are busy.
+ * - **trying**: it holds a place, and one replica works on it, once its prompt is rendered. `started` goes out when the
+ *   engine has taken it. The first piece with content: *streaming*. A failure that is the engine's own: the place is given
+ *   back, and another replica (then one of a fallback model) tries, while tries are left; through *waiting* if all are busy.
  * - **streaming**: pieces are passed on as they come. There is no way back: a failure is now told as one `failed`.
  *   Where a limit has no more for the answer it ends as if `max_tokens` was reached.
- * - **ended**: the place is given back, what was set aside is replaced by what was used, the ledger is told and the line in the log is written, each exactly once. Before
- *   `started` a failure is the call's own; after it, it is an event with what was counted.
+ * - **ended**: the place is given back, limits learn what was used, the ledger is told and the line in the log written,
+ *   each exactly once. Before `started` a failure is the call's own; after it, it is an event with what was counted.
  *
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
  * it returns, and nothing more is said.
@@ -60,7 +60,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #admitMs = 0;
   readonly #tries: Tries;
   #usage: RequestUsage | undefined;
-  readonly needed: FeatureSet;
+  needed: FeatureSet = 0;
   readonly affinity: number;
   #phase: "admitting" | "reserving" | "waiting" | "trying" | "streaming" | "ended" = "admitting";
   #plan: Plan | undefined;
@@ -97,7 +97,6 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#tries = new Tries(deps);
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
-    this.needed = neededBy(request);
     // With the project, so that a hint of one tenant says nothing of another's.
     this.affinity = request.affinityHint ? hash32(`${principal.projectId} ${request.affinityHint}`) || 1 : 0;
   }
@@ -120,6 +119,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const plan = this.#admit();
     if (plan instanceof WeirError) return this.#giveUp(plan);
     this.#plan = plan;
+    this.needed = neededBy(this.#request, plan.extras);
     this.#fallbacks = plan.entry.model.fallbackModelIds;
     this.#reserve(plan);
   }
@@ -198,7 +198,10 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const found = this.#deps.admission.take(this);
     if (typeof found !== "string") return this.#attempt(found);
     if (found === "busy") return this.#wait();
-    if (found === "unsupported") return this.#giveUp(this.#unsupported());
+    if (found === "unsupported") {
+      const sets = this.#plan?.entry.seats.map(({ features }) => features) ?? [];
+      return this.#giveUp(unsupported(this.#request, this.needed, sets, this.#request.model));
+    }
     const fallback = this.#seekFallback();
     if (fallback === "busy") return this.#wait();
     if (fallback !== "closed") return this.#attempt(fallback);
@@ -210,8 +213,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #seekFallback(): Seat | "busy" | "closed" {
     const primary = this.#plan;
     let busy: Plan | undefined;
-    const { fleet } = this.#deps;
-    for (const plan of fallbackPlans(fleet, this.#principal, this.#request, this.#fallbacks)) {
+    for (const plan of fallbackPlans(this.#deps.fleet, this.#principal, this.#request, this.#fallbacks)) {
       if (this.#builder.problemOf(plan)) continue;
       this.#plan = plan;
       const found = this.#deps.admission.take(this);
@@ -220,11 +222,6 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     }
     this.#plan = busy ?? primary;
     return busy ? "busy" : "closed";
-  }
-
-  #unsupported(): WeirError {
-    const sets = this.#plan?.entry.seats.map((seat) => seat.features) ?? [];
-    return unsupported(this.#request, this.needed, sets, this.#request.model);
   }
 
   #wait(): void {
@@ -253,10 +250,18 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   }
 
   #attempt(seat: Seat): void {
-    const plan = this.#plan;
-    const { driver } = seat.replica;
     this.#seat = seat;
     this.#phase = "trying";
+    const preparing = this.#plan && this.#builder.prepare(this.#plan, seat);
+    if (!preparing) return this.#dispatch(seat);
+    preparing
+      .then(() => this.#phase === "trying" && this.#dispatch(seat))
+      .catch((thrown: unknown) => this.stop(weirErrorFrom(thrown)));
+  }
+
+  #dispatch(seat: Seat): void {
+    const plan = this.#plan;
+    const { driver } = seat.replica;
     if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
     const ready = this.#builder.build(plan, seat, `${this.#context.requestId}-${this.tried.length + 1}`, this.#grant);
     if (ready instanceof WeirError) return this.#giveUp(ready);
@@ -311,8 +316,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const counts = this.#tries.counts();
     const rest = this.#tries.rest();
     this.#end(reason, false);
-    for (const message of [...rest, ...cutEvents(choices, counts)]) this.#say(message);
-    this.#sayEnd();
+    this.#sayLast(...rest, ...cutEvents(choices, counts));
   }
 
   full(): boolean {
@@ -329,8 +333,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#builder.learnAnswer(this.modelId, counts.completionTokens);
     this.#tries.ended(counts);
     this.#end(undefined, false);
-    this.#say(usageEvent(counts));
-    this.#sayEnd();
+    this.#sayLast(usageEvent(counts));
   }
 
   failed(from: Try, error: WeirError): void {
@@ -349,15 +352,11 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
       if (!this.#silenced) this.#sink.fail(error);
       return;
     }
-    this.#say(failedEvent(error, counts));
-    this.#sayEnd();
+    this.#sayLast(failedEvent(error, counts));
   }
 
-  #say(message: GenerateResponse): void {
-    if (!this.#silenced) this.#sink.event(message);
-  }
-
-  #sayEnd(): void {
+  #sayLast(...messages: readonly GenerateResponse[]): void {
+    for (const message of messages) if (!this.#silenced) this.#sink.event(message);
     if (!this.#silenced) this.#sink.end();
   }
 

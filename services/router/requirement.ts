@@ -3,6 +3,7 @@ import { Feature, type ReplicaModel } from "../../gen/ts/weir/catalog/v1/replica
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { type Part, ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
+import { type Guide, guideFromExtras, structuredOutputs } from "../drivers/guide.ts";
 import { fail, type WeirError } from "../runtime/errors/fail.ts";
 
 /** A set of features: bit n stands for the `Feature` with the number n. A replica serves a request whose set it covers. */
@@ -13,9 +14,6 @@ export type FeatureSet = number;
  * chat template.
  */
 const converses: FeatureSet = 1 << 30;
-/** Another: the model can be made to call a function. Who only reads calls from a text can't make it. */
-const forcesCalls: FeatureSet = 1 << 29;
-
 /** Another: a conversation that is text can be counted, by the engine itself or through the chat template. */
 export const countsConversations: FeatureSet = 1 << 28;
 
@@ -26,7 +24,7 @@ const lacksTokenizer: FeatureSet = 1 << 27;
 export const bit = (feature: Feature): FeatureSet => 1 << feature;
 
 /** What the gateway checks where no engine of the model has it. */
-const checked: FeatureSet = bit(Feature.JSON_OBJECT) | bit(Feature.JSON_SCHEMA);
+const checked: FeatureSet = bit(Feature.JSON_OBJECT) | bit(Feature.JSON_SCHEMA) | bit(Feature.PATTERN);
 
 /** What a replica has to cover of what is needed: all of it, if one that is known does; else what can't be done without it. */
 export function requiredOf(needed: FeatureSet, known: readonly { readonly features: FeatureSet }[]): FeatureSet {
@@ -48,7 +46,6 @@ export function featureSet(
 ): FeatureSet {
   let set = counts ? bit(Feature.COUNT_TOKENS) : 0;
   for (const feature of features) set |= bit(feature);
-  if ((set & bit(Feature.TOOLS)) !== 0) set |= forcesCalls;
   const counted = hasChatTemplate && (set & bit(Feature.COUNT_TOKENS)) !== 0;
   if (counted || (set & bit(Feature.COUNT_CONVERSATION)) !== 0) set |= countsConversations;
   if (takesConversation(set)) return set | converses;
@@ -77,8 +74,21 @@ export function takesConversation(set: FeatureSet): boolean {
   return (set & bit(Feature.CONVERSATION)) !== 0;
 }
 
-/** What a request needs. */
-export function neededBy(request: GenerateRequest): FeatureSet {
+const guideFeatures: Readonly<Record<Guide["kind"], Feature>> = {
+  object: Feature.JSON_OBJECT,
+  json: Feature.JSON_SCHEMA,
+  choice: Feature.PATTERN,
+  regex: Feature.PATTERN,
+  grammar: Feature.GRAMMAR,
+};
+
+/** What an engine needs to hold an answer to a form. */
+export function neededByGuide({ kind }: Guide): FeatureSet {
+  return bit(guideFeatures[kind]);
+}
+
+/** What a request needs, with the extras that engines get of it. */
+export function neededBy(request: GenerateRequest, extras: Readonly<Record<string, unknown>> = {}): FeatureSet {
   const { input, sampling, toolChoice } = request;
   let needed = 0;
   if (input.case === "prompt") needed |= bit(Feature.PROMPT);
@@ -88,9 +98,10 @@ export function neededBy(request: GenerateRequest): FeatureSet {
     for (const message of input.value.messages) for (const part of message.parts) needed |= neededByPart(part);
   }
   if (request.tools.length > 0) needed |= neededByCalls(toolChoice?.mode ?? ToolChoiceMode.AUTO);
-  const form = request.responseFormat?.form.case;
-  if (form === "jsonSchema") needed |= bit(Feature.JSON_SCHEMA);
-  else if (form === "jsonObject") needed |= bit(Feature.JSON_OBJECT);
+  if (request.responseFormat || extras[structuredOutputs] !== undefined) {
+    const { guide } = guideFromExtras(request.responseFormat, extras);
+    if (guide) needed |= neededByGuide(guide);
+  }
   if (request.logprobs) needed |= bit(Feature.LOGPROBS);
   if (request.choices > 1) needed |= bit(Feature.CHOICES);
   if (request.bestOf > Math.max(1, request.choices)) needed |= bit(Feature.BEST_OF);
@@ -106,7 +117,7 @@ function neededByCalls(mode: ToolChoiceMode): FeatureSet {
       return 0;
     case ToolChoiceMode.REQUIRED:
     case ToolChoiceMode.FUNCTION:
-      return bit(Feature.TOOLS) | forcesCalls;
+      return bit(Feature.TOOLS) | bit(Feature.TOOL_CHOICE);
     default:
       return bit(Feature.TOOLS);
   }
@@ -140,12 +151,14 @@ const params: readonly (readonly [Feature, string])[] = [
   [Feature.AUDIO, "messages"],
   [Feature.CONVERSATION, "messages"],
   [Feature.TOOLS, "tools"],
+  [Feature.TOOL_CHOICE, "tool_choice"],
   [Feature.LOGPROBS, "logprobs"],
   [Feature.CHOICES, "n"],
   [Feature.BEST_OF, "best_of"],
   [Feature.ECHO, "echo"],
   [Feature.SUFFIX, "suffix"],
   [Feature.LOGIT_BIAS, "logit_bias"],
+  [Feature.GRAMMAR, structuredOutputs],
 ];
 
 const words: Partial<Record<Feature, string>> = {
@@ -154,6 +167,8 @@ const words: Partial<Record<Feature, string>> = {
   [Feature.IMAGES]: "pictures",
   [Feature.AUDIO]: "sound",
   [Feature.CONVERSATION]: "parts other than text",
+  [Feature.TOOL_CHOICE]: "function calls on demand",
+  [Feature.GRAMMAR]: "grammars",
 };
 
 /** Why none of the replicas, as far as they are known, can ever serve the request. `sets` has at least one. */
@@ -170,9 +185,6 @@ export function unsupported(
     const takesPrompt = sets.some((set) => (set & bit(Feature.PROMPT)) !== 0);
     if (takesPrompt) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model });
     return fail(ErrorReason.UNSUPPORTED, { param: "messages", feature: "conversations", model });
-  }
-  if (lacking === forcesCalls) {
-    return fail(ErrorReason.UNSUPPORTED, { param: "tool_choice", feature: "function calls on demand", model });
   }
   // Each feature alone may be there, and no replica has all of them: name the first that the first replica lacks.
   const named = lacking || required & ~(sets[0] ?? 0);

@@ -71,7 +71,7 @@ export const role: Role = {
       clock,
       fleet,
       admission,
-      renderer: createPromptRenderer(),
+      renderer: started.use(createPromptRenderer()),
       tokenizers,
       schemas,
       estimate: createTokenEstimate(),

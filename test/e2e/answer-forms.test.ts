@@ -25,6 +25,7 @@ beforeAll(async () => {
 models:
   - { id: llmapi, pool: triton, engine_model: llmapi, chat_template: "${file}" }
   - { id: ensemble, pool: triton, engine_model: ensemble, chat_template: "${file}" }
+  - { id: vllm, pool: triton, engine_model: vllm_model, chat_template: "${file}" }
   - { id: tgi, pool: tgi, engine_model: weir-sim }
   - { id: anthropic, pool: anthropic, engine_model: weir-sim, context_length: 8192 }
 `);
@@ -160,8 +161,20 @@ it("an engine with a grammar is asked for the form, and its answer is not checke
     response_format: place,
   });
   expect(Object.keys(JSON.parse(choices[0]?.message.content ?? ""))).toEqual(["city", "rivers"]);
-  const chosen = await client.chat.completions.create(
-    Object.assign({ model: "ensemble", messages: says("maybe") }, { structured_outputs: { choice: ["yes", "no"] } }),
-  );
-  expect(chosen.choices[0]?.message.content).toBe("yes");
+});
+
+it.each(["ensemble", "vllm", "tgi"])("one of some texts is what %s is asked for", async (model) => {
+  const structured_outputs = { choice: ["yes", "no"] };
+  const body = Object.assign({ model, messages: says("maybe") }, { structured_outputs });
+  const { data, response } = await client.chat.completions.create(body).withResponse();
+  expect(data.choices[0]?.message.content).toBe("yes");
+  expect(response.headers.get("x-weir-ignored")).toBeNull();
+});
+
+it.each(["llmapi", "tgi"])("a grammar, which %s has not, is refused", async (model) => {
+  const body = Object.assign({ model, messages: says("yes") }, { structured_outputs: { grammar: 'root ::= "yes"' } });
+  await expect(client.chat.completions.create(body)).rejects.toMatchObject({
+    status: 400,
+    param: "structured_outputs",
+  });
 });

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { PrincipalSchema } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import { type Limit, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { type Limit, type LimitStatus, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { type WatchLeasesResponse, WatchLeasesResponseSchema } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { UsageRecord } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
@@ -32,8 +32,10 @@ export class LeaseHolders {
   leaseAnswers: Promise<void> | undefined;
   /** The store can't be reached. */
   cut = false;
+  /** It hears, and its answers are lost. */
+  mute = false;
   #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
-  readonly #limits: readonly Limit[];
+  #limits: readonly Limit[];
   #sink: Sink<WatchLeasesResponse> | undefined;
 
   constructor(limits: readonly Limit[]) {
@@ -81,6 +83,21 @@ export class LeaseHolders {
     await this.pass(100);
   }
 
+  /** How full the limits are. */
+  status(): Promise<readonly LimitStatus[]> {
+    return this.#store.status(this.#limits);
+  }
+
+  /** Limits change, and the holder is told. */
+  async change(limits: readonly Limit[]): Promise<void> {
+    this.#limits = limits;
+    for (const { id, revision, spec } of limits) {
+      const value = { limitId: id, ...(spec?.subject ? { subject: spec.subject } : {}) };
+      this.#sink?.event(create(WatchLeasesResponseSchema, { revision, event: { case: "limitChange", value } }));
+    }
+    await this.pass(20);
+  }
+
   /** Others need what a holder has. */
   async recall(holderId: string): Promise<void> {
     for (const { id } of await this.#store.leasesOf(holderId)) {
@@ -123,6 +140,7 @@ export class LeaseHolders {
       if (this.cut) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
       const answer = await run(request);
       await turns(2);
+      if (this.mute) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
       return answer;
     };
   }
@@ -143,17 +161,28 @@ export async function take(
   return answer instanceof WeirError ? undefined : answer;
 }
 
-/** The same, and why it was refused. */
+/**
+ * The same, and why it was refused.
+ *
+ * @param given what the request does as soon as it hears that it may run.
+ */
 export function ask(
   holder: QuotaHolder,
   model = "m",
   wish: Partial<Pick<Ask, "expected" | "least">> = {},
+  given: (grant: Grant) => void = () => undefined,
 ): Promise<Grant | WeirError> {
   const { promise, resolve } = Promise.withResolvers<Grant | WeirError>();
   const request = { requestId: systemIds.uuidv7(), principal, model, operation: Operation.GENERATE };
   const taken = holder.take(
     { ...request, expected: tokens, least: tokens, ...wish },
-    { given: resolve, denied: resolve },
+    {
+      given: (grant) => {
+        given(grant);
+        resolve(grant);
+      },
+      denied: resolve,
+    },
   );
   if (!(taken instanceof PendingGrant)) resolve(taken);
   return promise;

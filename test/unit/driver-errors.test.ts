@@ -3,7 +3,13 @@ import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { contextOverflow, scrubbed, withoutKey } from "../../services/drivers/engine-text.ts";
 import type { Failure } from "../../services/drivers/failure.ts";
 import { engineErrorIn, failureFromError, failureFromResponse } from "../../services/drivers/openai/errors.ts";
+import { failureFromAnthropic } from "../../services/drivers/anthropic/errors.ts";
+import { failureFromTgi } from "../../services/drivers/tgi/errors.ts";
+import { failureFromTgisStatus } from "../../services/drivers/tgis/errors.ts";
+import { failureFromVllmStatus } from "../../services/drivers/vllm/errors.ts";
 import { failureFromText, failureFromTritonStatus } from "../../services/drivers/triton/errors.ts";
+
+const nothingSaid = { message: "", kind: "", status: 0, limit: "", promptTokens: "" };
 
 type ReasonName = keyof typeof ErrorReason;
 
@@ -49,6 +55,33 @@ describe("an engine's words for a caller", () => {
 
   test("are cut", () => {
     expect(scrubbed("x".repeat(5_000))).toHaveLength(301);
+  });
+
+  test("are those at a traceback's end, however long it is", () => {
+    const traceback = `Traceback (most recent call last):\n${'  File "/opt/model.py", line 80\n'.repeat(1_000)}`;
+    expect(scrubbed(`${traceback}engine.core.EngineError: it broke\n`)).toBe("it broke");
+    const overflow = "ValueError: maximum context length is 8 tokens, however you requested 9 tokens";
+    expect(contextOverflow(traceback + overflow)).toMatchObject({ limit: "8" });
+  });
+
+  // A server-sent event and a message of Triton's may be that long.
+  const mebibytes = (piece: string) => piece.repeat((2 * 1_048_576) / piece.length);
+  const endless = ["a.", "1", "expected ", "max_seq_len", "[request id: ", "in ensemble '", "/", " ", "Bearer "];
+  test.each(endless)("take no time that grows with them: %j without end", (piece) => {
+    const text = `maximum context length exceeded ${mebibytes(piece)}`;
+    const before = process.threadCpuUsage().user;
+    const readings = [
+      scrubbed(text),
+      failureFromText(text),
+      failureFromText(mebibytes(piece)),
+      failureFromTgi({ message: mebibytes(piece), type: "", status: 0 }),
+      failureFromAnthropic(0, { type: "", message: mebibytes(piece) }),
+      failureFromTgisStatus(2, `Unexpected <class 'ValueError'>: ${mebibytes(piece)}`),
+      failureFromVllmStatus(2, mebibytes(piece)),
+      failureFromError({ ...nothingSaid, kind: mebibytes(piece), message: mebibytes(piece) }),
+    ];
+    expect(process.threadCpuUsage().user - before).toBeLessThan(500_000);
+    expect(JSON.stringify(readings).length).toBeLessThan(20_000);
   });
 });
 

@@ -24,6 +24,8 @@ const columns: Readonly<Record<string, Feature>> = {
   tools: Feature.TOOLS,
   "JSON schema": Feature.JSON_SCHEMA,
   "some JSON": Feature.JSON_OBJECT,
+  patterns: Feature.PATTERN,
+  grammars: Feature.GRAMMAR,
   logprobs: Feature.LOGPROBS,
   n: Feature.CHOICES,
   pictures: Feature.IMAGES,
@@ -97,7 +99,9 @@ describe("the table of docs/engines.md", () => {
       // What an engine has no grammar for the gateway checks.
       const generates = told.includes("prompts") || told.includes("chats") || told.includes("token ids");
       const checked = head.slice(1).filter((_, at) => row.cells[at] === "c");
-      expect(checked).toEqual(generates ? ["JSON schema", "some JSON"].filter((column) => !told.includes(column)) : []);
+      expect(checked).toEqual(
+        generates ? ["JSON schema", "some JSON", "patterns"].filter((column) => !told.includes(column)) : [],
+      );
       // What the gateway does itself it does from plain text, or from token ids.
       const byGateway = head.slice(1).filter((_, at) => row.cells[at] === "t");
       const takesPlainText = told.includes("prompts") && !told.includes("chats");

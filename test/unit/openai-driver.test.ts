@@ -75,6 +75,11 @@ describe("a request as OpenAI JSON", () => {
       ],
       tool_choice: "auto",
     });
+    const none = { ...chat(says("x")), tools, toolChoice: { mode: ToolChoiceMode.NONE } };
+    expect(bodyOf("vllm", none)).toMatchObject({ tools: [{}, {}], tool_choice: "none" });
+    expect(bodyOf("ollama", none)).not.toHaveProperty("tools");
+    expect(bodyOf("ollama", { ...chat(says("x")), tools })).not.toHaveProperty("tool_choice");
+    expect(bodyOf("ollama", { ...chat(says("x")), tools })).toHaveProperty("tools");
     const restricted = { ...chat(says("x")), tools, toolChoice: { mode: ToolChoiceMode.REQUIRED, names: ["g"] } };
     expect(bodyOf("vllm", restricted)).toMatchObject({ tools: [{ function: { name: "g" } }], tool_choice: "required" });
     const named = { ...chat(says("x")), tools, toolChoice: { mode: ToolChoiceMode.FUNCTION, names: ["f"] } };

@@ -143,6 +143,23 @@ test("what was asked of tokenizers that are closed is refused, not forgotten", a
   expect(await refused).toMatchObject({ message: expect.stringContaining("closed") as string });
 });
 
+test("no token reaches over a seam, and pieces by the ten thousand keep nobody waiting", async () => {
+  const file = byteLevelTokenizer();
+  const native = Tokenizer.fromString(JSON.stringify(file));
+  const tokenizer = tokenizers.of(tokenizerSource(file));
+  const seam = "\ufdd0";
+  const pieces = Array.from({ length: 100_000 }, (_, at) => (at % 2 ? "|end|>the river" : "<"));
+  const idsOf = async (text: string) => (await native.encode(text, null, { addSpecialTokens: false })).getIds();
+  const [angle, rest] = [await idsOf("<"), await idsOf("|end|>the river")];
+  const { turnMs, result } = await longestTurn(() => tokenizer.encode(pieces.join(seam), false, seam));
+  const twice = Uint32Array.from([...angle, ...rest, ...angle, ...rest]);
+  expect(result.slice(0, twice.length)).toEqual(twice);
+  expect(result.length).toBe(50_000 * (angle.length + rest.length));
+  expect(turnMs).toBeLessThan(20);
+  // The same characters as one text are something else.
+  expect((await tokenizer.encode(pieces.slice(0, 2).join(""), false)).length).toBeLessThan(angle.length + rest.length);
+}, 30_000);
+
 test("a prompt of 100,000 tokens keeps the thread that serves streams for less than 20 ms at a time", async () => {
   const tokenizer = tokenizers.of(tokenizerSource(byteLevelTokenizer()));
   const text = "the river runs over the dam, and 水 flows. ".repeat(10_000);

@@ -299,6 +299,21 @@ describe("a request for the vLLM backend", () => {
     expect(request.ignored).toEqual(["max_tokens", "user"]);
   });
 
+  test("has the form that the extras ask for, where the request has none", () => {
+    const asked = { extras: { structured_outputs: { choice: ["yes", "no"] } } };
+    const parameters = (request: object, extras: object) => {
+      const made = built(vllm, request, extras);
+      if (made.kind !== "request") throw new Error("unsupported");
+      const sent = inputsOf(made.request)["sampling_parameters"] ?? "";
+      return [JSON.parse(sent.slice(sent.indexOf("{"))).structured_outputs, made.ignored];
+    };
+    expect(parameters({}, asked)).toEqual([asked.extras.structured_outputs, []]);
+    expect(parameters({ responseFormat: { form: { case: "text", value: {} } } }, asked)[1]).toEqual([]);
+    const object = { responseFormat: { form: { case: "jsonObject", value: {} } } };
+    expect(parameters(object, asked)).toEqual([{ json_object: true }, ["structured_outputs"]]);
+    expect(parameters({}, { extras: { structured_outputs: "yes" } })).toEqual([undefined, ["structured_outputs"]]);
+  });
+
   test("asks for some number of tokens in any case", () => {
     expect(built(vllm, {}, { maxTokens: 0 })).toMatchObject({ maxTokens: 4_096 });
     expect(built(vllm, { sampling: { maxTokens: 7 } }, { maxTokens: 0 })).toMatchObject({ maxTokens: 7 });

@@ -55,6 +55,7 @@ describe("a tensor's raw form", () => {
 
   test.each([
     ["a number read as text", () => textsOf(tensor("INT32", "01000000", 1)), "not BYTES"],
+    ["a type that every object has", () => numbersOf(tensor("constructor", "00000000", 1)), "not a number"],
     ["a text read as number", () => numbersOf(tensor("BYTES", "00000000", 1)), "not a number"],
     ["a length beyond the end", () => textsOf(tensor("BYTES", "0500000068", 1)), "shorter"],
     ["half a length", () => textsOf(tensor("BYTES", "0500", 1)), "shorter"],

@@ -1,9 +1,10 @@
 import { type AddressInfo, createServer } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
-import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
 import { startFakeOpenAi } from "../fakes/fake-openai.ts";
-import { targetAt } from "./attempts.ts";
+import { attemptAt, run, targetAt } from "./attempts.ts";
 
 const cleanup = new AsyncDisposableStack();
 afterAll(() => cleanup.disposeAsync());
@@ -52,6 +53,55 @@ describe("what answers at an address", () => {
     expect(probe.models[0]).toMatchObject({ engineModel: "m", flavour, ready: true, contextLength: 4096n });
   });
 
+  test.each([ToolChoiceMode.REQUIRED, ToolChoiceMode.FUNCTION])(
+    "Ollama, which leaves a choice of functions out, gets none (%i)",
+    async (mode) => {
+      const routes = { "/v1/models": card("library"), "/api/version": { version: "0.9" } };
+      const server = cleanup.use(await startFakeOpenAi({ routes }));
+      const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+      const [model] = (await driver.probe(AbortSignal.timeout(5_000))).models;
+      if (!model) throw new Error("the fake has no model");
+      const outcome = await run(
+        driver,
+        attemptAt(model, { tools: [{ name: "f" }], toolChoice: { mode, names: ["f"] } }),
+      );
+      expect([outcome.reason, outcome.failure?.facts["param"]]).toEqual(["UNSUPPORTED", "tool_choice"]);
+    },
+  );
+
+  test("LM Studio says of each of its models what it is", async () => {
+    const listed = (id: string, type: string, loaded?: number) => ({
+      id,
+      object: "model",
+      type,
+      compatibility_type: "gguf",
+      state: loaded ? "loaded" : "not-loaded",
+      max_context_length: 32_768,
+      ...(loaded ? { loaded_context_length: loaded } : {}),
+    });
+    const kinds = ["llm", "vlm", "embeddings"];
+    const routes = {
+      "/v1/models": { data: kinds.map((id) => ({ id, owned_by: "organization_owner" })) },
+      "/api/v0/models": {
+        object: "list",
+        data: kinds.map((kind) => listed(kind, kind, kind === "llm" ? 4_096 : undefined)),
+      },
+    };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    const { engine, models } = await driver.probe(AbortSignal.timeout(5_000));
+    expect(engine).toBe("lm studio");
+    expect(models.map(({ contextLength }) => contextLength)).toEqual([4_096n, 32_768n, 32_768n]);
+    const [text, pictures, vectors] = models.map(({ features }) => new Set(features));
+    expect([text?.has(Feature.TOOLS), text?.has(Feature.IMAGES), text?.has(Feature.EMBED)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    expect([pictures?.has(Feature.IMAGES), pictures?.has(Feature.TOOL_CHOICE)]).toEqual([true, false]);
+    expect([...(vectors ?? [])]).toEqual([Feature.EMBED]);
+  });
+
   test("vLLM's load is read from its metrics", async () => {
     const metrics = [
       "# TYPE vllm:num_requests_running gauge",
@@ -69,6 +119,29 @@ describe("what answers at an address", () => {
       waiting: 7,
       kvUsed: 0.25,
     });
+  });
+
+  test.each<[string, bigint]>([
+    ["4096.5", 4096n],
+    ["1e400", 0n],
+    ["1e20", 0n],
+    ["-1", 0n],
+  ])("a context of %s tokens is told as %s", async (length, expected) => {
+    const models = `{"data":[{"id":"m","owned_by":"us","max_model_len":${length}}]}`;
+    const server = cleanup.use(await startFakeOpenAi({ routes: { "/v1/models": models } }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    expect((await driver.probe(AbortSignal.timeout(5_000))).models[0]?.contextLength).toBe(expected);
+  });
+
+  test("a load that nobody can have is bounded", async () => {
+    const gauges = ["num_requests_running 1e300", "num_requests_waiting 1e300", "kv_cache_usage_perc 7"];
+    const metrics = gauges.map((line) => `vllm:${line}\n`.repeat(200_000 / gauges.length)).join("");
+    const routes = { "/v1/models": card("vllm"), "/version": { version: "1" }, "/health": "", "/metrics": metrics };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    const most = 2 ** 31 - 1;
+    const { load } = await driver.probe(AbortSignal.timeout(5_000));
+    expect(load).toMatchObject({ running: most, waiting: most, kvUsed: 1 });
   });
 
   test("a server that says it is not well is not ready", async () => {

@@ -275,6 +275,14 @@ describe("the vLLM backend", () => {
     expect(stopped.texts.join("")).toBe('{"answer": "');
   });
 
+  test.each([
+    [{ choice: ["yes", "no"] }, "yes"],
+    [{ regex: "(?:no)|(?:yes)" }, "no"],
+  ])("keeps to %j", async (structured_outputs, said) => {
+    const { texts } = await infer("vllm_model", vllm("maybe", { structured_outputs, max_tokens: 60 }));
+    expect(texts.join("")).toBe(said);
+  });
+
   test("repeats the prompt in an answer of one piece unless it is left out", async () => {
     const whole = { stream: false };
     const prompted = await infer("vllm_model", vllm("prompt", {}, whole));

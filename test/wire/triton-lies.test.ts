@@ -131,6 +131,15 @@ describe("a stream that tells lies", () => {
     expect(outcome.late).toBe(0);
   });
 
+  test("has a type without end, which nobody is told whole", async () => {
+    const { driver, model } = await serve({
+      infer: (i) => void i.send(tensors([{ ...text, datatype: "x".repeat(1_048_576) }], Buffer.alloc(4))),
+    });
+    const { reason, failure } = await run(driver, attemptAt(model));
+    expect(reason).toBe("ENGINE_PROTOCOL");
+    expect(failure?.facts["problem"]?.length).toBeLessThan(400);
+  });
+
   test("has responses of somebody else, which nobody reads", async () => {
     const { driver, model } = await serve({
       infer: (inference) => {

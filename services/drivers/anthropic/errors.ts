@@ -1,4 +1,4 @@
-import { contextOverflow } from "../engine-text.ts";
+import { contextOverflow, heard } from "../engine-text.ts";
 import { contextFailure, credential, type Failure, failed, overloaded, refusal, unavailable } from "../failure.ts";
 import { isObject, parsed } from "../http/json.ts";
 import { type FailedHead, failureFromHttpStatus, isCredentialStatus, withRetryAfter } from "../http/status.ts";
@@ -34,7 +34,8 @@ const tooLong = [
 const ofTheAccount: ReadonlySet<string> = new Set(["authentication_error", "permission_error", "billing_error"]);
 
 /** What an error means. `status` is 0 inside a stream. */
-export function failureFromAnthropic(status: number, { type, message }: AnthropicError): Failure {
+export function failureFromAnthropic(status: number, { type, message: told }: AnthropicError): Failure {
+  const message = heard(told);
   if (isCredentialStatus(status) || status === 402 || ofTheAccount.has(type)) return credential;
   // Said of a request, as if it were one's fault.
   if (/credit balance is too low/i.test(message)) return credential;

@@ -16,6 +16,7 @@ const features: readonly Feature[] = [
   Feature.CONVERSATION,
   Feature.STREAM,
   Feature.TOOLS,
+  Feature.TOOL_CHOICE,
   Feature.JSON_SCHEMA,
   Feature.CHOICES,
   Feature.IMAGES,

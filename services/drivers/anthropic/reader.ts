@@ -7,15 +7,15 @@ import { StopFilter } from "../stop-filter.ts";
 import { anthropicErrorIn, failureFromAnthropic } from "./errors.ts";
 import { MessageUsage } from "./usage.ts";
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  end_turn: FinishReason.STOP,
-  stop_sequence: FinishReason.STOP,
-  pause_turn: FinishReason.STOP,
-  max_tokens: FinishReason.LENGTH,
-  model_context_window_exceeded: FinishReason.LENGTH,
-  tool_use: FinishReason.TOOL_CALLS,
-  refusal: FinishReason.CONTENT_FILTER,
-};
+const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
+  ["end_turn", FinishReason.STOP],
+  ["stop_sequence", FinishReason.STOP],
+  ["pause_turn", FinishReason.STOP],
+  ["max_tokens", FinishReason.LENGTH],
+  ["model_context_window_exceeded", FinishReason.LENGTH],
+  ["tool_use", FinishReason.TOOL_CALLS],
+  ["refusal", FinishReason.CONTENT_FILTER],
+]);
 
 /** More blocks than any answer has. */
 const blocksMax = 4_096;
@@ -160,7 +160,7 @@ export class MessageReader {
 
   #finish(reason: unknown, stop: unknown): Failure | undefined {
     if (reason === null || reason === undefined) return undefined;
-    const known = typeof reason === "string" ? finishReasons[reason] : undefined;
+    const known = typeof reason === "string" ? finishReasons.get(reason) : undefined;
     if (known === undefined) return protocol("an end for no reason that there is");
     if (!this.#started) return protocol("an end without a beginning");
     if (this.#finished) return undefined;

@@ -1,6 +1,7 @@
 import type { Timer } from "../../runtime/clock.ts";
 import { Answer } from "../answer.ts";
 import type { Attempt, AttemptSink, Target } from "../driver.ts";
+import { scrubbed } from "../engine-text.ts";
 import { type Failure, failed, protocol, unavailable } from "../failure.ts";
 import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
@@ -99,7 +100,9 @@ export class GenerationCall {
       listener.message(response);
     } catch (thrown) {
       const text = thrown instanceof Error ? thrown.message : "a response that cannot be read";
-      this.answer.fail(this.answer.error(thrown instanceof EngineGaveUp ? failed(text) : protocol(text), thrown));
+      this.answer.fail(
+        this.answer.error(thrown instanceof EngineGaveUp ? failed(text) : protocol(scrubbed(text)), thrown),
+      );
     }
   }
 

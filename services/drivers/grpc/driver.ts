@@ -1,11 +1,13 @@
 import type { Dialect, ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { EmbedRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { weirErrorFrom } from "../../runtime/errors/fail.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Cancel } from "../../runtime/mesh/push.ts";
 import type { Attempt, AttemptSink, DriverKind, ProbeResult, Target } from "../driver.ts";
 import { type CountAttempt, type Embedded, judged, type UnaryAttempt, type UnaryDriver } from "../unary.ts";
 import type { ModelRepository } from "../repository.ts";
 import { type Channel, openChannel } from "./channel.ts";
+import { speaksCleartext } from "./session.ts";
 
 /** A protocol over gRPC. `I` is what it has to know of a model: the probe writes it into `interface_json`. */
 export interface GrpcProtocol<I> {
@@ -39,6 +41,7 @@ export function grpcDriver<I>(protocol: GrpcProtocol<I>): DriverKind {
   return {
     dialect,
     async detect(target, signal) {
+      if (!speaksCleartext(target.url)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
       using channel = openChannel(target);
       return await protocol.detect(channel, signal);
     },

@@ -1,10 +1,20 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { status as grpcStatus } from "@grpc/grpc-js";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Timer } from "../../runtime/clock.ts";
+import { fail } from "../../runtime/errors/fail.ts";
 import type { Target } from "../driver.ts";
 import { connectTimeoutMs } from "../reach.ts";
 import { StatusError } from "./status-error.ts";
+
+/** Schemes of addresses that may be spoken to without TLS: whoever writes https means that no key goes out in cleartext. */
+const cleartext: ReadonlySet<string> = new Set(["grpc:", "http:", "any:"]);
+
+/** Whether gRPC, which is spoken without TLS, may be spoken at an address. */
+export function speaksCleartext(url: string): boolean {
+  return cleartext.has(new URL(url).protocol);
+}
 
 /** In MB; Node's own bound of 10 is less than what 512 streams may hold while nobody reads them. */
 const sessionMemoryMb = 256;
@@ -17,6 +27,7 @@ export class Session {
   readonly #target: Target;
   readonly #host: string;
   readonly #port: number;
+  readonly #wantsTls: boolean;
   #current: Connection | undefined;
 
   constructor(target: Target) {
@@ -24,14 +35,17 @@ export class Session {
     this.#target = target;
     this.#host = hostname.replace(/^\[(.*)\]$/, "$1");
     this.#port = Number(port || 80);
+    this.#wantsTls = !speaksCleartext(target.url);
   }
 
   get isConnected(): boolean {
     return this.#current?.isConnected ?? false;
   }
 
-  /** The connection for a new stream. */
+  /** The connection for a new stream. Throws ENGINE_PROTOCOL for an address that wants TLS: nothing is said there. */
   connection(): Connection {
+    if (this.#wantsTls)
+      throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "gRPC is spoken without TLS, to grpc://host:port" });
     if (this.#current === undefined || this.#current.isOver)
       this.#current = new Connection(this.#target, this.#host, this.#port);
     return this.#current;

@@ -1,6 +1,6 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail, type WeirError } from "../../runtime/errors/fail.ts";
+import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import { contextOverflow, isAway, isFull } from "../engine-text.ts";
 import {
   contextFailure,
@@ -72,6 +72,8 @@ function exhausted(text: string, recognise: Recognise): Failure {
 
 /** A failed question of a probe as one of the reasons that a probe may give. */
 export function probeError(thrown: unknown, recognise?: Recognise): WeirError {
+  // It was not asked at all.
+  if (thrown instanceof WeirError) return thrown;
   if (!isStatusError(thrown)) return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "no answer" }, { cause: thrown });
   const { reason, metadata } = failureFromStatus(thrown.code, thrown.details, recognise);
   if (reason === ErrorReason.ENGINE_CREDENTIAL || reason === ErrorReason.ENGINE_PROTOCOL)

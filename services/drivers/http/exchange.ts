@@ -46,6 +46,9 @@ interface Collected {
  * It waits for the head of the response; a 200 is then read as events or as one JSON text, by its content type, anything
  * else as an error. It is over with [DONE], with the end of the body, or when the connection breaks. Cancelling destroys
  * the connection, which is how these servers hear of it.
+ *
+ * It is called by the socket, where a throw would end the process: whatever reading an answer throws is that answer's
+ * failure.
  */
 export class Exchange implements HttpExchange, EngineSide {
   readonly #target: Target;
@@ -99,22 +102,26 @@ export class Exchange implements HttpExchange, EngineSide {
 
   onData(bytes: Buffer, start: number, end: number): void {
     if (!this.#answer.open) return this.#drop(end - start);
-    if (this.#body.kind === "events") {
-      this.#answer.touch();
-      try {
+    try {
+      if (this.#body.kind === "events") {
+        this.#answer.touch();
         this.#body.parser.push(bytes, start, end);
-      } catch (thrown) {
-        this.#broken(thrown);
-      }
-    } else this.#collect(this.#body, bytes.subarray(start, end));
+      } else this.#collect(this.#body, bytes.subarray(start, end));
+    } catch (thrown) {
+      this.#broken(thrown);
+    }
   }
 
   onEnd(): void {
     this.#finished();
     if (!this.#answer.open) return;
-    if (this.#body.kind === "events") this.#eventsEnded(this.#body.parser);
-    else if (this.#body.kind === "json") this.#json(this.#body);
-    else this.#refused(this.#body);
+    try {
+      if (this.#body.kind === "events") this.#eventsEnded(this.#body.parser);
+      else if (this.#body.kind === "json") this.#json(this.#body);
+      else this.#refused(this.#body);
+    } catch (thrown) {
+      this.#broken(thrown);
+    }
   }
 
   onBroken(by: BrokenBy, cause: unknown): void {
@@ -132,11 +139,7 @@ export class Exchange implements HttpExchange, EngineSide {
   }
 
   #eventsEnded(parser: SseParser): void {
-    try {
-      parser.end();
-    } catch (thrown) {
-      return this.#broken(thrown);
-    }
+    parser.end();
     if (parser.junk && !this.#answer.complete) this.#fail(protocol("an answer that is no event stream"));
     else this.#answer.end();
   }

@@ -22,7 +22,7 @@ export function loadFrom(metrics: string, gauges: GaugeNames): ReplicaLoad {
   return create(ReplicaLoadSchema, {
     running: total(running),
     waiting: total(waiting),
-    kvUsed: kvUsed.length === 0 ? -1 : Math.min(1, Math.max(...kvUsed)),
+    kvUsed: kvUsed.length === 0 ? -1 : kvUsed.reduce((fullest, used) => Math.max(fullest, Math.min(1, used)), 0),
   });
 }
 
@@ -47,6 +47,10 @@ export function samples(metrics: string, name: string, label = ""): number[] {
   return values;
 }
 
+/** More than any server has, and what the contract's number holds. */
+const totalMax = 2 ** 31 - 1;
+
 function total(values: readonly number[]): number {
-  return values.length === 0 ? -1 : Math.round(values.reduce((sum, value) => sum + value, 0));
+  if (values.length === 0) return -1;
+  return Math.min(totalMax, Math.round(values.reduce((sum, value) => sum + value, 0)));
 }

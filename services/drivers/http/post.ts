@@ -44,8 +44,10 @@ export function postJson(options: PostOptions, signal: AbortSignal): Promise<unk
       if (stop) sent.on?.abort(exchange);
       settle();
     };
-    const failed = (failure: Failure, stop = true, cause?: unknown) =>
-      end(() => reject(engineError(failure, options.model, target.engineKey, cause)), stop);
+    const failed = (failure: Failure, stop = true, cause?: unknown) => {
+      const error = engineError(failure, options.model, target.engineKey, cause);
+      end(() => reject(error), stop);
+    };
     const exchange = new JsonExchange(options, (answer) => end(() => resolve(answer), false), failed);
     const onAbort = () => end(() => reject(weirErrorFrom(signal.reason)), true);
     const timer = target.clock.setTimer(target.totalMs, () =>
@@ -88,20 +90,35 @@ class JsonExchange implements Exchange {
       return this.#failed(protocol("an answer longer than the limit"));
     // The bytes are lent.
     this.#chunks.push(Buffer.from(bytes.subarray(start, end)));
-    if (isError && this.#bytes > errorBytesMax) this.#refused(true);
+    if (isError && this.#bytes > errorBytesMax) this.#reading(true, () => this.#refused(true));
   }
 
   onEnd(): void {
-    if (this.#head?.status !== 200) return this.#refused(false);
+    this.#reading(false, () => {
+      if (this.#head?.status === 200) this.#read();
+      else this.#refused(false);
+    });
+  }
+
+  onBroken(by: BrokenBy, cause: unknown): void {
+    this.#failed(failures[by], false, cause);
+  }
+
+  /** The socket calls, where a throw would end the process. */
+  #reading(stop: boolean, read: () => void): void {
+    try {
+      read();
+    } catch (thrown) {
+      this.#failed(protocol("an answer that cannot be read"), stop, thrown);
+    }
+  }
+
+  #read(): void {
     const json = parsed(this.#text());
     if (json === undefined) return this.#failed(protocol("an answer that is not JSON"), false);
     const failure = this.#options.errorIn(json);
     if (failure) this.#failed(failure, false);
     else this.#answered(json);
-  }
-
-  onBroken(by: BrokenBy, cause: unknown): void {
-    this.#failed(failures[by], false, cause);
   }
 
   #text(): string {

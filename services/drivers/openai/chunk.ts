@@ -11,24 +11,24 @@ import { ToolCalls } from "./tool-calls.ts";
 /** The part of an {@link Answer} that a reader speaks to. */
 export type Outlet = Pick<Answer, "choices" | "has" | "isFinished" | "accept" | "event" | "finish" | "count">;
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  stop: FinishReason.STOP,
-  eos_token: FinishReason.STOP,
-  stop_sequence: FinishReason.STOP,
-  repetition: FinishReason.STOP,
-  length: FinishReason.LENGTH,
-  max_tokens: FinishReason.LENGTH,
-  tool_calls: FinishReason.TOOL_CALLS,
-  function_call: FinishReason.TOOL_CALLS,
-  content_filter: FinishReason.CONTENT_FILTER,
-};
+const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
+  ["stop", FinishReason.STOP],
+  ["eos_token", FinishReason.STOP],
+  ["stop_sequence", FinishReason.STOP],
+  ["repetition", FinishReason.STOP],
+  ["length", FinishReason.LENGTH],
+  ["max_tokens", FinishReason.LENGTH],
+  ["tool_calls", FinishReason.TOOL_CALLS],
+  ["function_call", FinishReason.TOOL_CALLS],
+  ["content_filter", FinishReason.CONTENT_FILTER],
+]);
 
 /** Ends that are failures: the engine gave the request up, and says so in a 200. */
-const gaveUp: Readonly<Record<string, Failure>> = {
-  abort: failed("it aborted the request"),
-  error: failed("it gave the request up"),
-  insufficient_system_resource: overloaded,
-};
+const gaveUp: ReadonlyMap<string, Failure> = new Map([
+  ["abort", failed("it aborted the request")],
+  ["error", failed("it gave the request up")],
+  ["insufficient_system_resource", overloaded],
+]);
 
 export interface ReaderOptions {
   /** The server's usage is of all choices, and not of one. */
@@ -90,10 +90,10 @@ export class ChunkReader {
     this.#body(index, body, { tokens: tokenIds.length || logprobs.length || fresh, tokenIds, logprobs });
     const reason = raw["finish_reason"];
     if (typeof reason !== "string" || reason === "") return undefined;
-    const failure = gaveUp[reason];
+    const failure = gaveUp.get(reason);
     if (failure) return failure;
     const stop = raw["stop_reason"];
-    this.#outlet.finish(index, finishReasons[reason] ?? FinishReason.STOP, typeof stop === "string" ? stop : "");
+    this.#outlet.finish(index, finishReasons.get(reason) ?? FinishReason.STOP, typeof stop === "string" ? stop : "");
     return undefined;
   }
 

@@ -35,7 +35,7 @@ function startExchange(connection: Connection, target: Target, attempt: Attempt,
 
   let answer: Answer | undefined;
   const exchange = new Exchange(target, (engine) => {
-    const side = new Answer({ attempt, target, sink, engine, streams: built.stream });
+    const side = new Answer({ attempt, target, sink, engine, streams: built.stream, ignored: built.ignored });
     const { usageCountsChoices, continuousUsage } = flavour;
     const usageIsOfChunk = continuousUsage || !built.stream;
     const reader = new ChunkReader(side, { usageCountsChoices, usageIsOfChunk });

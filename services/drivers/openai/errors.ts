@@ -1,4 +1,4 @@
-import { contextOverflow, isAway, isFull } from "../engine-text.ts";
+import { contextOverflow, heard, isAway, isFull } from "../engine-text.ts";
 import { contextFailure, credential, type Failure, failed, overloaded, refusal, unavailable } from "../failure.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { type FailedHead, failureFromHttpStatus, isCredentialStatus, withRetryAfter } from "../http/status.ts";
@@ -34,10 +34,11 @@ export function engineErrorIn(json: unknown): EngineError | undefined {
 function engineError(raw: JsonObject): EngineError {
   const { message, type, code } = raw;
   const words = [type, code].filter((word) => typeof word === "string").join(" ");
-  const status = typeof code === "number" ? code : Number(code);
+  // A code may be any JSON, also what no number can be made of.
+  const status = typeof code === "number" || typeof code === "string" ? Number(code) : 0;
   return {
-    message: typeof message === "string" ? message : "",
-    kind: words.toLowerCase(),
+    message: typeof message === "string" ? heard(message) : "",
+    kind: heard(words).toLowerCase(),
     status: status >= 400 && status < 600 ? status : 0,
     limit: numberText(raw["n_ctx"]),
     promptTokens: numberText(raw["n_prompt_tokens"]),
@@ -47,7 +48,8 @@ function engineError(raw: JsonObject): EngineError {
 /** A validation error of FastAPI: where and what, without the caller's input that it repeats. */
 function detailText(raw: unknown): string {
   if (!isObject(raw)) return "";
-  const place = Array.isArray(raw["loc"]) ? raw["loc"].join(".") : "";
+  const steps: readonly unknown[] = Array.isArray(raw["loc"]) ? raw["loc"] : [];
+  const place = steps.filter((step) => typeof step === "string" || typeof step === "number").join(".");
   return `${place}: ${typeof raw["msg"] === "string" ? raw["msg"] : "not acceptable"}`;
 }
 

@@ -1,3 +1,4 @@
+import { lengthFrom } from "../counts.ts";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { GaugeNames } from "../http/gauges.ts";
 import { isObject, type JsonObject } from "../http/json.ts";
@@ -9,6 +10,15 @@ export interface Identity {
   readonly contextLength: number;
   /** Features that this server lacks, though its flavour has them. */
   readonly lacks: readonly Feature[];
+  /** By model, where a server says it of each; undefined: it is the same for all. */
+  readonly models?: ReadonlyMap<string, Pick<Identity, "contextLength" | "lacks">>;
+}
+
+/** The members that take a form; empty: it has none such, and JSON is a `response_format`. */
+export interface FormMembers {
+  readonly schema: "" | "json_schema";
+  readonly pattern: "" | "regex";
+  readonly grammar: "" | "grammar" | "ebnf";
 }
 
 /** How servers that speak OpenAI's HTTP differ. One row a server; a difference is a column. */
@@ -47,6 +57,8 @@ export interface Flavour {
   readonly topKOff: number | undefined;
   /** Members that are sent when the caller gave none, because its own defaults are not OpenAI's. */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** What takes the forms that `structured_outputs` asks for; undefined: it takes that itself. */
+  readonly formMembers: FormMembers | undefined;
   /** What POST /tokenize takes: `prompt`, and perhaps `messages`, as vLLM does; `content` as llama.cpp does; or no such path. */
   readonly tokenizes: "prompt" | "content" | undefined;
 }
@@ -57,6 +69,7 @@ const everything: readonly Feature[] = [
   Feature.TOKEN_IDS,
   Feature.STREAM,
   Feature.TOOLS,
+  Feature.TOOL_CHOICE,
   Feature.JSON_SCHEMA,
   Feature.JSON_OBJECT,
   Feature.LOGPROBS,
@@ -92,6 +105,7 @@ export const plain: Flavour = {
   members: {},
   topKOff: undefined,
   defaults: {},
+  formMembers: { schema: "", pattern: "", grammar: "" },
   tokenizes: undefined,
 };
 
@@ -107,13 +121,14 @@ const vllm: Flavour = {
     waiting: "vllm:num_requests_waiting",
     kvUsed: "vllm:kv_cache_usage_perc",
   },
-  features: [...everything, ...embeds, Feature.RERANK, ...counts],
+  features: [...everything, Feature.PATTERN, Feature.GRAMMAR, ...embeds, Feature.RERANK, ...counts],
   continuousUsage: true,
   cacheSalt: true,
   developerRole: false,
   // The member was renamed; each version ignores the other's.
   reasoningMembers: ["reasoning", "reasoning_content"],
   topKOff: 0,
+  formMembers: undefined,
   tokenizes: "prompt",
 };
 
@@ -127,6 +142,7 @@ const llamacpp: Flavour = {
   gauges: { running: "llamacpp:requests_processing", waiting: "llamacpp:requests_deferred", kvUsed: "" },
   features: [
     ...everything.filter((feature) => feature !== Feature.ECHO),
+    Feature.GRAMMAR,
     Feature.EMBED,
     Feature.EMBED_TOKEN_IDS,
     Feature.RERANK,
@@ -139,6 +155,7 @@ const llamacpp: Flavour = {
   members: { repetition_penalty: "repeat_penalty", min_tokens: "", stop_token_ids: "" },
   topKOff: 0,
   defaults: { temperature: 1, top_p: 1, top_k: 0, min_p: 0 },
+  formMembers: { schema: "json_schema", pattern: "", grammar: "grammar" },
   tokenizes: "content",
 };
 
@@ -158,11 +175,12 @@ const sglang: Flavour = {
     waiting: "sglang:num_queue_reqs",
     kvUsed: "sglang:token_usage",
   },
-  features: [...everything, ...embeds, Feature.RERANK, Feature.COUNT_TOKENS],
+  features: [...everything, Feature.PATTERN, Feature.GRAMMAR, ...embeds, Feature.RERANK, Feature.COUNT_TOKENS],
   requestIdMember: "rid",
   developerRole: false,
   reasoningMembers: ["reasoning_content"],
   topKOff: -1,
+  formMembers: { schema: "", pattern: "regex", grammar: "ebnf" },
   tokenizes: "prompt",
 };
 
@@ -176,6 +194,7 @@ const ollama: Flavour = {
     Feature.CONVERSATION,
     Feature.PROMPT,
     Feature.STREAM,
+    // No choice of them: it leaves `tool_choice` out without a word.
     Feature.TOOLS,
     Feature.JSON_SCHEMA,
     Feature.JSON_OBJECT,
@@ -187,6 +206,27 @@ const ollama: Flavour = {
   ],
   developerRole: false,
   members: { top_k: "", min_p: "", repetition_penalty: "", min_tokens: "", stop_token_ids: "", ignore_eos: "" },
+};
+
+const lmStudio: Flavour = {
+  ...plain,
+  name: "lmstudio",
+  engine: "lm studio",
+  question: { path: "/api/v0/models", identify: identifyLmStudio },
+  features: [
+    Feature.CONVERSATION,
+    Feature.PROMPT,
+    Feature.STREAM,
+    Feature.TOOLS,
+    Feature.JSON_SCHEMA,
+    Feature.IMAGES,
+    Feature.LOGIT_BIAS,
+    Feature.CANCEL,
+    Feature.EMBED,
+  ],
+  alwaysStream: true,
+  developerRole: false,
+  members: { min_p: "", repetition_penalty: "repeat_penalty", min_tokens: "", stop_token_ids: "", ignore_eos: "" },
 };
 
 /** OpenAI's own API. It refuses members that it does not know, and in chats of its newer models `max_tokens`. */
@@ -210,7 +250,7 @@ export const hosted: Flavour = {
 export const azure: Flavour = { ...hosted, name: "azure", engine: "azure openai" };
 
 /** In the order in which they are asked. */
-export const flavours: readonly Flavour[] = [vllm, llamacpp, sglang, ollama];
+export const flavours: readonly Flavour[] = [vllm, llamacpp, sglang, ollama, lmStudio];
 
 /** The row of a name that a probe found. */
 export function flavourNamed(name: string): Flavour {
@@ -231,12 +271,30 @@ function identifyLlamaCpp(answer: JsonObject): Identity | undefined {
   const caps = answer["chat_template_caps"];
   const takesTools = !isObject(caps) || caps["supports_tools"] !== false;
   const modalities = answer["modalities"];
-  const lacks: Feature[] = takesTools ? [] : [Feature.TOOLS];
+  const lacks: Feature[] = takesTools ? [] : [Feature.TOOLS, Feature.TOOL_CHOICE];
   if (isObject(modalities) && modalities["vision"] !== true) lacks.push(Feature.IMAGES);
   if (isObject(modalities) && modalities["audio"] !== true) lacks.push(Feature.AUDIO);
   return {
     version: typeof build === "string" ? build : "",
-    contextLength: typeof context === "number" && context > 0 ? context : 0,
+    contextLength: lengthFrom(context),
     lacks,
   };
+}
+
+const notEmbedding = lmStudio.features.filter((feature) => feature !== Feature.EMBED);
+
+/** It lists what is on its disk; a model that is asked for is loaded. */
+function identifyLmStudio(answer: JsonObject): Identity | undefined {
+  const cards = Array.isArray(answer["data"]) ? answer["data"].filter(isObject) : [];
+  if (!cards.some((card) => typeof card["compatibility_type"] === "string")) return undefined;
+  const models = new Map<string, Pick<Identity, "contextLength" | "lacks">>();
+  for (const card of cards) {
+    const { id, type } = card;
+    if (typeof id !== "string") continue;
+    const lacks =
+      type === "embeddings" ? notEmbedding : type === "vlm" ? [Feature.EMBED] : [Feature.EMBED, Feature.IMAGES];
+    const contextLength = lengthFrom(card["loaded_context_length"]) || lengthFrom(card["max_context_length"]);
+    models.set(id, { contextLength, lacks });
+  }
+  return { version: "", contextLength: 0, lacks: [], models };
 }

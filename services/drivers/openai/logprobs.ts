@@ -56,6 +56,6 @@ function numberOf(value: unknown): number {
 }
 
 function bytesOf(raw: unknown, token: string): Uint8Array<ArrayBuffer> {
-  if (Array.isArray(raw)) return Uint8Array.from(raw, Number);
+  if (Array.isArray(raw) && raw.every((byte) => typeof byte === "number")) return Uint8Array.from(raw);
   return new TextEncoder().encode(token);
 }

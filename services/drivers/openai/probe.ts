@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { type ReplicaLoad, type ReplicaModel, ReplicaModelSchema } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
+import { lengthFrom } from "../counts.ts";
 import type { ProbeResult } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
 import { deploymentOf } from "./azure.ts";
@@ -95,8 +96,9 @@ function modelFrom(card: JsonObject, flavour: Flavour, identity: Identity, ready
   const id = card["id"];
   if (typeof id !== "string" || id === "") return [];
   const told = card["max_model_len"];
-  const contextLength = typeof told === "number" && told > 0 ? Math.trunc(told) : identity.contextLength;
-  const features = flavour.features.filter((feature) => !identity.lacks.includes(feature));
+  const { contextLength: known, lacks } = identity.models?.get(id) ?? identity;
+  const contextLength = lengthFrom(told) || known;
+  const features = flavour.features.filter((feature) => !lacks.includes(feature));
   return [
     create(ReplicaModelSchema, {
       engineModel: id,

@@ -1,7 +1,10 @@
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { Sampling } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
 import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt } from "../driver.ts";
 import type { Flavour } from "./flavours.ts";
+import { writtenForm } from "./forms.ts";
 import { jsonObjectMember } from "../http/json.ts";
 import { openaiMessage } from "./messages.ts";
 import { allowedTools, openaiTool, toolChoice } from "./tools.ts";
@@ -13,6 +16,8 @@ export type BuiltRequest =
       readonly path: string;
       readonly body: Record<string, unknown>;
       readonly stream: boolean;
+      /** Extras without a place. */
+      readonly ignored: readonly string[];
     }
   | { readonly kind: "unsupported"; readonly param: string };
 
@@ -26,20 +31,23 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   addInput(body, request, flavour);
   const unsupported = addSampling(body, request.sampling, flavour);
   if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
+  const form = writtenForm(attempt, flavour);
+  if (form.kind === "unsupported") return form;
 
   const maxTokens = attempt.maxTokens || request.sampling?.maxTokens;
   if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
   if (request.choices > 1) body["n"] = request.choices;
-  if (isChat) addChatMembers(body, request);
+  if (isChat) addChatMembers(body, request, flavour);
   else addCompletionMembers(body, request);
   if (request.responseFormat) body["response_format"] = responseFormat(request);
+  Object.assign(body, form.members);
   if (flavour.cacheSalt && attempt.cacheSalt !== "") body["cache_salt"] = attempt.cacheSalt;
   if (flavour.requestIdMember !== "") body[flavour.requestIdMember] = attempt.id;
 
   // The caller's own members come last and replace none of ours; only then the defaults.
-  addAbsent(body, attempt.extras);
+  addAbsent(body, form.extras);
   addAbsent(body, flavour.defaults);
-  return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream };
+  return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream, ignored: form.ignored };
 }
 
 function addAbsent(body: Record<string, unknown>, members: Readonly<Record<string, unknown>>): void {
@@ -110,17 +118,20 @@ function isEmpty(object: object): boolean {
   return true;
 }
 
-function addChatMembers(body: Record<string, unknown>, request: GenerateRequest): void {
+function addChatMembers(body: Record<string, unknown>, request: GenerateRequest, { features }: Flavour): void {
   if (request.logprobs) {
     body["logprobs"] = true;
     body["top_logprobs"] = request.logprobs.top;
   }
   if (request.reasoningEffort !== "") body["reasoning_effort"] = request.reasoningEffort;
   const tools = allowedTools(request.tools, request.toolChoice);
-  if (tools.length === 0) return;
+  const takesChoice = features.includes(Feature.TOOL_CHOICE);
+  // Who can't be held to call none is not told of any.
+  const isHidden = !takesChoice && request.toolChoice?.mode === ToolChoiceMode.NONE;
+  if (tools.length === 0 || isHidden) return;
   body["tools"] = tools.map(openaiTool);
   // Said always: the server's own default is not the same everywhere.
-  body["tool_choice"] = toolChoice(request.toolChoice);
+  if (takesChoice) body["tool_choice"] = toolChoice(request.toolChoice);
   if (request.parallelToolCalls !== undefined) body["parallel_tool_calls"] = request.parallelToolCalls;
 }
 

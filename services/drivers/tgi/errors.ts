@@ -1,5 +1,5 @@
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { isFull } from "../engine-text.ts";
+import { heard, isFull } from "../engine-text.ts";
 import { contextFailure, credential, type Failure, failed, overloaded, refusal, unavailable } from "../failure.ts";
 import { isObject, parsed } from "../http/json.ts";
 import { type FailedHead, failureFromHttpStatus, isCredentialStatus, withRetryAfter } from "../http/status.ts";
@@ -42,7 +42,8 @@ const shardsAreGone = /transport error|could not connect|connection refused|brok
 const prefixes = /^(?:Input validation error|Request failed during generation|Server error|Template error): /;
 
 /** What an error means, inside a 200 or not. */
-export function failureFromTgi({ message, type, status }: TgiError): Failure {
+export function failureFromTgi({ message: told, type, status }: TgiError): Failure {
+  const message = heard(told);
   if (isCredentialStatus(status)) return credential;
   for (const form of tooLong) {
     const { limit, prompt, answer = "" } = form.exec(message)?.groups ?? {};

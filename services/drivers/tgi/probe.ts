@@ -102,12 +102,13 @@ function featuresOf(conversation: boolean, pipeline: string): Feature[] {
     Feature.PROMPT,
     Feature.STREAM,
     Feature.JSON_SCHEMA,
+    Feature.PATTERN,
     Feature.LOGPROBS,
     Feature.CHOICES,
     Feature.CANCEL,
     Feature.COUNT_TOKENS,
   ];
-  if (conversation) features.push(Feature.CONVERSATION, Feature.TOOLS, Feature.COUNT_CONVERSATION);
+  if (conversation) features.push(Feature.CONVERSATION, Feature.TOOLS, Feature.TOOL_CHOICE, Feature.COUNT_CONVERSATION);
   if (conversation && pipeline === "image-text-to-text") features.push(Feature.IMAGES);
   return features;
 }

@@ -8,11 +8,11 @@ import type { FailedHead } from "../http/status.ts";
 import { StopFilter } from "../stop-filter.ts";
 import { failureFromTgi, tgiErrorIn } from "./errors.ts";
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  length: FinishReason.LENGTH,
-  eos_token: FinishReason.STOP,
-  stop_sequence: FinishReason.STOP,
-};
+const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
+  ["length", FinishReason.LENGTH],
+  ["eos_token", FinishReason.STOP],
+  ["stop_sequence", FinishReason.STOP],
+]);
 
 /** What a probability of nothing is written as, because JSON has no infinity. */
 const logprobLeast = -9_999;
@@ -96,7 +96,7 @@ export class GenerateReader {
 
   #finish(details: JsonObject, promptTokens: unknown): Failure | undefined {
     const { finish_reason: name, generated_tokens: generated } = details;
-    const reason = typeof name === "string" ? finishReasons[name] : undefined;
+    const reason = typeof name === "string" ? finishReasons.get(name) : undefined;
     if (reason === undefined) return protocol("an end for no reason that there is");
     if (this.#stopped === undefined) this.#output.text(this.#filter.flush());
     this.#output.finish(this.#stopped === undefined ? reason : FinishReason.STOP, this.#stopped ?? "");

@@ -61,6 +61,8 @@ function featuresOf({ pieces }: TgisInterface): Feature[] {
     Feature.STREAM,
     Feature.JSON_SCHEMA,
     Feature.JSON_OBJECT,
+    Feature.PATTERN,
+    Feature.GRAMMAR,
     Feature.CANCEL,
     Feature.COUNT_TOKENS,
   ];

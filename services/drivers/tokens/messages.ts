@@ -10,6 +10,8 @@ export type ToWorker =
       readonly text: string;
       /** Whether the model's own tokens are put around it, as a tokenizer does with a text that is a whole input. */
       readonly special: boolean;
+      /** What stands on its two sides is encoded apart. Undefined: the text is one. */
+      readonly seam: string | undefined;
     };
 
 /** What the thread of the tokenizers tells. */

@@ -14,8 +14,9 @@ export interface Tokenizer {
    * can't be used.
    *
    * @param special the model's own tokens are put around it, as a tokenizer does with a text that is a whole input.
+   * @param seam no token reaches over it, and it is none itself. Undefined: there is none.
    */
-  encode(text: string, special: boolean): Promise<Uint32Array>;
+  encode(text: string, special: boolean, seam?: string): Promise<Uint32Array>;
 }
 
 /** The tokenizers of a process, on a thread of their own. */
@@ -120,19 +121,19 @@ export function createTokenizers({ clock, unusable }: TokenizersOptions): Tokeni
     const vocabulary = load(key, source);
     /** Those that are being encoded: who asks for the same meanwhile waits along. */
     const running = new Map<string, Promise<Uint32Array>>();
-    const ask = (text: string, special: boolean) =>
+    const ask = (text: string, special: boolean, seam: string | undefined) =>
       new Promise<Uint32Array>((answered, failed) => {
         number += 1;
         questions.set(number, { answered, failed });
-        send({ kind: "encode", number, key, text, special });
+        send({ kind: "encode", number, key, text, special, seam });
       });
     return {
       vocabulary,
-      async encode(text, special) {
-        const cacheKey = `${special ? "+" : "-"}${source.sha256}${text}`;
+      async encode(text, special, seam) {
+        const cacheKey = `${special ? "+" : "-"}${seam?.length ?? 0}${seam ?? ""}${source.sha256}${text}`;
         const cached = cache.get(cacheKey) ?? running.get(cacheKey);
         if (cached) return await cached;
-        const asked = vocabulary.then(() => ask(text, special));
+        const asked = vocabulary.then(() => ask(text, special, seam));
         running.set(cacheKey, asked);
         try {
           const ids = await asked;

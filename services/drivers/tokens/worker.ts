@@ -13,6 +13,8 @@ const loaded = new Map<string, Tokenizer>();
 
 /** A text of more characters than this is long. */
 const longText = 65_536;
+/** Pieces that are encoded at a time: others find a turn between. */
+const piecesMax = 512;
 /** Long texts wait for one another, so that short ones and the machine's other work find a free core. */
 let lastLong: Promise<unknown> = Promise.resolve();
 
@@ -65,20 +67,34 @@ function vocabularyOf(tokenizer: Tokenizer, json: unknown): PackedVocabulary {
   );
 }
 
-async function encode({ number, key, text, special }: Extract<ToWorker, { kind: "encode" }>): Promise<void> {
+async function encode({ number, key, text, special, seam }: Extract<ToWorker, { kind: "encode" }>): Promise<void> {
   try {
     const run = async () => {
       const tokenizer = loaded.get(key);
       if (!tokenizer) throw new Error("the tokenizer is not there");
-      return (await tokenizer.encode(text, null, { addSpecialTokens: special })).getIds();
+      return await idsOf(tokenizer, seam ? text.split(seam) : [text], special);
     };
     const encoding = text.length > longText ? lastLong.then(run) : run();
     if (text.length > longText) lastLong = encoding.catch(() => undefined);
-    const ids = Uint32Array.from(await encoding);
+    const ids = await encoding;
     tell({ kind: "encoded", number, ids }, [ids.buffer]);
   } catch (error) {
     tell({ kind: "failed", number, problem: problemOf(error) });
   }
+}
+
+/** The ids of pieces, one behind the other. */
+async function idsOf(
+  tokenizer: Tokenizer,
+  pieces: readonly string[],
+  addSpecialTokens: boolean,
+): Promise<Uint32Array<ArrayBuffer>> {
+  const all: number[] = [];
+  for (let at = 0; at < pieces.length; at += piecesMax) {
+    const encodings = await tokenizer.encodeBatch(pieces.slice(at, at + piecesMax), { addSpecialTokens });
+    for (const encoding of encodings) for (const id of encoding.getIds()) all.push(id);
+  }
+  return Uint32Array.from(all);
 }
 
 function problemOf(error: unknown): string {

@@ -1,8 +1,9 @@
+import { heard } from "../engine-text.ts";
 import { credential, type Failure, failed, refusal } from "../failure.ts";
 import { failureFromStatus, knownFailure } from "../grpc/status.ts";
 
 const refused =
-  /unexpected shape|unexpected datatype|expect(?:ed|s) .*inputs?|missing required input|must be (?:greater|less|at least|positive|between|1 when)|invalid|not supported|is not enabled|unsupported/i;
+  /unexpected shape|unexpected datatype|expect(?:ed|s) .{0,200}inputs?|missing required input|must be (?:greater|less|at least|positive|between|1 when)|invalid|not supported|is not enabled|unsupported/i;
 const restricted = /protocol is restricted|triton-grpc-protocol/i;
 
 /** What an error's text means, when it is all that there is: an error inside a stream has no code. */
@@ -16,7 +17,8 @@ export function failureFromTritonStatus(code: number, text: string): Failure {
 }
 
 /** What Triton's own words mean. */
-export function recognise(text: string): Failure | undefined {
+export function recognise(said: string): Failure | undefined {
+  const text = heard(said);
   if (restricted.test(text)) return credential;
   const known = knownFailure(text);
   if (known) return known;

@@ -80,17 +80,19 @@ export function isStreamable({ decoupled, inputs, flavour }: TritonInterface): b
   return decoupled && (flavour === "llmapi" ? "streaming" : "stream") in inputs;
 }
 
+/** What a model with a grammar for every form can do. */
+export const guided: readonly Feature[] = [Feature.JSON_SCHEMA, Feature.JSON_OBJECT, Feature.PATTERN, Feature.GRAMMAR];
+
 /** What a model of this interface can do. */
 export function featuresOf(model: TritonInterface): Feature[] {
   const features: Feature[] = [Feature.PROMPT];
   const takes = (...names: string[]) => names.every((name) => name in model.inputs);
   if (isStreamable(model)) features.push(Feature.STREAM);
   if (model.flavour === "vllm") {
-    features.push(Feature.CHOICES, Feature.LOGIT_BIAS, Feature.JSON_SCHEMA, Feature.JSON_OBJECT);
+    features.push(Feature.CHOICES, Feature.LOGIT_BIAS, ...guided);
   } else if (model.flavour !== "llmapi") {
     if (takes("num_return_sequences")) features.push(Feature.CHOICES);
-    if (takes("guided_decoding_guide_type", "guided_decoding_guide"))
-      features.push(Feature.JSON_SCHEMA, Feature.JSON_OBJECT);
+    if (takes("guided_decoding_guide_type", "guided_decoding_guide")) features.push(...guided);
   }
   const hearsCancel = model.flavour === "vllm" || model.flavour === "llmapi";
   if (hearsCancel || model.stopModel !== "") features.push(Feature.CANCEL);

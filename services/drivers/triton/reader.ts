@@ -43,11 +43,11 @@ interface Named {
   readonly stopReasons?: Tensor | undefined;
 }
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  stop: FinishReason.STOP,
-  length: FinishReason.LENGTH,
-  repetition: FinishReason.STOP,
-};
+const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
+  ["stop", FinishReason.STOP],
+  ["length", FinishReason.LENGTH],
+  ["repetition", FinishReason.STOP],
+]);
 
 const gaveUp: ReadonlySet<string> = new Set(["abort", "error", "cancelled", "timeout"]);
 
@@ -156,7 +156,7 @@ export class Reader {
   /** `found`: the stop text that the engine found, if it says so. */
   #end(index: number, reason: string, found: string | undefined): void {
     if (gaveUp.has(reason)) throw new EngineGaveUp(reason);
-    this.#finish(index, finishReasons[reason] ?? FinishReason.STOP, found);
+    this.#finish(index, finishReasons.get(reason) ?? FinishReason.STOP, found);
   }
 
   #finish(index: number, reason: FinishReason, found?: string): void {

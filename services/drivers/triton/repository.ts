@@ -24,14 +24,14 @@ const settleMs = 5_000;
 const lookEveryMs = 50;
 const reasonLengthMax = 2_000;
 
-const states: Readonly<Record<string, EngineModelState>> = {
-  READY: EngineModelState.READY,
-  LOADING: EngineModelState.LOADING,
-  UNLOADING: EngineModelState.UNLOADING,
-  UNAVAILABLE: EngineModelState.UNLOADED,
+const states: ReadonlyMap<string, EngineModelState> = new Map([
+  ["READY", EngineModelState.READY],
+  ["LOADING", EngineModelState.LOADING],
+  ["UNLOADING", EngineModelState.UNLOADING],
+  ["UNAVAILABLE", EngineModelState.UNLOADED],
   // Of a model that was never loaded it says nothing but the name.
-  "": EngineModelState.UNLOADED,
-};
+  ["", EngineModelState.UNLOADED],
+]);
 
 const controlOff = /explicit model load \/ unload is not allowed/i;
 
@@ -52,7 +52,7 @@ export function tritonRepository(channel: Channel, target: Target): ModelReposit
         create(EngineModelSchema, {
           name,
           version,
-          state: states[state] ?? EngineModelState.UNSPECIFIED,
+          state: states.get(state) ?? EngineModelState.UNSPECIFIED,
           reason: reason.slice(0, reasonLengthMax),
         }),
       )

@@ -1,4 +1,6 @@
 import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { structuredOutputs } from "../guide.ts";
+import { isObject } from "../http/json.ts";
 import { Inputs } from "./inputs.ts";
 import { type BuiltRequest, maxTokensOf, type Wanted } from "./request.ts";
 
@@ -19,7 +21,7 @@ export function vllmRequest({ attempt, model, prompt, stream }: Wanted): BuiltRe
   const parameters: Record<string, unknown> = {};
   const ignored: string[] = [];
   for (const [name, value] of Object.entries(attempt.extras)) {
-    if (extraParameters.has(name)) parameters[name] = value;
+    if (extraParameters.has(name) || isForm(name, value, attempt.request)) parameters[name] = value;
     else ignored.push(name);
   }
   Object.assign(parameters, samplingParameters(attempt.request), { max_tokens: maxTokens });
@@ -35,6 +37,12 @@ export function vllmRequest({ attempt, model, prompt, stream }: Wanted): BuiltRe
   return { kind: "request", request: inputs.request(attempt.model.engineModel, attempt.id), maxTokens, ignored };
 }
 
+/** The backend takes it as vLLM does, where the request has no form of its own. */
+function isForm(name: string, value: unknown, { responseFormat }: GenerateRequest): boolean {
+  const form = responseFormat?.form.case;
+  return name === structuredOutputs && isObject(value) && form !== "jsonSchema" && form !== "jsonObject";
+}
+
 function samplingParameters(request: GenerateRequest): Record<string, unknown> {
   const { sampling } = request;
   const parameters: Record<string, unknown> = {};
@@ -43,8 +51,8 @@ function samplingParameters(request: GenerateRequest): Record<string, unknown> {
   };
   if (request.choices > 1) set("n", request.choices);
   const form = request.responseFormat?.form;
-  if (form?.case === "jsonSchema") set("structured_outputs", { json: form.value.schemaJson || "{}" });
-  if (form?.case === "jsonObject") set("structured_outputs", { json_object: true });
+  if (form?.case === "jsonSchema") set(structuredOutputs, { json: form.value.schemaJson || "{}" });
+  if (form?.case === "jsonObject") set(structuredOutputs, { json_object: true });
   if (!sampling) return parameters;
   set("temperature", sampling.temperature);
   set("top_p", sampling.topP);

@@ -28,54 +28,56 @@ interface NumberType {
   read(bytes: Buffer, at: number): number;
 }
 
-const numberTypes: Readonly<Record<string, NumberType>> = {
-  BOOL: {
-    size: 1,
-    write: (view, at, value) => view.setUint8(at, value ? 1 : 0),
-    read: (bytes, at) => bytes.readUInt8(at),
-  },
-  INT32: {
-    size: 4,
-    write: (view, at, value) => view.setInt32(at, Number(value), true),
-    read: (bytes, at) => bytes.readInt32LE(at),
-  },
-  UINT32: {
-    size: 4,
-    write: (view, at, value) => view.setUint32(at, Number(value), true),
-    read: (bytes, at) => bytes.readUInt32LE(at),
-  },
-  INT64: {
-    size: 8,
-    write: (view, at, value) => view.setBigInt64(at, integer(value), true),
-    read: (bytes, at) => bytes.readInt32LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at),
-  },
-  // Negative integers wrap around, so that every seed is one.
-  UINT64: {
-    size: 8,
-    write: (view, at, value) => view.setBigUint64(at, BigInt.asUintN(64, integer(value)), true),
-    read: (bytes, at) => bytes.readUInt32LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at),
-  },
-  FP32: {
-    size: 4,
-    write: (view, at, value) => view.setFloat32(at, Number(value), true),
-    read: (bytes, at) => bytes.readFloatLE(at),
-  },
-  FP64: {
-    size: 8,
-    write: (view, at, value) => view.setFloat64(at, Number(value), true),
-    read: (bytes, at) => bytes.readDoubleLE(at),
-  },
-};
+const numberTypes: ReadonlyMap<string, NumberType> = new Map(
+  Object.entries<NumberType>({
+    BOOL: {
+      size: 1,
+      write: (view, at, value) => view.setUint8(at, value ? 1 : 0),
+      read: (bytes, at) => bytes.readUInt8(at),
+    },
+    INT32: {
+      size: 4,
+      write: (view, at, value) => view.setInt32(at, Number(value), true),
+      read: (bytes, at) => bytes.readInt32LE(at),
+    },
+    UINT32: {
+      size: 4,
+      write: (view, at, value) => view.setUint32(at, Number(value), true),
+      read: (bytes, at) => bytes.readUInt32LE(at),
+    },
+    INT64: {
+      size: 8,
+      write: (view, at, value) => view.setBigInt64(at, integer(value), true),
+      read: (bytes, at) => bytes.readInt32LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at),
+    },
+    // Negative integers wrap around, so that every seed is one.
+    UINT64: {
+      size: 8,
+      write: (view, at, value) => view.setBigUint64(at, BigInt.asUintN(64, integer(value)), true),
+      read: (bytes, at) => bytes.readUInt32LE(at + 4) * 2 ** 32 + bytes.readUInt32LE(at),
+    },
+    FP32: {
+      size: 4,
+      write: (view, at, value) => view.setFloat32(at, Number(value), true),
+      read: (bytes, at) => bytes.readFloatLE(at),
+    },
+    FP64: {
+      size: 8,
+      write: (view, at, value) => view.setFloat64(at, Number(value), true),
+      read: (bytes, at) => bytes.readDoubleLE(at),
+    },
+  }),
+);
 
 /** Whether this code can write a tensor of the type. */
 export function isWritable(datatype: string): boolean {
-  return datatype === "BYTES" || datatype in numberTypes;
+  return datatype === "BYTES" || numberTypes.has(datatype);
 }
 
 /** The raw form of some elements. */
 export function encodeTensor(datatype: string, values: readonly Scalar[]): Uint8Array {
   if (datatype === "BYTES") return encodeTexts(values.map(String));
-  const type = numberTypes[datatype];
+  const type = numberTypes.get(datatype);
   if (!type) throw new TensorProblem(`tensors of ${datatype} cannot be written`);
   const bytes = new Uint8Array(values.length * type.size);
   const view = new DataView(bytes.buffer);
@@ -132,7 +134,7 @@ export function numberAt(tensor: Tensor, index: number): number | undefined {
 
 /** Throws for a tensor that is not of as many numbers as it says. */
 function typeOf(tensor: Tensor): NumberType {
-  const type = numberTypes[tensor.datatype];
+  const type = numberTypes.get(tensor.datatype);
   if (!type) throw new TensorProblem(`${tensor.name} is ${tensor.datatype}, not a number`);
   const length = tensor.end - tensor.start;
   const count = length / type.size;

@@ -1,3 +1,4 @@
+import { heard } from "../engine-text.ts";
 import type { Failure } from "../failure.ts";
 import { failureFromStatus } from "../grpc/status.ts";
 
@@ -6,5 +7,5 @@ const naming = /text request (?:stream )?`[^`]*`/g;
 
 /** What the status of a call means. */
 export function failureFromVllmStatus(code: number, text: string): Failure {
-  return failureFromStatus(code, text.replace(naming, "the request"));
+  return failureFromStatus(code, heard(text).replace(naming, "the request"));
 }

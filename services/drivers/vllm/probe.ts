@@ -97,6 +97,8 @@ function featuresOf(info: ModelInfo): Feature[] {
     Feature.STREAM,
     Feature.JSON_SCHEMA,
     Feature.JSON_OBJECT,
+    Feature.PATTERN,
+    Feature.GRAMMAR,
     Feature.LOGIT_BIAS,
     Feature.CANCEL,
   ];

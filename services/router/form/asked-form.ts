@@ -1,10 +1,9 @@
-import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { type Guide, guideFromExtras } from "../../drivers/guide.ts";
+import { type Guide, guideFromExtras, structuredOutputs } from "../../drivers/guide.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import { toolsOffered } from "../prompt/template-messages.ts";
-import { bit, type FeatureSet } from "../requirement.ts";
+import { covers, type FeatureSet, neededByGuide } from "../requirement.ts";
 import type { FormRules } from "./form-check.ts";
 import { JsonForm } from "./json-form.ts";
 import { OneOfForm } from "./one-of-form.ts";
@@ -38,26 +37,24 @@ export function formOf(
 ): AskedForm {
   const { request, extras } = asked;
   const format = request.responseFormat;
-  if (!format && extras["structured_outputs"] === undefined) return { ...asked, ...nothing };
+  if (!format && extras[structuredOutputs] === undefined) return { ...asked, ...nothing };
   const { guide } = guideFromExtras(format, extras);
   if (!guide || isEnforced(guide, features)) return { ...asked, ...nothing };
   const early = toolsOffered(request).length === 0;
   const isFormat = format?.form.case === "jsonObject" || format?.form.case === "jsonSchema";
   const { responseFormat: _, ...free } = request;
-  const { structured_outputs: __, ...rest } = extras;
+  const { [structuredOutputs]: __, ...rest } = extras;
   const given = isFormat ? { request: free, extras } : { request, extras: rest };
   const loose = format?.form.case === "jsonSchema" && format.form.value.strict === false;
-  const param = isFormat ? formatParam : extrasParam;
+  const param = isFormat ? formatParam : structuredOutputs;
   return { ...given, ...ours(guide, { early, loose, param, owner }, schemas) };
 }
 
 const formatParam = "response_format.json_schema.schema";
-const extrasParam = "structured_outputs";
 
-/** Whether the engine sees to it. Nobody can check a grammar after the fact. */
-function isEnforced({ kind }: Guide, features: FeatureSet): boolean {
-  if (kind === "grammar") return true;
-  return (features & bit(kind === "object" ? Feature.JSON_OBJECT : Feature.JSON_SCHEMA)) !== 0;
+/** Whether the engine sees to it. Nobody can check a grammar after the fact: without one the request does not come here. */
+function isEnforced(guide: Guide, features: FeatureSet): boolean {
+  return guide.kind === "grammar" || covers(features, neededByGuide(guide));
 }
 
 interface Terms {
@@ -102,7 +99,7 @@ function preparing(schemas: SchemaChecker, owner: string, schema: string, param:
     const found = await schemas.prepare(owner, schema);
     if (!found) return;
     const { path, problem } = found;
-    const at = `${param}${param === extrasParam ? "" : path}`.slice(0, 256);
+    const at = `${param}${param === structuredOutputs ? "" : path}`.slice(0, 256);
     throw fail(ErrorReason.INVALID_ARGUMENT, { param: at, code: "invalid_json_schema", problem });
   };
 }

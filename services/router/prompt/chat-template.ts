@@ -1,18 +1,23 @@
-import { Template } from "@huggingface/jinja";
-import { LRUCache } from "lru-cache";
-import { type ChatTemplate, ControlText as ControlPolicy } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
+import type { ChatTemplate, ControlText as ControlPolicy } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { fail, WeirError } from "../../runtime/errors/fail.ts";
+import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import { refuse } from "../refused-members.ts";
 import { ControlText, unseen } from "./control-text.ts";
-import { type TemplateInput, templateInput } from "./template-messages.ts";
+import { promptBytes } from "./prompt-bytes.ts";
+import { type Rendered, type RenderOrder, Templates } from "./rendering.ts";
+import { RenderingThread } from "./rendering-thread.ts";
+import { templateInput } from "./template-messages.ts";
+
+/** The prompt, or what is wrong with the conversation. */
+export type Prompt = string | WeirError;
 
 /** Turns conversations into prompts for engines that take plain text. */
-export interface PromptRenderer {
+export interface PromptRenderer extends AsyncDisposable {
   /**
-   * The prompt, up to where the assistant speaks. CHAT_TEMPLATE_FAILED if the template does not take the messages,
-   * INVALID_ARGUMENT if they spell a control token and may not.
+   * The prompt, up to where the assistant speaks; of a long conversation a promise, which another thread fulfils.
+   * CHAT_TEMPLATE_FAILED if the template does not take the messages, INVALID_ARGUMENT if they spell a control token and
+   * may not.
    *
    * @param settings what the caller may choose of the template's variables.
    * @param policy what becomes of control tokens in the messages.
@@ -24,23 +29,18 @@ export interface PromptRenderer {
     settings: Readonly<Record<string, unknown>>,
     policy: ControlPolicy,
     splitter?: string,
-  ): string | WeirError;
+  ): Prompt | Promise<Prompt>;
 }
 
-/** A parsed template is some 100 kB; an installation has a few. */
-const templatesMax = 64;
-/** A template's own words of what is wrong fit; a message that it quotes does not. */
-const problemMax = 200;
+/** More are long: they take some 4 ms. */
+const messagesMax = 200;
+/** Characters take less, unless they spell control tokens: then 64 KiB take as long. */
+const bytesMax = 65_536;
 
-interface Parsed {
-  readonly template: Template;
-  readonly knowsDeveloper: boolean;
-}
-
-/** Builds a renderer that keeps the templates that it has parsed, by their digest. */
+/** Builds it. */
 export function createPromptRenderer(): PromptRenderer {
-  const cache = new LRUCache<string, Parsed>({ max: templatesMax });
-  /** Beside the templates: one may come with the tokens of several models. */
+  const templates = new Templates();
+  const thread = new RenderingThread();
   const controls = new WeakMap<ChatTemplate, ControlText>();
 
   function controlOf(template: ChatTemplate): ControlText {
@@ -51,53 +51,34 @@ export function createPromptRenderer(): PromptRenderer {
     return control;
   }
 
-  function parse({ source, sha256 }: ChatTemplate): Parsed {
-    const known = cache.get(sha256);
-    if (known) return known;
-    const parsed = { template: new Template(source), knowsDeveloper: source.includes("developer") };
-    cache.set(sha256, parsed);
-    return parsed;
-  }
-
   return {
-    render(chatTemplate, request, settings, policy, splitter = unseen) {
-      try {
-        const { template, knowsDeveloper } = parse(chatTemplate);
-        const input = checked(templateInput(request, knowsDeveloper), controlOf(chatTemplate), policy, splitter);
-        if (input instanceof WeirError) return input;
-        return template.render({
-          ...settings,
-          ...(request.reasoningEffort ? { reasoning_effort: request.reasoningEffort } : {}),
-          ...chatTemplate.specialTokens,
-          ...input,
-          add_generation_prompt: true,
-        });
-      } catch (error) {
-        const problem = error instanceof Error ? error.message.slice(0, problemMax) : "unknown";
-        return fail(ErrorReason.CHAT_TEMPLATE_FAILED, { model: request.model, problem });
-      }
+    render(template, request, settings, policy, splitter = unseen) {
+      const { source, sha256, controlTokens } = template;
+      const input = templateInput(request, source.includes("developer"));
+      const effort = request.reasoningEffort ? { reasoning_effort: request.reasoningEffort } : {};
+      const variables = { ...settings, ...effort, ...template.specialTokens };
+      const order: RenderOrder = { variables, input, policy, splitter };
+      if (!isLong(request)) return told(templates.render(template, controlOf(template), order), request.model);
+      const { input: _, ...rest } = order;
+      return thread
+        .render({ source, sha256, controlTokens, order: rest, inputJson: JSON.stringify(input) })
+        .then((rendered) => told(rendered, request.model));
     },
+    [Symbol.asyncDispose]: () => thread[Symbol.asyncDispose](),
   };
 }
 
-/** What the template is given. What callers write must not become what only the template may say. */
-function checked(
-  input: TemplateInput,
-  control: ControlText,
-  policy: ControlPolicy,
-  splitter: string,
-): TemplateInput | WeirError {
-  if (policy === ControlPolicy.ALLOW) return input;
-  const { messages, tools } = input;
-  if (policy !== ControlPolicy.REJECT) {
-    const neutral = (one: Record<string, unknown>) =>
-      Object.fromEntries(Object.entries(one).map(([key, value]) => [key, control.neutral(value, splitter)]));
-    return { messages: messages.map(neutral), tools: tools?.map(neutral) };
-  }
-  const spells = (one: Record<string, unknown>) => control.spells(Object.values(one));
-  const index = messages.findIndex(spells);
-  const problem = "spells a control token of the model";
-  if (index >= 0) return refuse(`messages[${index}]`, "invalid_value", problem);
-  const tool = tools?.findIndex(spells) ?? -1;
-  return tool >= 0 ? refuse(`tools[${tool}]`, "invalid_value", problem) : input;
+function isLong(request: GenerateRequest): boolean {
+  const { input } = request;
+  if (input.case !== "conversation") return false;
+  let messages = 0;
+  for (const { toolCalls } of input.value.messages) messages += 1 + toolCalls.length;
+  return messages > messagesMax || promptBytes(request).bytes > bytesMax;
+}
+
+function told(rendered: Rendered, model: string): Prompt {
+  if (rendered.kind === "prompt") return rendered.text;
+  if (rendered.kind === "spells")
+    return refuse(rendered.member, "invalid_value", "spells a control token of the model");
+  return fail(ErrorReason.CHAT_TEMPLATE_FAILED, { model, problem: rendered.problem });
 }

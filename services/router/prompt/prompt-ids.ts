@@ -4,8 +4,9 @@ import { Feature, type ReplicaModel } from "../../../gen/ts/weir/catalog/v1/repl
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { TokenIdsSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, PromptTokens } from "../../drivers/driver.ts";
-import type { Tokenizer, Tokenizers } from "../../drivers/tokens/tokenizers.ts";
+import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
 import { fail } from "../../runtime/errors/fail.ts";
+import { seam } from "./control-text.ts";
 import { tokenizerFailed } from "./tokenizer-failed.ts";
 
 /**
@@ -21,17 +22,17 @@ export function getsIds({ needsTokenizer, features }: ReplicaModel, { tokenizer,
 export interface Unfinished {
   readonly attempt: Attempt;
   readonly model: Model;
-  /** Of a rendered conversation; no token may reach from one into the next. */
-  readonly pieces: readonly string[] | undefined;
+  /** A rendered conversation, with seams that no token may reach over. */
+  readonly seamed: string | undefined;
   /** Tokens of prompt and answer together; 0: not known. */
   readonly context: number;
 }
 
 /** What completes an attempt with the token ids of its prompt; undefined: nothing has to. */
 export function completion(tokenizers: Tokenizers, unfinished: Unfinished): (() => Promise<Attempt>) | undefined {
-  const { attempt, model, pieces, context } = unfinished;
+  const { attempt, model, seamed, context } = unfinished;
   const { needsTokenizer } = attempt.model;
-  if (!needsTokenizer && (pieces === undefined || !getsIds(attempt.model, model))) return undefined;
+  if (!needsTokenizer && (seamed === undefined || !getsIds(attempt.model, model))) return undefined;
   return async () => {
     try {
       const tokens = await tokensOf(tokenizers, unfinished);
@@ -42,29 +43,15 @@ export function completion(tokenizers: Tokenizers, unfinished: Unfinished): (() 
   };
 }
 
-async function tokensOf(tokenizers: Tokenizers, { attempt, model, pieces }: Unfinished): Promise<PromptTokens> {
+async function tokensOf(tokenizers: Tokenizers, { attempt, model, seamed }: Unfinished): Promise<PromptTokens> {
   if (!model.tokenizer) throw fail(ErrorReason.TOKENIZER_MISSING, { model: model.id });
   const { input } = attempt.request;
   const tokenizer = tokenizers.of(model.tokenizer);
   const vocabulary = await tokenizer.vocabulary;
   if (input.case === "tokenIds") return { ids: Uint32Array.from(input.value.ids), vocabulary };
   // A template says itself which tokens begin a prompt; a prompt of the caller's gets the model's own.
-  if (pieces) return { ids: await encodePieces(tokenizer, pieces), vocabulary };
+  if (seamed !== undefined) return { ids: await tokenizer.encode(seamed, false, seam), vocabulary };
   return { ids: await tokenizer.encode(input.case === "prompt" ? input.value : "", true), vocabulary };
-}
-
-/** The ids of texts that stand one behind the other, with no token over two of them. */
-export async function encodePieces(tokenizer: Tokenizer, pieces: readonly string[]): Promise<Uint32Array> {
-  const all = await Promise.all(pieces.map((piece) => tokenizer.encode(piece, false)));
-  const [only] = all;
-  if (only && all.length === 1) return only;
-  const ids = new Uint32Array(all.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const one of all) {
-    ids.set(one, at);
-    at += one.length;
-  }
-  return ids;
 }
 
 /** The same attempt with a prompt of ids, for an engine that takes texts too. */

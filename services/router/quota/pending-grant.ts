@@ -101,9 +101,9 @@ export class PendingGrant {
       } else if (outcome.case === "denied") await this.#denied(grant, missing, outcome.value);
       else this.unchecked(grant, missing, undefined);
     } catch (error) {
-      // It may have been granted all the same.
+      // It may have been granted all the same: who gets the grant may end it at once, and the store is to hear that.
+      grant.reserved = true;
       if (this.#over || !this.unchecked(grant, missing, error)) settlements.release(requestId);
-      else grant.reserved = true;
     }
   }
 

@@ -12,9 +12,9 @@ import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import { checkMessages } from "../message-members.ts";
 import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
-import type { PromptRenderer } from "../prompt/chat-template.ts";
+import type { Prompt, PromptRenderer } from "../prompt/chat-template.ts";
 import { seam, unseen } from "../prompt/control-text.ts";
-import { encodePieces, getsIds } from "../prompt/prompt-ids.ts";
+import { getsIds } from "../prompt/prompt-ids.ts";
 import { tokenizerFailed } from "../prompt/tokenizer-failed.ts";
 import { bit, countsConversations, neededBy } from "../requirement.ts";
 import type { UnaryOperation } from "./operation.ts";
@@ -31,21 +31,17 @@ export function countingTokens(
   renderer: PromptRenderer,
   tokenizers: Tokenizers,
 ): UnaryOperation<CountTokensRequest, number, CountTokensResponse> {
-  function rendered(request: CountTokensRequest, { model }: ModelEntry, splitter: string): string | WeirError {
+  function rendered(request: CountTokensRequest, { model }: ModelEntry, splitter: string): Prompt | Promise<Prompt> {
     const { chatTemplate, controlText } = model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: request.model });
     return renderer.render(chatTemplate, asGeneration(request), {}, controlText, splitter);
   }
 
-  async function counted(
-    { model, input }: CountTokensRequest,
-    source: Tokenizer,
-    pieces: readonly string[] | undefined,
-  ) {
+  async function counted({ model, input }: CountTokensRequest, source: Tokenizer, seamed: string | undefined) {
     try {
       const tokenizer = tokenizers.of(source);
       // As a generation has them.
-      if (pieces) return (await encodePieces(tokenizer, pieces)).length;
+      if (seamed !== undefined) return (await tokenizer.encode(seamed, false, seam)).length;
       return (await tokenizer.encode(input.case === "prompt" ? input.value : "", true)).length;
     } catch (thrown) {
       throw tokenizerFailed(model, thrown);
@@ -77,10 +73,11 @@ export function countingTokens(
       const engineCounts = attempt.model.features.includes(Feature.COUNT_TOKENS) || (isTalk && native);
       const tokenizer = engineCounts ? undefined : entry.model.tokenizer;
       const splitter = tokenizer && getsIds(attempt.model, entry.model) ? seam : unseen;
-      const prompt = native ? undefined : rendered(request, entry, splitter);
-      if (prompt instanceof WeirError) throw prompt;
-      if (tokenizer) return counted(request, tokenizer, prompt?.split(seam));
-      return driver.countTokens?.({ ...attempt, prompt }, signal);
+      const { countTokens } = driver;
+      const count = tokenizer
+        ? (prompt: string | undefined) => counted(request, tokenizer, prompt)
+        : countTokens && ((prompt: string | undefined) => countTokens.call(driver, { ...attempt, prompt }, signal));
+      return count && withPrompt(native ? undefined : rendered(request, entry, splitter), count);
     },
     tokens: () => undefined,
     respond: (_request, tokens, started) => ({
@@ -89,6 +86,16 @@ export function countingTokens(
       tokens: BigInt(tokens),
     }),
   };
+}
+
+/** Goes on with a prompt, which may have to be waited for. */
+function withPrompt(
+  prompt: Prompt | Promise<Prompt> | undefined,
+  next: (prompt: string | undefined) => Promise<number>,
+): Promise<number> {
+  if (prompt instanceof Promise) return prompt.then((ready) => withPrompt(ready, next));
+  if (prompt instanceof WeirError) throw prompt;
+  return next(prompt);
 }
 
 /** The request to generate from the same prompt. */

@@ -145,7 +145,9 @@ function samplingFrom(json: string): Sampling | string {
 
 function sayingOf(outputs: unknown): string | undefined {
   if (typeof outputs !== "object" || outputs === null) return undefined;
-  const { json }: { json?: unknown } = outputs;
+  const { json, choice, regex }: { json?: unknown; choice?: unknown; regex?: unknown } = outputs;
+  if (Array.isArray(choice)) return String(choice[0]);
+  if (typeof regex === "string") return guided("regex", regex);
   if (json === undefined) return guided("json", undefined);
   return typeof json === "string" ? guided("json_schema", json) : JSON.stringify(sampleOf(json));
 }

@@ -177,13 +177,50 @@ describe("one of some texts", () => {
     expect(world.records[0]?.reason).toBe(ErrorReason.ANSWER_MISMATCH);
   });
 
+  test("an engine that has JSON of a schema only hears nothing of it", () => {
+    world = openWorld({}, []);
+    world.replica("a", { features: [...commonFeatures, Feature.JSON_SCHEMA, Feature.GRAMMAR] });
+    const call = world.call(choice("yes", "no"));
+    expect(world.tryAt("a").attempt.extras).toEqual({});
+    answer(world.tryAt("a"), "maybe");
+    expect(seen(call)).toEqual(["started 1", "failed ANSWER_MISMATCH", "end"]);
+  });
+
+  test("an engine that enforces it is preferred", () => {
+    world = openWorld();
+    world.replica("c", { features: [...commonFeatures, Feature.PATTERN], running: 50 });
+    world.call(choice("yes", "no"));
+    answer(world.tryAt("c"), "yes");
+    expect(world.driver("a").tries).toEqual([]);
+  });
+
   test("an engine with a grammar gets it as it is", () => {
     world = openWorld({}, []);
-    world.replica("a", { features: [...commonFeatures, Feature.JSON_SCHEMA] });
+    world.replica("a", { features: [...commonFeatures, Feature.PATTERN] });
     const call = world.call(choice("yes", "no"));
     expect(world.tryAt("a").attempt.extras).toEqual({ structured_outputs: { choice: ["yes", "no"] } });
     answer(world.tryAt("a"), "yes");
     expect(seen(call)).toContain("+yes");
+  });
+});
+
+describe("a grammar, which nobody can check afterwards", () => {
+  const grammar = { extrasJson: JSON.stringify({ structured_outputs: { grammar: 'root ::= "yes"' } }) };
+
+  test("is refused where no engine has it", () => {
+    world = openWorld({}, []);
+    world.replica("a", { features: [...commonFeatures, Feature.PATTERN, Feature.JSON_SCHEMA] });
+    const call = world.call(grammar);
+    expect(seen(call)).toEqual(["fail UNSUPPORTED"]);
+    expect(call.sink.error?.facts).toMatchObject({ param: "structured_outputs", feature: "grammars" });
+  });
+
+  test("goes to the engine that has it", () => {
+    world = openWorld();
+    world.replica("c", { features: [...commonFeatures, Feature.GRAMMAR], running: 50 });
+    world.call(grammar);
+    expect(world.tryAt("c").attempt.extras).toEqual(JSON.parse(grammar.extrasJson));
+    answer(world.tryAt("c"), "yes");
   });
 });
 

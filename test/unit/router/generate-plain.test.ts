@@ -200,7 +200,7 @@ test("a model without parsers is not read", () => {
 
 test("an engine that takes the conversation reads its answer itself", () => {
   plainWorld({}, []);
-  world.replica("a", { features: [Feature.PROMPT, Feature.CONVERSATION, Feature.TOOLS] });
+  world.replica("a", { features: [Feature.PROMPT, Feature.CONVERSATION, Feature.TOOLS, Feature.TOOL_CHOICE] });
   const made = world.call({ tools, toolChoice: { mode: ToolChoiceMode.REQUIRED } });
   expect(world.tryAt("a").attempt).toMatchObject({ prompt: undefined, request: { tools } });
   writes(world.tryAt("a"), "<think>");

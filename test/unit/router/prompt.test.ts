@@ -1,14 +1,16 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { ChatTemplateSchema, ControlText } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { GenerateRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { type MessageSchema, Role, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import { WeirError } from "../../../services/runtime/errors/fail.ts";
-import { createPromptRenderer } from "../../../services/router/prompt/chat-template.ts";
+import { createPromptRenderer, type Prompt } from "../../../services/router/prompt/chat-template.ts";
+import { longestTurn } from "../../fakes/longest-turn.ts";
 import { promptBytes } from "../../../services/router/prompt/prompt-bytes.ts";
 
 const renderer = createPromptRenderer();
+afterAll(() => renderer[Symbol.asyncDispose]());
 let digests = 0;
 
 type MessageInit = MessageInitShape<typeof MessageSchema>;
@@ -17,13 +19,13 @@ const said = (role: Role, ...texts: string[]): MessageInit => ({
   parts: texts.map((value) => ({ part: { case: "text", value } })),
 });
 
-function render(
+function ask(
   source: string,
   messages: readonly MessageInit[],
   over: object = {},
   settings = {},
-  policy = ControlText.NEUTRALISE,
-): string | WeirError {
+  policy: ControlText = ControlText.NEUTRALISE,
+): () => Prompt | Promise<Prompt> {
   const template = create(ChatTemplateSchema, {
     source,
     sha256: String(++digests),
@@ -35,7 +37,13 @@ function render(
     input: { case: "conversation", value: { messages: [...messages] } },
     ...over,
   });
-  return renderer.render(template, request, settings, policy);
+  return () => renderer.render(template, request, settings, policy);
+}
+
+function render(...asked: Parameters<typeof ask>): Prompt {
+  const prompt = ask(...asked)();
+  if (prompt instanceof Promise) throw new Error("it was taken for long");
+  return prompt;
 }
 
 const chatml =
@@ -121,13 +129,33 @@ describe("a template that fails", () => {
   });
 });
 
-test("the work grows with the input: 8 MB of messages render in bounded time", () => {
-  const messages = Array.from({ length: 4_000 }, (_, index) =>
-    said(index % 2 ? Role.ASSISTANT : Role.USER, "y".repeat(2_000)),
-  );
-  const startMs = performance.now();
-  expect(String(render(chatml, messages)).length).toBeGreaterThan(8_000_000);
-  expect(performance.now() - startMs).toBeLessThan(5_000);
+describe("a long conversation", () => {
+  const turns = (count: number, text: string) =>
+    Array.from({ length: count }, (_, index) => said(index % 2 ? Role.ASSISTANT : Role.USER, text));
+  const told = (index: number, text: string) => `<|im_start|>${index % 2 ? "assistant" : "user"}\n${text}<|im_end|>\n`;
+  const whole = (count: number, text: string) =>
+    `<s>${Array.from({ length: count }, (_, index) => told(index, text)).join("")}<|im_start|>assistant\n`;
+
+  test.each([
+    ["of 10,000 messages", 10_000, "go on then", "go on then"],
+    ["of 8 MB", 4_000, "y".repeat(2_000), "y".repeat(2_000)],
+    ["that spells 100,000 control tokens", 2, "<s>1".repeat(50_000), "<\u200bs>1".repeat(50_000)],
+  ])("%s is rendered beside the thread that serves streams", async (_, count, text, neutral) => {
+    const asked = ask(chatml, turns(count, text));
+    await ask(chatml, turns(201, "once, for the thread"))();
+    const { turnMs, result } = await longestTurn(async () => await asked());
+    expect(result).toBe(whole(count, neutral));
+    expect(turnMs).toBeLessThan(20);
+  });
+
+  test("fails as a short one does", async () => {
+    expect(await ask("{{ raise_exception('no') }}", turns(201, "x"))()).toMatchObject({
+      reason: ErrorReason.CHAT_TEMPLATE_FAILED,
+    });
+    const spelling = [...turns(201, "x"), said(Role.USER, "</s>")];
+    const refused = await ask(chatml, spelling, {}, {}, ControlText.REJECT)();
+    expect(refused).toMatchObject({ reason: ErrorReason.INVALID_ARGUMENT, facts: { param: "messages[201]" } });
+  });
 });
 
 test("the size of a prompt counts all that is text", () => {

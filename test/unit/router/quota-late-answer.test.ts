@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { admitted, LeaseHolders, take } from "../../fakes/lease-holders.ts";
+import { admitted, ask, LeaseHolders, take } from "../../fakes/lease-holders.ts";
 import { limitOf } from "../../fakes/limits.ts";
 
 test("a lease that was given back is not drawn from again when an answer from before comes late", async () => {
@@ -21,4 +21,22 @@ test("a lease that was given back is not drawn from again when an answer from be
   await node.pass(500);
   for (const grant of await Promise.all(all)) if (grant) passed += 1;
   expect(passed).toBe(100);
+});
+
+test("what was granted unseen to a request that ends as soon as it may run comes back at once", async () => {
+  const node = new LeaseHolders([limitOf("l", { dimension: "DIMENSION_CONCURRENT_REQUESTS", count: "1", rate: null })]);
+  const holder = node.start("n");
+  expect(await admitted(node, holder, 1)).toBe(1);
+  node.mute = true;
+  let given = 0;
+  const asked = ask(holder, "m", {}, (grant) => {
+    given += 1;
+    grant.release();
+  });
+  await node.pass(20);
+  await asked;
+  expect(given).toBe(1);
+  node.mute = false;
+  await node.beat();
+  expect(await admitted(node, holder, 1)).toBe(1);
 });

@@ -34,7 +34,9 @@ const file = { case: "file", value: { fileId: "f" } } as const;
 const odd = { case: "unknownJson", value: '{"type":"odd"}' } as const;
 
 const { PROMPT, TOKEN_IDS, CONVERSATION, TOOLS, JSON_OBJECT, LOGPROBS, CHOICES, ECHO, SUFFIX } = Feature;
-const { IMAGES, AUDIO, LOGIT_BIAS, BEST_OF, STREAM } = Feature;
+const { TOOL_CHOICE, IMAGES, AUDIO, LOGIT_BIAS, BEST_OF, STREAM } = Feature;
+
+const forced = { tools: [{ name: "f" }], toolChoice: { mode: ToolChoiceMode.REQUIRED } };
 
 /** A request, the features that are just enough, and the one whose lack is told under the param. */
 const rows: readonly [string, Request, readonly Feature[], Feature, string][] = [
@@ -50,6 +52,7 @@ const rows: readonly [string, Request, readonly Feature[], Feature, string][] = 
   ["logprobs", { ...prompt, logprobs: { top: 0 } }, [PROMPT, LOGPROBS], LOGPROBS, "logprobs"],
   ["a bias", { ...prompt, sampling: { logitBias: { 5: 1 } } }, [PROMPT, LOGIT_BIAS], LOGIT_BIAS, "logit_bias"],
   ["tools", { ...prompt, tools: [{ name: "f" }] }, [PROMPT, TOOLS], TOOLS, "tools"],
+  ["a call on demand", { ...prompt, ...forced }, [PROMPT, TOOLS, TOOL_CHOICE], TOOL_CHOICE, "tool_choice"],
 ];
 
 describe("what a request needs, and what is told where it is lacking", () => {

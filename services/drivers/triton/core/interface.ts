@@ -1,7 +1,7 @@
 import type { ModelMetadataResponse } from "../../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { ModelConfig } from "../../../../gen/ts/engine/triton/model_config_pb.ts";
 import { Feature } from "../../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { takesStop } from "../flavour.ts";
+import { guided, takesStop } from "../flavour.ts";
 
 /** What the driver has to know of TensorRT-LLM's core model, which takes and gives token ids. */
 export interface CoreInterface {
@@ -49,6 +49,6 @@ export function coreFeatures(model: CoreInterface): Feature[] {
     Feature.CANCEL,
     ...(coreStreams(model) ? [Feature.STREAM] : []),
     ...(takes("num_return_sequences") && model.outputs.includes("sequence_index") ? [Feature.CHOICES] : []),
-    ...(takes("guided_decoding_guide_type", "guided_decoding_guide") ? [Feature.JSON_SCHEMA, Feature.JSON_OBJECT] : []),
+    ...(takes("guided_decoding_guide_type", "guided_decoding_guide") ? guided : []),
   ];
 }

@@ -194,6 +194,12 @@ const (
 	Feature_FEATURE_COUNT_TOKENS Feature = 21
 	// It counts the tokens that it would make of a conversation.
 	Feature_FEATURE_COUNT_CONVERSATION Feature = 22
+	// Where it calls functions, it can be held to call one, a certain one, or none.
+	Feature_FEATURE_TOOL_CHOICE Feature = 23
+	// Its answer matches a pattern, or is one of some texts.
+	Feature_FEATURE_PATTERN Feature = 24
+	// Its answer follows a grammar.
+	Feature_FEATURE_GRAMMAR Feature = 25
 )
 
 // Enum value maps for Feature.
@@ -222,6 +228,9 @@ var (
 		20: "FEATURE_RERANK",
 		21: "FEATURE_COUNT_TOKENS",
 		22: "FEATURE_COUNT_CONVERSATION",
+		23: "FEATURE_TOOL_CHOICE",
+		24: "FEATURE_PATTERN",
+		25: "FEATURE_GRAMMAR",
 	}
 	Feature_value = map[string]int32{
 		"FEATURE_UNSPECIFIED":        0,
@@ -247,6 +256,9 @@ var (
 		"FEATURE_RERANK":             20,
 		"FEATURE_COUNT_TOKENS":       21,
 		"FEATURE_COUNT_CONVERSATION": 22,
+		"FEATURE_TOOL_CHOICE":        23,
+		"FEATURE_PATTERN":            24,
+		"FEATURE_GRAMMAR":            25,
 	}
 )
 
@@ -677,7 +689,7 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\rReplicaHealth\x12\x1e\n" +
 	"\x1aREPLICA_HEALTH_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14REPLICA_HEALTH_READY\x10\x01\x12\x17\n" +
-	"\x13REPLICA_HEALTH_DOWN\x10\x02*\x95\x04\n" +
+	"\x13REPLICA_HEALTH_DOWN\x10\x02*\xd8\x04\n" +
 	"\aFeature\x12\x17\n" +
 	"\x13FEATURE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14FEATURE_CONVERSATION\x10\x01\x12\x12\n" +
@@ -702,7 +714,10 @@ const file_weir_catalog_v1_replica_proto_rawDesc = "" +
 	"\x18FEATURE_EMBED_DIMENSIONS\x10\x13\x12\x12\n" +
 	"\x0eFEATURE_RERANK\x10\x14\x12\x18\n" +
 	"\x14FEATURE_COUNT_TOKENS\x10\x15\x12\x1e\n" +
-	"\x1aFEATURE_COUNT_CONVERSATION\x10\x16B\xb1\x01\n" +
+	"\x1aFEATURE_COUNT_CONVERSATION\x10\x16\x12\x17\n" +
+	"\x13FEATURE_TOOL_CHOICE\x10\x17\x12\x13\n" +
+	"\x0fFEATURE_PATTERN\x10\x18\x12\x13\n" +
+	"\x0fFEATURE_GRAMMAR\x10\x19B\xb1\x01\n" +
 	"\x13com.weir.catalog.v1B\fReplicaProtoP\x01Z.weir.dev/weir/gen/go/weir/catalog/v1;catalogv1\xa2\x02\x03WCX\xaa\x02\x0fWeir.Catalog.V1\xca\x02\x0fWeir\\Catalog\\V1\xe2\x02\x1bWeir\\Catalog\\V1\\GPBMetadata\xea\x02\x11Weir::Catalog::V1b\x06proto3"
 
 var (

@@ -30,11 +30,12 @@ type DenialReason int32
 const (
 	// Not said.
 	DenialReason_DENIAL_REASON_UNSPECIFIED DenialReason = 0
-	// The rate is used up for now: ERROR_REASON_RATE_LIMITED for the caller.
+	// The rate is used up for now, or what is left of a budget is held by requests that run and may give some of it back:
+	// ERROR_REASON_RATE_LIMITED for the caller.
 	DenialReason_DENIAL_REASON_RATE DenialReason = 1
 	// As many requests run as may: ERROR_REASON_RATE_LIMITED for the caller.
 	DenialReason_DENIAL_REASON_CONCURRENCY DenialReason = 2
-	// The budget is used up until its period ends: ERROR_REASON_BUDGET_EXHAUSTED for the caller.
+	// The budget is spent until its period ends: ERROR_REASON_BUDGET_EXHAUSTED for the caller.
 	DenialReason_DENIAL_REASON_BUDGET DenialReason = 3
 	// It is more than the whole limit: ERROR_REASON_EXCEEDS_LIMIT for the caller, who should not try again.
 	DenialReason_DENIAL_REASON_NEVER_FITS DenialReason = 4

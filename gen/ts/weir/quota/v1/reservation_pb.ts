@@ -518,7 +518,8 @@ export const DenialReason = {
   UNSPECIFIED: 0,
 
   /**
-   * The rate is used up for now: ERROR_REASON_RATE_LIMITED for the caller.
+   * The rate is used up for now, or what is left of a budget is held by requests that run and may give some of it back:
+   * ERROR_REASON_RATE_LIMITED for the caller.
    *
    * @generated from enum value: DENIAL_REASON_RATE = 1;
    */
@@ -532,7 +533,7 @@ export const DenialReason = {
   CONCURRENCY: 2,
 
   /**
-   * The budget is used up until its period ends: ERROR_REASON_BUDGET_EXHAUSTED for the caller.
+   * The budget is spent until its period ends: ERROR_REASON_BUDGET_EXHAUSTED for the caller.
    *
    * @generated from enum value: DENIAL_REASON_BUDGET = 3;
    */
