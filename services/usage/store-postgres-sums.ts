@@ -9,7 +9,7 @@ import { failed, summed } from "./store-postgres-rollups.ts";
 type Sums = { readonly [P in (typeof summed)[number]]: string };
 type Groups = { readonly [P in GroupName]?: string };
 
-/** Sums by step and group, in their order. */
+/** Sums by step and group, in their order. A series that its requests have left for another one has none. */
 export async function sums(db: Kysely<unknown>, plan: SumPlan, limit: number): Promise<SumRow[]> {
   const { step, groups, after } = plan;
   const keys = [sql.ref("step_time"), ...groups.map((name) => sql.ref(name))];
@@ -21,7 +21,7 @@ export async function sums(db: Kysely<unknown>, plan: SumPlan, limit: number): P
     select ${key}, ${sql.join(summed.map((name) => sql`sum(${sql.ref(name)})::bigint as ${sql.ref(name)}`))}
     from (select ${stepOf(step, plan)} as step_time, told.* from (${source}) as told) as told
     where ${page}
-    group by ${key} order by ${key} limit ${limit}`.execute(db);
+    group by ${key} having sum(requests) <> 0 order by ${key} limit ${limit}`.execute(db);
   return rows.map((row) => sumRowFrom(row, row.step_time.getTime(), groups));
 }
 

@@ -178,6 +178,14 @@ test("pages of sums hold every row once, in order", async () => {
   expect(keys).toEqual(keys.toSorted((a, b) => (a.join(" ") < b.join(" ") ? -1 : 1)));
 });
 
+test("a model that a request went away from before it ended is in no sum", async () => {
+  const requestId = idsAt(startMs);
+  await keep([runningRecord(requestId, startMs, { model: "first" })]);
+  await keep([usageRecord(requestId, startMs, { model: "fallback" })]);
+  const rows = await store.sums(plan({ groups: ["model"] }), 10);
+  expect(rows.map(({ values, requests }) => [values, requests])).toEqual([[["fallback"], 1n]]);
+});
+
 test("whole steps follow the calendar of the zone", async () => {
   const iso = async (...args: Parameters<UsageStore["wholeSteps"]>) =>
     (await store.wholeSteps(...args)).map((ms) => new Date(ms).toISOString());
