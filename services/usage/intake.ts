@@ -26,13 +26,14 @@ export interface Intake {
 const aheadMaxMs = 86_400_000;
 
 /**
- * Which ids are taken at a time. What lies ahead of the ledger's time alone is taken, too: that may be the one that is
- * behind, and what is set aside counts nowhere.
+ * Which ids are taken at a time: those that either clock allows, for the other one may be wrong, and what is set aside
+ * counts nowhere.
  *
- * @param ownMs the time by the process's own clock.
+ * @param nowMs the ledger's time; `ownMs` the time by the process's own clock.
  */
 export function idWindow(nowMs: number, retentionMs: number, ownMs: number): IdWindow {
-  return { fromMs: keptFromMs(nowMs, retentionMs), untilMs: Math.max(nowMs, ownMs) + aheadMaxMs };
+  const fromMs = keptFromMs(Math.min(nowMs, ownMs), retentionMs);
+  return { fromMs, untilMs: Math.max(nowMs, ownMs) + aheadMaxMs };
 }
 
 /** Reads, judges and folds the records of a batch. */

@@ -118,9 +118,11 @@ test("a bad record is set aside, told, and raises one alarm; the rest of its bat
 });
 
 test.each([
-  ["the process's", { clockMs: nowMs - 30 * dayMs, timeMs: nowMs }],
-  ["the database's", { clockMs: nowMs, timeMs: nowMs - 30 * dayMs }],
-])("records are kept while %s clock is a month behind", async (_name, { clockMs, timeMs }) => {
+  ["process's clock is a month behind", { clockMs: nowMs - 30 * dayMs, timeMs: nowMs }],
+  ["database's clock is a month behind", { clockMs: nowMs, timeMs: nowMs - 30 * dayMs }],
+  ["process's clock is a year ahead", { clockMs: nowMs + 365 * dayMs, timeMs: nowMs }],
+  ["database's clock is a year ahead", { clockMs: nowMs, timeMs: nowMs + 365 * dayMs }],
+])("records are kept while the %s", async (_name, { clockMs, timeMs }) => {
   const [own, time] = [new SimulatedClock(clockMs), new SimulatedClock(timeMs)];
   await using ledger = startUsage(database.kysely(), { clock: own, time, retentionMs });
   const records = [bytesOf(usageRecord(nextId(), nowMs))];
