@@ -117,7 +117,7 @@ describe("a journal", () => {
       // A slow disk takes a while to have the next one ready.
       await expect.poll(() => world.journal.hasRoom).toBe(true);
     }
-    expect(folder.segments.length).toBeGreaterThan(4);
+    await expect.poll(() => folder.segments.length).toBeGreaterThan(4);
     expect(ids((await restart()).finals)).toEqual(all);
     expect(ids(await world.ship())).toEqual(all);
     await expect.poll(() => folder.segments.length).toBe(2);
