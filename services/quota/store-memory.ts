@@ -355,7 +355,8 @@ class MemoryQuotaStore implements QuotaStore {
       largest,
       counter.demand.holders(nowMs),
     );
-    if (part === 0n) return undefined;
+    // What a lowered limit or a debt takes away is not renewed: the node gives it up when it asks for a request.
+    if (part === 0n || (credit > part && counter.remaining < 0n)) return undefined;
     const lease = own ?? this.#leases.open(counter, request.nodeId);
     if (lease !== undefined) this.#leases.lend(lease, part - credit);
     return lease;

@@ -25,9 +25,14 @@ export interface Intake {
 /** Clocks of nodes are wrong by hours at times, and by days when they were never set. */
 const aheadMaxMs = 86_400_000;
 
-/** Which ids are taken at a time. */
-export function idWindow(nowMs: number, retentionMs: number): IdWindow {
-  return { fromMs: keptFromMs(nowMs, retentionMs), untilMs: nowMs + aheadMaxMs };
+/**
+ * Which ids are taken at a time. What lies ahead of the ledger's time alone is taken, too: that may be the one that is
+ * behind, and what is set aside counts nowhere.
+ *
+ * @param ownMs the time by the process's own clock.
+ */
+export function idWindow(nowMs: number, retentionMs: number, ownMs: number): IdWindow {
+  return { fromMs: keptFromMs(nowMs, retentionMs), untilMs: Math.max(nowMs, ownMs) + aheadMaxMs };
 }
 
 /** Reads, judges and folds the records of a batch. */

@@ -2,7 +2,7 @@ import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type UsageFilter, UsageGroup, type UsageQuery } from "../../gen/ts/weir/usage/v1/usage_query_pb.ts";
 import type { EndReason } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { invalid } from "../runtime/arguments.ts";
-import { isTimeZone } from "../runtime/time-zone.ts";
+import { timeZoneOf } from "../runtime/time-zone.ts";
 import { type Step, stepFrom, tooMany } from "./steps.ts";
 import type { Owner } from "./store.ts";
 
@@ -81,8 +81,8 @@ export function planFrom(query: UsageQuery, owner: Owner, keptFromMs: number): O
   const endMs = msOf(query.endTime);
   const step = stepFrom(query.step);
   if (tooMany(startMs, endMs, step)) throw invalid("query.step", "these are more than 10,000 steps");
-  const timeZone = query.timeZone || "UTC";
-  if (!isTimeZone(timeZone)) throw invalid("query.time_zone", "there is no such time zone");
+  const timeZone = timeZoneOf(query.timeZone || "UTC");
+  if (timeZone === undefined) throw invalid("query.time_zone", "there is no such time zone");
   const filter = filterFrom(query.filter);
   const source = step === "minute" || filter.endReasons.length > 0 ? "records" : "rollups";
   if (source === "records") {

@@ -8,10 +8,10 @@ import {
   type UsageService,
 } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
 import { invalid } from "../runtime/arguments.ts";
-import type { Clock } from "../runtime/clock.ts";
 import { fail } from "../runtime/errors/fail.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { createLanes } from "./lanes.ts";
+import type { LedgerTime } from "./ledger-time.ts";
 import { recordFromRow, rowFromSums } from "./message.ts";
 import { fingerprintOf, pageToken, partsOf } from "./page-token.ts";
 import { keptFromMs } from "./partitions.ts";
@@ -22,7 +22,7 @@ import type { Owner, ReportStore } from "./store.ts";
 
 export interface QueryOptions {
   readonly store: ReportStore;
-  readonly clock: Clock;
+  readonly time: Pick<LedgerTime, "nowMs">;
   readonly retentionMs: number;
 }
 
@@ -62,10 +62,10 @@ interface SumRequest {
   readonly pageToken: string;
 }
 
-async function sumUp({ store, clock, retentionMs }: QueryOptions, request: SumRequest, owner: Owner) {
+async function sumUp({ store, time, retentionMs }: QueryOptions, request: SumRequest, owner: Owner) {
   const { query } = request;
   if (query === undefined) throw invalid("query", "it is not set");
-  const asked = planFrom(query, owner, keptFromMs(clock.nowMs(), retentionMs));
+  const asked = planFrom(query, owner, keptFromMs(time.nowMs(), retentionMs));
   const { step, groups, timeZone } = asked;
   const [startMs, endMs] = isWhole(step)
     ? await store.wholeSteps(asked.startMs, asked.endMs, step, timeZone)
@@ -73,7 +73,7 @@ async function sumUp({ store, clock, retentionMs }: QueryOptions, request: SumRe
   const fingerprint = fingerprintOf(JSON.stringify(owner), toBinary(UsageQuerySchema, query));
   const after = sumKey(partsOf(request.pageToken, fingerprint, groups.length + 1));
   // Asked first: what is complete by then is in what is summed up after.
-  const completeMs = await store.completeUntil(owner, clock.nowMs() - nodeSilentMaxMs);
+  const completeMs = await store.completeUntil(owner, time.nowMs() - nodeSilentMaxMs);
   const limit = request.pageSize || rowsDefault;
   const found = await store.sums({ ...asked, startMs, endMs, after }, limit + 1);
   const rows = found.slice(0, limit);

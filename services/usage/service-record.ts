@@ -6,6 +6,7 @@ import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import type { Metrics } from "../runtime/telemetry/metrics.ts";
 import { type Intake, idWindow, sortOut } from "./intake.ts";
 import { createLanes } from "./lanes.ts";
+import type { LedgerTime } from "./ledger-time.ts";
 import type { NodeWords } from "./node-words.ts";
 import type { RecordRow } from "./record.ts";
 import { createSeriesIndex } from "./series.ts";
@@ -15,7 +16,8 @@ import { unavailable } from "./unavailable.ts";
 export interface RecordOptions {
   readonly store: RecordStore;
   readonly words: NodeWords;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, "nowMs">;
+  readonly time: Pick<LedgerTime, "nowMs">;
   readonly log: Pick<Logger, "error">;
   readonly metrics: Pick<Metrics, "usageSetAside">;
   readonly retentionMs: number;
@@ -33,13 +35,13 @@ const toldWithinMs = 120_000;
 
 /** Takes batches of records. */
 export function recordUsage(options: RecordOptions): ServiceImplementation<typeof UsageService>["recordUsage"] {
-  const { store, clock, retentionMs } = options;
+  const { store, clock, time, retentionMs } = options;
   const seriesOf = createSeriesIndex();
   const writing = createLanes({ lanes, waitingMax });
   return async (request, { signal }) => {
     const { nodeId, records } = request;
     const stored = writing.run(async () => {
-      const intake = sortOut(records, idWindow(clock.nowMs(), retentionMs), seriesOf);
+      const intake = sortOut(records, idWindow(time.nowMs(), retentionMs, clock.nowMs()), seriesOf);
       if (intake.setAside.length > 0) await setAside(options, nodeId, intake);
       await store.record(intake.rows);
       return intake;
@@ -51,8 +53,8 @@ export function recordUsage(options: RecordOptions): ServiceImplementation<typeo
   };
 }
 
-async function setAside({ store, clock, log, metrics }: RecordOptions, nodeId: string, intake: Intake): Promise<void> {
-  const added = await store.setAside(nodeId, intake.setAside, clock.nowMs());
+async function setAside({ store, time, log, metrics }: RecordOptions, nodeId: string, intake: Intake): Promise<void> {
+  const added = await store.setAside(nodeId, intake.setAside, time.nowMs());
   const [first] = added;
   if (first === undefined) return;
   for (const { reason } of added) metrics.usageSetAside(reason);
@@ -63,8 +65,8 @@ async function setAside({ store, clock, log, metrics }: RecordOptions, nodeId: s
 }
 
 /** What the batch says of what the node still has to tell. */
-function tell({ words, clock }: RecordOptions, request: RecordUsageRequest, rows: readonly RecordRow[]): void {
-  const heardMs = clock.nowMs();
+function tell({ words, time }: RecordOptions, request: RecordUsageRequest, rows: readonly RecordRow[]): void {
+  const heardMs = time.nowMs();
   const { nodeId, completeUntil } = request;
   // Journals are shipped in their order: what was admitted long before the youngest record has been told.
   const youngestMs = rows.reduce((latest, { admitMs }) => Math.max(latest, admitMs), 0);

@@ -15,6 +15,14 @@ export interface HouseTimes {
   readonly lostBeforeMs: number;
 }
 
+/** The server's clock, in milliseconds since the epoch. */
+export async function storeNow(db: Kysely<unknown>): Promise<number> {
+  const { rows } = await sql<{ now: Date }>`select clock_timestamp() as now`.execute(db);
+  const [row] = rows;
+  if (row === undefined) throw new Error("the server did not tell its time");
+  return row.now.getTime();
+}
+
 /** Makes partitions ahead, drops old ones, ends what was lost, and forgets what retention says. */
 export async function keepHouse(db: Kysely<unknown>, { nowMs, retentionMs, lostBeforeMs }: HouseTimes): Promise<Kept> {
   const made = await makeNeeded(db, nowMs);

@@ -7,7 +7,7 @@ import { msOfRequestId } from "./request-id.ts";
 import type { UsageStore } from "./store.ts";
 import { answered } from "./store-postgres-answer.ts";
 import { completeUntil, hear } from "./store-postgres-complete.ts";
-import { keepHouse } from "./store-postgres-house.ts";
+import { keepHouse, storeNow } from "./store-postgres-house.ts";
 import { list } from "./store-postgres-list.ts";
 import { makePartitions, monthsThere } from "./store-postgres-partitions.ts";
 import { setAside } from "./store-postgres-quarantine.ts";
@@ -75,6 +75,7 @@ export function postgresUsageStore<T>(db: Kysely<T>, options: PostgresUsageOptio
     list: (plan, limit) => answered(list(reports, plan, limit)),
     wholeSteps: (startMs, endMs, step, zone) => answered(wholeSteps(reports, [startMs, endMs], step, zone)),
     completeUntil: (owner, sinceMs) => answered(completeUntil(reports, owner, sinceMs)),
+    nowMs: () => answered(storeNow(base)),
     keep: (times) => answered(keepHouse(base, times)),
   };
 }

@@ -58,6 +58,8 @@ export interface Kept {
 
 /** Keeps house. */
 export interface HouseStore {
+  /** The time by the store's own clock. */
+  nowMs(): Promise<number>;
   /**
    * Makes partitions ahead of time, drops those that hold nothing younger than `retentionMs`, and ends requests of which
    * nothing was heard since `lostBeforeMs`. Another process that does it now is left to it.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Limit } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
-import type { ReserveResponse } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
+import type { LeaseRequest, ReserveResponse } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import { type Denial, DenialReason } from "../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import { createIdSource } from "../../services/runtime/ids.ts";
 import type { QuotaStore } from "../../services/quota/store.ts";
@@ -321,6 +321,23 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       const waiting = reserve([higher], { waitMs: 250 });
       store.forget("limit");
       expect(isGranted(await waiting)).toBe(true);
+    });
+
+    test.each([
+      ["requests", requests],
+      ["requests at once", atOnce],
+    ])("a node is not lent anew what a lower ceiling on %s takes away", async (_what, spec) => {
+      const { ids, store } = await world();
+      const lend = (count: string, reports: LeaseRequest["reports"] = []) =>
+        store.lease(
+          [limitOf("limit", { ...spec, count })],
+          leaseRequest(ids.uuidv7(), { requestsWanted: 1_000n, reports }),
+        );
+      const [lease] = (await lend("10000")).leases;
+      expect(lease?.amount).toBe(1_000n);
+      const report = reportOf(lease?.id ?? "", 1n, { spent: 0n, reserved: 0n, amount: 1_000n });
+      const lower = await lend("100", [report]);
+      expect([lower.leases, lower.central.map(({ id }) => id)]).toEqual([[], ["limit"]]);
     });
 
     test("a clock that goes back for hours gives no period a second time", async () => {

@@ -35,7 +35,7 @@ export class LeaseHolders {
   /** It hears, and its answers are lost. */
   mute = false;
   #store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
-  readonly #limits: readonly Limit[];
+  #limits: readonly Limit[];
   #sink: Sink<WatchLeasesResponse> | undefined;
 
   constructor(limits: readonly Limit[]) {
@@ -86,6 +86,16 @@ export class LeaseHolders {
   /** How full the limits are. */
   status(): Promise<readonly LimitStatus[]> {
     return this.#store.status(this.#limits);
+  }
+
+  /** Limits change, and the holder is told. */
+  async change(limits: readonly Limit[]): Promise<void> {
+    this.#limits = limits;
+    for (const { id, revision, spec } of limits) {
+      const value = { limitId: id, ...(spec?.subject ? { subject: spec.subject } : {}) };
+      this.#sink?.event(create(WatchLeasesResponseSchema, { revision, event: { case: "limitChange", value } }));
+    }
+    await this.pass(20);
   }
 
   /** Others need what a holder has. */

@@ -29,7 +29,7 @@ const nobody: Identity = { authenticate: () => principal(), onRevoked: () => () 
 /** Starts it over a database that has its schema; acme has the projects one and two, umbrella has one. */
 export function startUsage(
   db: Kysely<unknown>,
-  { clock, retentionMs }: { readonly clock: Clock; readonly retentionMs: number },
+  { clock, time = clock, retentionMs }: { readonly clock: Clock; readonly time?: Clock; readonly retentionMs: number },
 ): UsageHarness {
   const lines: Record<string, unknown>[] = [];
   const log = createLog("info", { write: (line) => void lines.push(JSON.parse(line)) });
@@ -40,7 +40,7 @@ export function startUsage(
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
   const store = postgresUsageStore(db, { clock, chance: () => 0.5 });
   const words = createNodeWords(store, { clock, log });
-  registry.add(UsageService, usageService({ store, words, clock, log, metrics, retentionMs }));
+  registry.add(UsageService, usageService({ store, words, clock, time, log, metrics, retentionMs }));
   return {
     store,
     usage: mesh.client(UsageService),

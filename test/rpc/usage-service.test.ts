@@ -117,6 +117,17 @@ test("a bad record is set aside, told, and raises one alarm; the rest of its bat
   expect(alarms).toMatchObject([{ node_id: "node-1", records: 4, request_id: old.requestId }]);
 });
 
+test.each([
+  ["the process's", { clockMs: nowMs - 30 * dayMs, timeMs: nowMs }],
+  ["the database's", { clockMs: nowMs, timeMs: nowMs - 30 * dayMs }],
+])("records are kept while %s clock is a month behind", async (_name, { clockMs, timeMs }) => {
+  const [own, time] = [new SimulatedClock(clockMs), new SimulatedClock(timeMs)];
+  await using ledger = startUsage(database.kysely(), { clock: own, time, retentionMs });
+  const records = [bytesOf(usageRecord(nextId(), nowMs))];
+  const { quarantined } = await ledger.usage.recordUsage({ nodeId: "node-1", records }, withCallOptions({}));
+  expect(quarantined).toEqual([]);
+});
+
 test("usage is read by permission, and within the caller's reach", async () => {
   await send([
     usageRecord(nextId(), nowMs, { projectId: "acme-one" }),
@@ -271,6 +282,23 @@ test("usage is complete as far as nodes say, and never beyond now", async () => 
   await becomes(beforeMs);
   await send([runningRecord(nextId(), nowMs, { state: UsageState.PROGRESS })]);
   await becomes(nowMs);
+});
+
+test.each([
+  ["CET", "Europe/Brussels"],
+  ["cet", "Europe/Brussels"],
+  ["EET", "Europe/Athens"],
+  ["MET", "Europe/Brussels"],
+  ["WET", "Europe/Lisbon"],
+  ["EST5EDT", "America/New_York"],
+  ["GMT", "UTC"],
+])("days of %s are those of %s, in summer too", async (timeZone, named) => {
+  await send([usageRecord(nextId(), nowMs)]);
+  const days = async (zone: string) => {
+    const asked = query({ step: TimeStep.DAY, timeZone: zone });
+    return (await harness.usage.queryUsage({ query: asked }, by(reader))).rows;
+  };
+  expect(await days(timeZone)).toEqual(await days(named));
 });
 
 test("reports that wait leave room for records, and more of them than may wait are turned away", async () => {

@@ -1,5 +1,7 @@
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { Dimension } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { Denial } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
+import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Account } from "./account.ts";
 import type { Desk } from "./desk.ts";
 import { type Ahead, amountsOf, type HeldGrant, type Part } from "./grant.ts";
@@ -102,6 +104,30 @@ export class AheadDraws implements Ahead {
       for (const one of own) {
         if (granted) this.#grew(one, one.last, tokens);
         one.state = granted && tokens === sliceTokens ? "more" : "none";
+      }
+    } catch (thrown) {
+      if (weirErrorFrom(thrown).reason !== ErrorReason.NOT_FOUND) return this.#uncheckable(watched, own);
+      grant.unknown = true;
+      await this.#reserveAnew(watched, own, tokens);
+    }
+  }
+
+  /** The store has lost the reservation: it is asked for what the answer has by now, and the slice. */
+  async #reserveAnew(watched: Watched, own: readonly Watched[], tokens: number): Promise<void> {
+    const { tokens: asked, received } = this.#grant;
+    const used = { inputTokens: asked.inputTokens, outputTokens: received };
+    try {
+      const wanted = { ...used, outputTokens: received + tokens };
+      const { case: answer, value } = await this.#desk.reserveAnew(this.#grant, wanted, used);
+      const refusedBy = answer === "denied" ? value.limitId : undefined;
+      const isCut = own.some(({ account }) => account.id === refusedBy);
+      for (const one of own) {
+        const { id, terms } = one.account;
+        const share = answer === "granted" ? value.shares.find(({ limitId }) => limitId === id) : undefined;
+        // Another limit is in its way, and says nothing of this one: it goes on for a slice, and asks again.
+        if (share === undefined) this.#grew(one, one.last, isCut ? 0 : tokens);
+        else one.amount = one.last.amount = Math.max(Number(share.amount), neededIn(terms.dimension, used));
+        one.state = isCut ? "none" : "more";
       }
     } catch {
       this.#uncheckable(watched, own);

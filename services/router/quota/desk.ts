@@ -1,5 +1,6 @@
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { Dimension, OnFailure, type Operation } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type { ReserveResponse } from "../../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { Reservation } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
 import type { IdSource } from "../../runtime/ids.ts";
@@ -7,7 +8,7 @@ import { Roster } from "../../runtime/roster.ts";
 import type { Account } from "./account.ts";
 import { AheadDraws } from "./ahead.ts";
 import type { Consumption } from "./consumption.ts";
-import { HeldGrant } from "./grant.ts";
+import { amountsOf, HeldGrant, type Part } from "./grant.ts";
 import { HeldLease, msOf } from "./held-lease.ts";
 import type { LeaseBook } from "./lease-book.ts";
 import type { LeaseNotes } from "./lease-notes.ts";
@@ -114,6 +115,52 @@ export class Desk {
     grant.aliveMs = sentMs;
   }
 
+  /**
+   * Reserves for a request that runs what the store does not know of, or no more.
+   *
+   * @param estimate what it has used, and will use soon.
+   * @throws WeirError the store can't be asked.
+   */
+  async reserveAnew(grant: HeldGrant, estimate: Tokens, least?: Tokens): Promise<ReserveResponse["outcome"]> {
+    const { requestId, consumption, parts } = grant;
+    const { consumer, model, operation } = consumption;
+    const lost = parts.filter(isLost);
+    const leasedLimitIds = parts.flatMap((part) => (part.apart && !isLost(part) ? [part.account.id] : []));
+    const sentMs = this.clock.monotonicMs();
+    try {
+      const { outcome } = await this.link.reserve({
+        requestId,
+        nodeId: this.link.holderId,
+        consumer,
+        model,
+        operation,
+        estimate: amountsOf(estimate),
+        least: least ? amountsOf(least) : {},
+        leasedLimitIds,
+      });
+      if (outcome.case !== "granted") return outcome;
+      // What it used is settled; if it was not told of, it was drawn from leases.
+      if (grant.over) this.settlements.release(requestId);
+      else {
+        for (const part of lost) {
+          part.source?.settle(part.amount, 0);
+          part.source = undefined;
+          part.apart = false;
+        }
+        grant.unknown = false;
+        grant.reserved = true;
+        grant.ttlMs = msOf(outcome.value.ttl);
+        grant.aliveMs = sentMs;
+      }
+      return outcome;
+    } catch (error) {
+      // It may have been granted all the same.
+      if (grant.over) this.settlements.release(requestId);
+      else grant.reserved = true;
+      throw error;
+    }
+  }
+
   /** The store can't be asked. Whether the limits let the request run all the same, each by its on_failure. */
   unchecked(grant: HeldGrant, missing: readonly Account[]): boolean {
     const nowMs = this.clock.monotonicMs();
@@ -136,4 +183,9 @@ export class Desk {
       grant.ahead = new AheadDraws(this, grant);
     return grant;
   }
+}
+
+/** A place that was drawn from a lease which is gone. */
+export function isLost({ account, source }: Part): boolean {
+  return account.terms.dimension === Dimension.CONCURRENT_REQUESTS && source instanceof HeldLease && source.gone;
 }

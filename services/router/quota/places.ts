@@ -1,7 +1,5 @@
-import { Dimension } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
-import type { Desk } from "./desk.ts";
-import { amountsOf, type HeldGrant, type Part } from "./grant.ts";
-import { HeldLease, msOf } from "./held-lease.ts";
+import { type Desk, isLost } from "./desk.ts";
+import type { HeldGrant } from "./grant.ts";
 
 /** Where all places are taken it is asked for so often: the request runs on meanwhile. */
 const askAgainMs = 5_000;
@@ -35,53 +33,19 @@ export class Places {
       if (!(grant.unknown || grant.parts.some(isLost))) continue;
       if (nowMs - (this.#askedMs.get(grant) ?? Number.NEGATIVE_INFINITY) < askAgainMs) continue;
       this.#askedMs.set(grant, nowMs);
-      void this.#reserve(grant, nowMs);
+      void this.#reserve(grant);
     }
   }
 
-  async #reserve(grant: HeldGrant, nowMs: number): Promise<void> {
-    const { link, settlements } = this.#desk;
-    const { requestId, consumption, tokens } = grant;
-    const { consumer, model, operation } = consumption;
-    const lost = grant.parts.filter(isLost);
-    const leasedLimitIds = grant.parts.flatMap((part) => (part.apart && !isLost(part) ? [part.account.id] : []));
+  async #reserve(grant: HeldGrant): Promise<void> {
     this.#asking += 1;
     try {
-      const { outcome } = await link.reserve({
-        requestId,
-        nodeId: link.holderId,
-        consumer,
-        model,
-        operation,
-        estimate: amountsOf(tokens),
-        least: {},
-        leasedLimitIds,
-      });
-      if (outcome.case !== "granted") return;
-      // What it used is settled; if it was not told of, it was drawn from leases.
-      if (grant.over) return settlements.release(requestId);
-      for (const part of lost) {
-        part.source?.settle(part.amount, 0);
-        part.source = undefined;
-        part.apart = false;
-      }
-      grant.unknown = false;
-      grant.reserved = true;
-      grant.ttlMs = msOf(outcome.value.ttl);
-      grant.aliveMs = nowMs;
+      await this.#desk.reserveAnew(grant, grant.tokens);
     } catch {
-      // It may have been granted all the same.
-      if (grant.over) settlements.release(requestId);
-      else grant.reserved = true;
       this.#askedMs.delete(grant);
     } finally {
       this.#asking -= 1;
       if (this.#more && this.#asking <= askingMax / 2) this.look(this.#desk.clock.monotonicMs());
     }
   }
-}
-
-/** A place that was drawn from a lease which is gone. */
-function isLost({ account, source }: Part): boolean {
-  return account.terms.dimension === Dimension.CONCURRENT_REQUESTS && source instanceof HeldLease && source.gone;
 }

@@ -28,3 +28,54 @@ test("an answer that began on a lease ends where the budget does, however slowly
   await node.pass(10_000);
   expect((await node.status())[0]).toMatchObject({ used: 1_490n, reserved: 0n, leased: 0n, remaining: 10n });
 });
+
+const losses = {
+  "the store starts anew": (node: LeaseHolders) => node.restartStore(),
+  "the store hears nothing of it for longer than it keeps that": async (node: LeaseHolders) => {
+    node.cut = true;
+    await node.pass(16_000);
+    node.cut = false;
+  },
+};
+
+test.each(Object.entries(losses))("an answer goes on to the end of its budget after %s", async (_what, happens) => {
+  // Too little to be shared: the request asks for each slice.
+  const node = new LeaseHolders([limitOf("l", { ...budget, count: "1000" })]);
+  const holder = node.start("n");
+  const asked = ask(holder, "m", unstated);
+  await node.pass(20);
+  const grant = await asked;
+  if (grant instanceof WeirError) throw grant;
+  expect(holder.reserved).toBe(1);
+  grant.goesOn(120);
+  await node.pass(100);
+  await happens(node);
+  let answer = 130;
+  for (let goesOn = true; goesOn && answer < 2_000; answer += goesOn ? 10 : 0) {
+    goesOn = grant.goesOn(answer);
+    await node.pass(20);
+  }
+  expect(answer).toBe(1_000);
+  grant.settle({ inputTokens: 10, outputTokens: 1_000 });
+  await node.pass(100);
+  expect((await node.status())[0]).toMatchObject({ used: 1_000n, reserved: 0n, remaining: 0n });
+});
+
+test("a place that others took meanwhile cuts no answer that its budget would let go on", async () => {
+  const place = limitOf("places", { dimension: "DIMENSION_CONCURRENT_REQUESTS", count: "1", rate: null });
+  const node = new LeaseHolders([limitOf("l", { ...budget, count: "1000" }), place]);
+  const holder = node.start("n");
+  const asked = ask(holder, "m", unstated);
+  await node.pass(20);
+  const grant = await asked;
+  if (grant instanceof WeirError) throw grant;
+  await node.restartStore();
+  const other = ask(node.start("other"));
+  await node.pass(20);
+  const taken = await other;
+  if (taken instanceof WeirError) throw taken;
+  for (let answer = 0; answer < 800; answer += 10) {
+    expect(grant.goesOn(answer)).toBe(true);
+    await node.pass(20);
+  }
+});

@@ -1,7 +1,8 @@
 import { pino } from "pino";
 import { expect, test } from "vitest";
-import { startHousekeeping } from "../../../services/usage/housekeeping.ts";
+import { keepOnce, startHousekeeping } from "../../../services/usage/housekeeping.ts";
 import { createLanes } from "../../../services/usage/lanes.ts";
+import { createLedgerTime } from "../../../services/usage/ledger-time.ts";
 import { createNodeWords } from "../../../services/usage/node-words.ts";
 import type { NodeWord } from "../../../services/usage/store.ts";
 import { SimulatedClock } from "../../fakes/simulated-clock.ts";
@@ -14,6 +15,7 @@ test("house is kept every hour, sooner after a failure, and not after the end", 
   const rounds: number[] = [];
   let away = false;
   const store = {
+    nowMs: async () => clock.nowMs(),
     keep: async ({ nowMs }: { nowMs: number }) => {
       rounds.push(nowMs);
       if (away) throw new Error("away");
@@ -21,7 +23,7 @@ test("house is kept every hour, sooner after a failure, and not after the end", 
     },
   };
   const startMs = clock.nowMs();
-  const house = startHousekeeping({ store, clock, log, retentionMs: 1 });
+  const house = startHousekeeping({ store, clock, time: createLedgerTime(store, clock), log, retentionMs: 1 });
   await clock.advanceAsync(2 * hourMs + 1);
   expect(rounds.map((ms) => ms - startMs)).toEqual([hourMs, 2 * hourMs]);
   away = true;
@@ -33,6 +35,35 @@ test("house is kept every hour, sooner after a failure, and not after the end", 
   await clock.advanceAsync(5 * hourMs);
   expect(rounds.length).toBe(6);
   expect(clock.pendingTimers).toBe(0);
+});
+
+test.each([
+  ["the process's clock is ahead by years", 0, 10 * 365 * 24 * hourMs],
+  ["the database's clock is ahead by years", 10 * 365 * 24 * hourMs, 0],
+])("nothing is taken for old while %s", async (_name, storeAheadMs, aheadMs) => {
+  const clock = new SimulatedClock();
+  const trueMs = clock.nowMs();
+  const kept: number[] = [];
+  const store = {
+    nowMs: async () => trueMs + storeAheadMs,
+    keep: async ({ nowMs }: { nowMs: number }) => {
+      kept.push(nowMs);
+      return { made: [], dropped: [], lost: 0 };
+    },
+  };
+  clock.jumpWallTo(trueMs + aheadMs);
+  await keepOnce({ store, clock, time: createLedgerTime(store, clock), log, retentionMs: 1 });
+  expect(kept).toEqual([trueMs]);
+});
+
+test("the ledger's time is the database's, and goes on between readings", async () => {
+  const clock = new SimulatedClock();
+  const time = createLedgerTime({ nowMs: async () => 5_000_000 }, clock);
+  expect(time.nowMs()).toBe(clock.nowMs());
+  await time.read();
+  clock.advance(250);
+  clock.jumpWallTo(7);
+  expect(time.nowMs()).toBe(5_000_250);
 });
 
 test("nodes' words are kept once a second, each node's latest", async () => {

@@ -18,7 +18,7 @@ import { bytesOf, type RecordInit, usageRecord } from "../../fakes/usage-records
 
 const nowMs = Date.UTC(2026, 3, 15, 12);
 const dayMs = 86_400_000;
-const window = idWindow(nowMs, 60 * dayMs);
+const window = idWindow(nowMs, 60 * dayMs, nowMs);
 const series = createSeriesIndex();
 const validator = createValidator();
 
@@ -59,8 +59,8 @@ const bad: readonly (readonly [string, RecordInit, "malformed" | "counts" | "too
   ["a bad operation", { operation: "Generate!" }, "malformed", true],
   ["an end without a reason", { endReason: EndReason.UNSPECIFIED }, "malformed", false],
   ["a reason while it runs", { state: UsageState.PROGRESS }, "malformed", false],
-  ["an unknown end", { endReason: unknown(99) }, "malformed", true],
-  ["an unknown error", { errorReason: unknown(9_999) }, "malformed", true],
+  ["an end that is no number of ours", { endReason: unknown(32_768) }, "malformed", true],
+  ["an error that is no number of ours", { errorReason: unknown(32_768) }, "malformed", true],
   ["an admission in another age", { admitTime: timestampFromMs(nowMs - 2 * dayMs) }, "malformed", false],
   ["a negative duration", { duration: durationFromMs(-1) }, "malformed", false],
   ["a duration of months", { duration: durationFromMs(2 ** 31) }, "malformed", false],
@@ -68,7 +68,7 @@ const bad: readonly (readonly [string, RecordInit, "malformed" | "counts" | "too
   ["a first token of another age", { timeToFirstToken: { seconds: 2n ** 60n } }, "malformed", false],
   ["too many attempts", { attempts: Array.from({ length: 17 }, () => attempt) }, "malformed", true],
   ["an attempt nowhere", attempts({ replicaId: "" }), "malformed", true],
-  ["an attempt that fails oddly", attempts({ errorReason: unknown(9_999) }), "malformed", true],
+  ["an attempt that fails oddly", attempts({ errorReason: unknown(-1) }), "malformed", true],
   ["an attempt of another age", attempts({ dispatchTime: timestampFromMs(0) }), "malformed", false],
   ["a negative prompt", { tokens: { promptTokens: -1n } }, "counts", true],
   ["a negative completion", { tokens: { completionTokens: -(2n ** 63n) } }, "counts", true],
@@ -88,6 +88,17 @@ test.each(bad)("%s is set aside", (_name, over, reason, byContract) => {
   const record = usageRecord(id, nowMs, over);
   expect(judged(over)?.reason).toBe(reason);
   expect(validator.validate(UsageRecordSchema, record).kind).toBe(byContract ? "invalid" : "valid");
+});
+
+test("reasons of a newer version are kept as they are", () => {
+  const over = {
+    endReason: unknown(32_767),
+    errorReason: unknown(9_999),
+    ...attempts({ errorReason: unknown(9_998) }),
+  };
+  const { rows, setAside } = judge(bytesOf(usageRecord(id, nowMs, over)));
+  expect(setAside).toEqual([]);
+  expect(rows).toMatchObject([{ endReason: 32_767, errorReason: 9_999, attempts: [{ errorReason: 9_998 }] }]);
 });
 
 test("what must be set is missed", () => {
