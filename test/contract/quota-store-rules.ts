@@ -71,6 +71,16 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect(denialOf(await reserve([limit], { estimate: amounts(1) })).remaining).toBe(0n);
     });
 
+    test("of a rate with a burst the burst is the whole that is told", async () => {
+      const { reserve } = await world();
+      const limit = limitOf("limit", { ...tokens, count: "1000", rate: { per: "60s", burst: "200" } });
+      const least = amounts(0, 300);
+      const never = denialOf(await reserve([limit], { estimate: least, least }));
+      expect(never).toMatchObject({ reason: DenialReason.NEVER_FITS, needed: 300n, ceiling: 200n });
+      const { outcome } = await reserve([limit], { estimate: amounts(0, 50) });
+      expect(outcome.value).toMatchObject({ shares: [{ ceiling: 200n, remaining: 150n }] });
+    });
+
     test("all limits or none: what one refuses the others do not count", async () => {
       const { store, reserve } = await world();
       const wide = limitOf("wide", { ...requests, count: "100" });
