@@ -100,6 +100,19 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect(denialOf(await reserve([soon, late])).limitId).toBe("late");
     });
 
+    test("the largest limits on money count to the last billionth", async () => {
+      const { store, reserve } = await world();
+      const budget = { period: "CALENDAR_PERIOD_MONTH", timeZone: "Europe/Paris" };
+      const money = { dimension: "DIMENSION_COST", costNanos: "1000000000000000000", currency: "USD", budget };
+      const limit = limitOf("limit", money);
+      const cost = (costNanos: bigint) => ({ ...amounts(), costNanos, currency: "USD" });
+      const exactly = (costNanos: bigint) => reserve([limit], { estimate: cost(costNanos), least: cost(costNanos) });
+      expect(isGranted(await exactly(999_999_999_999_999_999n))).toBe(true);
+      expect((await store.status([limit]))[0]?.remaining).toBe(1n);
+      expect(isGranted(await exactly(2n))).toBe(false);
+      expect(isGranted(await exactly(1n))).toBe(true);
+    });
+
     test("a ceiling at the contract's end, and amounts at theirs", async () => {
       const { store, reserve } = await world();
       const limit = limitOf("limit", { ...tokens, count: "1000000000000000" });
