@@ -1,6 +1,6 @@
 import { type AddressInfo, createServer } from "node:net";
 import { afterAll, describe, expect, test } from "vitest";
-import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
 import { startFakeOpenAi } from "../fakes/fake-openai.ts";
@@ -68,6 +68,39 @@ describe("what answers at an address", () => {
       expect([outcome.reason, outcome.failure?.facts["param"]]).toEqual(["UNSUPPORTED", "tool_choice"]);
     },
   );
+
+  test("LM Studio says of each of its models what it is", async () => {
+    const listed = (id: string, type: string, loaded?: number) => ({
+      id,
+      object: "model",
+      type,
+      compatibility_type: "gguf",
+      state: loaded ? "loaded" : "not-loaded",
+      max_context_length: 32_768,
+      ...(loaded ? { loaded_context_length: loaded } : {}),
+    });
+    const kinds = ["llm", "vlm", "embeddings"];
+    const routes = {
+      "/v1/models": { data: kinds.map((id) => ({ id, owned_by: "organization_owner" })) },
+      "/api/v0/models": {
+        object: "list",
+        data: kinds.map((kind) => listed(kind, kind, kind === "llm" ? 4_096 : undefined)),
+      },
+    };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    const { engine, models } = await driver.probe(AbortSignal.timeout(5_000));
+    expect(engine).toBe("lm studio");
+    expect(models.map(({ contextLength }) => contextLength)).toEqual([4_096n, 32_768n, 32_768n]);
+    const [text, pictures, vectors] = models.map(({ features }) => new Set(features));
+    expect([text?.has(Feature.TOOLS), text?.has(Feature.IMAGES), text?.has(Feature.EMBED)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    expect([pictures?.has(Feature.IMAGES), pictures?.has(Feature.TOOL_CHOICE)]).toEqual([true, false]);
+    expect([...(vectors ?? [])]).toEqual([Feature.EMBED]);
+  });
 
   test("vLLM's load is read from its metrics", async () => {
     const metrics = [

@@ -10,6 +10,8 @@ export interface Identity {
   readonly contextLength: number;
   /** Features that this server lacks, though its flavour has them. */
   readonly lacks: readonly Feature[];
+  /** By model, where a server says it of each; undefined: it is the same for all. */
+  readonly models?: ReadonlyMap<string, Pick<Identity, "contextLength" | "lacks">>;
 }
 
 /** The members that take a form; empty: it has none such, and JSON is a `response_format`. */
@@ -206,6 +208,27 @@ const ollama: Flavour = {
   members: { top_k: "", min_p: "", repetition_penalty: "", min_tokens: "", stop_token_ids: "", ignore_eos: "" },
 };
 
+const lmStudio: Flavour = {
+  ...plain,
+  name: "lmstudio",
+  engine: "lm studio",
+  question: { path: "/api/v0/models", identify: identifyLmStudio },
+  features: [
+    Feature.CONVERSATION,
+    Feature.PROMPT,
+    Feature.STREAM,
+    Feature.TOOLS,
+    Feature.JSON_SCHEMA,
+    Feature.IMAGES,
+    Feature.LOGIT_BIAS,
+    Feature.CANCEL,
+    Feature.EMBED,
+  ],
+  alwaysStream: true,
+  developerRole: false,
+  members: { min_p: "", repetition_penalty: "repeat_penalty", min_tokens: "", stop_token_ids: "", ignore_eos: "" },
+};
+
 /** OpenAI's own API. It refuses members that it does not know, and in chats of its newer models `max_tokens`. */
 export const hosted: Flavour = {
   ...plain,
@@ -227,7 +250,7 @@ export const hosted: Flavour = {
 export const azure: Flavour = { ...hosted, name: "azure", engine: "azure openai" };
 
 /** In the order in which they are asked. */
-export const flavours: readonly Flavour[] = [vllm, llamacpp, sglang, ollama];
+export const flavours: readonly Flavour[] = [vllm, llamacpp, sglang, ollama, lmStudio];
 
 /** The row of a name that a probe found. */
 export function flavourNamed(name: string): Flavour {
@@ -256,4 +279,22 @@ function identifyLlamaCpp(answer: JsonObject): Identity | undefined {
     contextLength: lengthFrom(context),
     lacks,
   };
+}
+
+const notEmbedding = lmStudio.features.filter((feature) => feature !== Feature.EMBED);
+
+/** It lists what is on its disk; a model that is asked for is loaded. */
+function identifyLmStudio(answer: JsonObject): Identity | undefined {
+  const cards = Array.isArray(answer["data"]) ? answer["data"].filter(isObject) : [];
+  if (!cards.some((card) => typeof card["compatibility_type"] === "string")) return undefined;
+  const models = new Map<string, Pick<Identity, "contextLength" | "lacks">>();
+  for (const card of cards) {
+    const { id, type } = card;
+    if (typeof id !== "string") continue;
+    const lacks =
+      type === "embeddings" ? notEmbedding : type === "vlm" ? [Feature.EMBED] : [Feature.EMBED, Feature.IMAGES];
+    const contextLength = lengthFrom(card["loaded_context_length"]) || lengthFrom(card["max_context_length"]);
+    models.set(id, { contextLength, lacks });
+  }
+  return { version: "", contextLength: 0, lacks: [], models };
 }

@@ -96,8 +96,9 @@ function modelFrom(card: JsonObject, flavour: Flavour, identity: Identity, ready
   const id = card["id"];
   if (typeof id !== "string" || id === "") return [];
   const told = card["max_model_len"];
-  const contextLength = lengthFrom(told) || identity.contextLength;
-  const features = flavour.features.filter((feature) => !identity.lacks.includes(feature));
+  const { contextLength: known, lacks } = identity.models?.get(id) ?? identity;
+  const contextLength = lengthFrom(told) || known;
+  const features = flavour.features.filter((feature) => !lacks.includes(feature));
   return [
     create(ReplicaModelSchema, {
       engineModel: id,

@@ -54,4 +54,5 @@ console.log(`${outcomes.length - failed.length} of ${parts.length} parts kept ev
 const summaries = outcomes.map(({ part, result }) => ({ shape: part.shape, ...summaryOf([result]) }));
 const failures = outcomes.reduce((sum, one) => sum + one.failures.length, 0);
 console.log(JSON.stringify({ faults: "campaign", seed, failures, summaries }));
-process.exitCode = failed.length > 0 ? 1 : 0;
+// Left to end by itself Node waits, busily and for ever, for writes to peers that were killed.
+process.exit(failed.length > 0 ? 1 : 0);
