@@ -53,7 +53,7 @@ function shareMessage(share: Account): ReservedShare {
     limitId: counter.limit.id,
     amount: int64(heldBy(share)),
     remaining: int64(counter.remaining),
-    ceiling: counter.ceiling,
+    ceiling: counter.capacity,
     dimension: dimensionOf(counter),
   };
   const resetTime = resetTimeOf(counter);
@@ -76,7 +76,7 @@ export function denialMessage(blocked: readonly Blocked[], times: ReturnTimes): 
     limitId: counter.limit.id,
     dimension: dimensionOf(counter),
     reason: reasonOf(by),
-    ceiling: counter.ceiling,
+    ceiling: counter.capacity,
     remaining: int64(counter.remaining),
     needed: int64(by.units),
   };

@@ -71,10 +71,6 @@ export class Counter {
     return this.#limit;
   }
 
-  get ceiling(): bigint {
-    return this.#ceiling;
-  }
-
   /**
    * Takes over a newer version of the limit. What is drawn stays drawn; another period of a budget holds when this one is
    * over.

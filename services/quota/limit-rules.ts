@@ -2,6 +2,7 @@ import { clone, create, toJson } from "@bufbuild/protobuf";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import {
   BudgetSchema,
+  Dimension,
   type LimitSpec,
   LimitSpecSchema,
   RateSchema,
@@ -32,6 +33,12 @@ export type ChangeableField = (typeof changeable)[number];
 /** What the contract's own rules can't say. Throws INVALID_ARGUMENT; `at` is where the spec stands in the request. */
 export function checkSpec(spec: LimitSpec, at: "spec." | ""): void {
   checkText(`${at}name`, spec.name);
+  if (spec.dimension === Dimension.COST) {
+    throw invalid(
+      `${at}dimension`,
+      "no model has a price so far, so that a limit on money would count nothing; limit tokens",
+    );
+  }
   const { window } = spec;
   if (window.case === "budget" && window.value.timeZone !== "" && !isTimeZone(window.value.timeZone)) {
     throw invalid(`${at}budget.time_zone`, "there is no such time zone; write one of IANA's, such as Europe/Paris");

@@ -71,6 +71,16 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect(denialOf(await reserve([limit], { estimate: amounts(1) })).remaining).toBe(0n);
     });
 
+    test("of a rate with a burst the burst is the whole that is told", async () => {
+      const { reserve } = await world();
+      const limit = limitOf("limit", { ...tokens, count: "1000", rate: { per: "60s", burst: "200" } });
+      const least = amounts(0, 300);
+      const never = denialOf(await reserve([limit], { estimate: least, least }));
+      expect(never).toMatchObject({ reason: DenialReason.NEVER_FITS, needed: 300n, ceiling: 200n });
+      const { outcome } = await reserve([limit], { estimate: amounts(0, 50) });
+      expect(outcome.value).toMatchObject({ shares: [{ ceiling: 200n, remaining: 150n }] });
+    });
+
     test("all limits or none: what one refuses the others do not count", async () => {
       const { store, reserve } = await world();
       const wide = limitOf("wide", { ...requests, count: "100" });
@@ -88,6 +98,19 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       for (let i = 0; i < 60; i++) await reserve([soon]);
       await reserve([late]);
       expect(denialOf(await reserve([soon, late])).limitId).toBe("late");
+    });
+
+    test("the largest limits on money count to the last billionth", async () => {
+      const { store, reserve } = await world();
+      const budget = { period: "CALENDAR_PERIOD_MONTH", timeZone: "Europe/Paris" };
+      const money = { dimension: "DIMENSION_COST", costNanos: "1000000000000000000", currency: "USD", budget };
+      const limit = limitOf("limit", money);
+      const cost = (costNanos: bigint) => ({ ...amounts(), costNanos, currency: "USD" });
+      const exactly = (costNanos: bigint) => reserve([limit], { estimate: cost(costNanos), least: cost(costNanos) });
+      expect(isGranted(await exactly(999_999_999_999_999_999n))).toBe(true);
+      expect((await store.status([limit]))[0]?.remaining).toBe(1n);
+      expect(isGranted(await exactly(2n))).toBe(false);
+      expect(isGranted(await exactly(1n))).toBe(true);
     });
 
     test("a ceiling at the contract's end, and amounts at theirs", async () => {

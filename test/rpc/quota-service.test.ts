@@ -185,22 +185,6 @@ test("a node leases parts of a large limit, which status tells, and asks each ti
   expect(await statusOf(projectId, large.id)).toMatchObject({ used: 1n, leased: 0n, remaining: 9_999n });
 });
 
-test("the largest limits count to the last one", async () => {
-  const projectId = await project();
-  const money = { dimension: "DIMENSION_COST", count: null, currency: "USD", rate: null };
-  const budget = { period: "CALENDAR_PERIOD_MONTH", timeZone: "Europe/Paris" };
-  const limit = await limitOn(projectId, { ...money, budget, costNanos: "1000000000000000000" });
-  const estimate = { costNanos: 999_999_999_999_999_999n, currency: "USD" };
-  expect((await reserve(projectId, { estimate })).case).toBe("granted");
-  expect(await statusOf(projectId, limit.id)).toMatchObject({ remaining: 1n });
-  const exactly = (costNanos: bigint) => ({
-    estimate: { costNanos, currency: "USD" },
-    least: { costNanos, currency: "USD" },
-  });
-  expect((await reserve(projectId, exactly(2n))).case).toBe("denied");
-  expect((await reserve(projectId, exactly(1n))).case).toBe("granted");
-});
-
 test.each<[string, Reserve]>([
   ["negative tokens", { estimate: { inputTokens: -1n } }],
   ["absurd tokens", { estimate: { outputTokens: 2n ** 62n } }],

@@ -16,7 +16,8 @@ const [head = [], , ...rows] = table.split("\n").map((line) =>
     .map((cell) => cell.trim()),
 );
 
-const columns: Readonly<Record<string, Feature>> = {
+/** What each column is about; of several features one is enough. */
+const columns: Readonly<Record<string, Feature | readonly Feature[]>> = {
   chats: Feature.CONVERSATION,
   prompts: Feature.PROMPT,
   "token ids": Feature.TOKEN_IDS,
@@ -31,7 +32,7 @@ const columns: Readonly<Record<string, Feature>> = {
   pictures: Feature.IMAGES,
   embeds: Feature.EMBED,
   ranks: Feature.RERANK,
-  "counts tokens": Feature.COUNT_TOKENS,
+  "counts tokens": [Feature.COUNT_TOKENS, Feature.COUNT_CONVERSATION],
   stops: Feature.CANCEL,
 };
 
@@ -79,6 +80,7 @@ describe("the table of docs/engines.md", () => {
     "llama.cpp": openai("llamacpp"),
     SGLang: openai("sglang"),
     Ollama: openai("ollama"),
+    "LM Studio": openai("lmstudio"),
     "OpenAI, Azure": openai("hosted"),
     Anthropic: () => probed(Dialect.ANTHROPIC, simulator.anthropicUrl),
     "others over OpenAI's HTTP": openai("openai"),
@@ -94,7 +96,9 @@ describe("the table of docs/engines.md", () => {
     async (row) => {
       const features = await engines[row.name]?.();
       const told = head.slice(1).filter((_, at) => row.cells[at] === "●");
-      const has = Object.entries(columns).flatMap(([column, feature]) => (features?.includes(feature) ? [column] : []));
+      const has = Object.entries(columns).flatMap(([column, feature]) =>
+        [feature].flat().some((one) => features?.includes(one)) ? [column] : [],
+      );
       expect(told).toEqual(has);
       // What an engine has no grammar for the gateway checks.
       const generates = told.includes("prompts") || told.includes("chats") || told.includes("token ids");

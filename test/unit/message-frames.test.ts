@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { framed, MessageFrames } from "../../services/drivers/grpc/message-frames.ts";
+import { heldAfter } from "../fakes/held-memory.ts";
 import { StatusError } from "../../services/drivers/grpc/status-error.ts";
 
 const messages = ["", "a", "a river", "x".repeat(300)];
@@ -19,6 +20,17 @@ test("messages come whole, wherever their bytes are cut", () => {
     expect(read(pieces), `cut at ${first} and ${second}`).toEqual(messages);
   }
   expect(read(Array.from(whole, (byte) => Buffer.of(byte)))).toEqual(messages);
+});
+
+test("a message of small pieces costs little more than its bytes", () => {
+  const frames = new MessageFrames(33_554_432);
+  let told = 0;
+  const take = ({ length }: Buffer) => (told += length);
+  const count = 500_000;
+  frames.push(framed(Buffer.alloc(count + 1)).subarray(0, 6), take);
+  expect(heldAfter(() => frames.push(Buffer.of(0), take), count - 1)).toBeLessThan(count * 8);
+  frames.push(Buffer.concat([Buffer.of(0), whole]), take);
+  expect(told).toBe(count + 1 + messages.join("").length);
 });
 
 test.each([

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { heldAfter } from "../fakes/held-memory.ts";
 import { EventTooLong, SseParser } from "../../services/drivers/http/sse.ts";
 
 function read(chunks: readonly Buffer[], bytesMax = 1_000): { events: string[]; junk: boolean } {
@@ -26,6 +27,7 @@ describe("an event stream, cut anywhere", () => {
     ["has no line end at its end", "data: a\n\ndata: b", ["a", "b"]],
     ["has comments", ": ping\n\n:\n: x\ndata: a\n: y\n\n", ["a"]],
     ["has data over several lines", "data: a\ndata: b\n\n", ["a\nb"]],
+    ["has empty lines of data", "data:\ndata: é\ndata:\ndata:\n\ndata: a\n\n", ["\né\n\n", "a"]],
     ["has data over several lines with CRLF", "data: a\r\ndata: b\r\n\r\n", ["a\nb"]],
     ["has no space after the colon", "data:a\n\ndata:  b\n\n", ["a", " b"]],
     ["has characters of several bytes", "data: é漢🌊\n\n", ["é漢🌊"]],
@@ -52,9 +54,21 @@ describe("what an event stream may hold", () => {
   test.each([
     ["a line that never ends", ["data: ", ..."x".repeat(2_000)]],
     ["an event of many lines", Array.from({ length: 200 }, () => "data: 0123456789\n")],
+    ["an event of lines without anything", Array.from({ length: 1_002 }, () => "data:\n")],
     ["a comment that never ends", [":", ..."x".repeat(2_000)]],
   ])("not %s", (_, pieces) => {
     expect(() => read(pieces.map((piece) => Buffer.from(piece)))).toThrow(EventTooLong);
+  });
+
+  test.each([
+    ["a line", "x"],
+    ["an event of many lines", "data: x\n"],
+  ])("%s in small pieces, of which each costs little more than its bytes", (_, piece) => {
+    const parser = new SseParser(() => undefined, 33_554_432);
+    parser.push(Buffer.from("data: x\ndata: "));
+    const bytes = Buffer.from(piece);
+    expect(heldAfter(() => parser.push(bytes), 500_000)).toBeLessThan(500_000 * 8);
+    parser.end();
   });
 
   test("any number of events below the limit", () => {

@@ -209,6 +209,15 @@ describe("a whole answer", () => {
     expect(engine.requests[0]?.body).not.toHaveProperty("stream_options");
   });
 
+  test("is whole however its bytes are cut", async () => {
+    const { driver, attempt } = await serve(({ response }) => {
+      response.writeHead(200, { "content-type": "application/json" }).socket?.setNoDelay(true);
+      for (const byte of Buffer.from(JSON.stringify({ choices: [choice({})] }))) response.write(Buffer.of(byte));
+      response.end();
+    });
+    expect((await run(driver, attempt({ stream: false }))).text()).toBe("hello");
+  });
+
   test("may come for a stream that was asked for", async () => {
     const { driver, attempt } = await serve(json({ choices: [choice({})] }));
     expect((await run(driver, attempt())).text()).toBe("hello");

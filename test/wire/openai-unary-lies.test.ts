@@ -63,6 +63,16 @@ describe("embeddings over HTTP", () => {
     expect(request?.headers["x-request-id"]).toMatch(/^[\da-f-]{36}$/);
   });
 
+  test("are whole however their bytes are cut", async () => {
+    answers = ({ response }) => {
+      response.writeHead(200, { "content-type": "application/json" }).socket?.setNoDelay(true);
+      for (const byte of Buffer.from(JSON.stringify(data([1, 2])))) response.write(Buffer.of(byte));
+      response.end();
+    };
+    const { vectors = [] } = (await driver.embed?.(embedAttempt(["a"]), calm)) ?? {};
+    expect(vectors.map(numbersOf)).toEqual([[1, 2]]);
+  });
+
   test("of token ids are sent as such, and without what was not asked for", async () => {
     says(data([1], [2]));
     const { tokens } = (await driver.embed?.(embedAttempt([[1, 2], [3]]), calm)) ?? {};

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { status } from "@grpc/grpc-js";
@@ -152,6 +153,21 @@ describe("a stream that tells lies", () => {
     });
     const outcome = await run(driver, attemptAt(model));
     expect([outcome.text(), outcome.ended]).toEqual(["mine", true]);
+  });
+
+  test("has a response of somebody without a proper name, which the log quotes and cuts", async () => {
+    const { driver, model } = await serve({
+      infer: (inference) => {
+        inference.send(textResponse(`a\nlevel=error ${"x".repeat(1_048_576)}`, "secret"));
+        inference.send(textResponse(inference.request.id, "mine", { final: true, finish: "stop" }));
+        inference.end();
+      },
+    });
+    const warned = once(process, "warning");
+    await run(driver, attemptAt(model));
+    const [{ message }] = (await warned) as [Error];
+    expect(message).toContain('"a\\nlevel=error xx');
+    expect([message.includes("\n"), message.length < 250]).toEqual([false, true]);
   });
 
   test("goes on after its final response, and is closed", async () => {

@@ -1,4 +1,5 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
+import { HeldBytes } from "../held-bytes.ts";
 import { StatusError } from "./status-error.ts";
 
 /** A flag of compression, and the length in 32 bits. */
@@ -17,9 +18,8 @@ export function framed(message: Uint8Array): Buffer {
 export class MessageFrames {
   readonly #bytesMax: number;
   /** What came of a frame that is not whole. */
-  #held: Buffer[] = [];
-  #heldBytes = 0;
-  /** How long that frame is, as far as it is known. */
+  readonly #held = new HeldBytes();
+  /** How long that frame is; while its length has not come, how long its prefix is. */
   #wantedBytes = prefixBytes;
 
   /** `bytesMax`: the longest message. */
@@ -32,23 +32,29 @@ export class MessageFrames {
    * @throws StatusError for what is no frame, and for a message that is too long.
    */
   push(chunk: Buffer, take: (message: Buffer) => void): void {
-    let bytes = chunk;
-    if (this.#heldBytes > 0) {
-      this.#held.push(chunk);
-      this.#heldBytes += chunk.length;
-      if (this.#heldBytes < this.#wantedBytes) return;
-      bytes = Buffer.concat(this.#held, this.#heldBytes);
-      this.#held = [];
-      this.#heldBytes = 0;
-    }
-    let at = 0;
-    while (bytes.length - at >= prefixBytes) {
-      const end = at + prefixBytes + this.#lengthAt(bytes, at);
-      if (end > bytes.length) return this.#hold(bytes.subarray(at), end - at);
-      take(bytes.subarray(at + prefixBytes, end));
+    let at = this.#held.length === 0 ? 0 : this.#complete(chunk, take);
+    while (chunk.length - at >= prefixBytes) {
+      const end = at + prefixBytes + this.#lengthAt(chunk, at);
+      if (end > chunk.length) return this.#hold(chunk, at, end - at);
+      take(chunk.subarray(at + prefixBytes, end));
       at = end;
     }
-    if (at < bytes.length) this.#hold(bytes.subarray(at), prefixBytes);
+    if (at < chunk.length) this.#hold(chunk, at, prefixBytes);
+  }
+
+  /** Adds to the frame that is held what the chunk has of it, and tells it if it is whole. Returns where the next begins. */
+  #complete(chunk: Buffer, take: (message: Buffer) => void): number {
+    const held = this.#held;
+    for (let at = 0; ; ) {
+      const end = Math.min(chunk.length, at + this.#wantedBytes - held.length);
+      held.add(chunk, at, end, this.#wantedBytes);
+      at = end;
+      if (held.length < this.#wantedBytes) return at;
+      if (held.length === prefixBytes) this.#wantedBytes += this.#lengthAt(held.bytes, 0);
+      if (held.length < this.#wantedBytes) continue;
+      take(held.take().subarray(prefixBytes));
+      return at;
+    }
   }
 
   #lengthAt(bytes: Buffer, at: number): number {
@@ -61,9 +67,8 @@ export class MessageFrames {
     );
   }
 
-  #hold(bytes: Buffer, wantedBytes: number): void {
-    this.#held.push(bytes);
-    this.#heldBytes = bytes.length;
+  #hold(chunk: Buffer, start: number, wantedBytes: number): void {
+    this.#held.add(chunk, start, chunk.length, wantedBytes);
     this.#wantedBytes = wantedBytes;
   }
 }

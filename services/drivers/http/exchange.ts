@@ -5,6 +5,7 @@ import { type Failure, lost, protocol, unavailable } from "../failure.ts";
 import type { BrokenBy, Connection, Exchange as HttpExchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
+import { HeldBytes } from "../held-bytes.ts";
 import { parsed } from "./json.ts";
 import { EventTooLong, SseParser } from "./sse.ts";
 
@@ -36,8 +37,7 @@ type Body = { readonly kind: "events"; readonly parser: SseParser } | Collected;
 /** A body that is read when it is whole. */
 interface Collected {
   readonly kind: "json" | "error";
-  readonly chunks: Buffer[];
-  bytes: number;
+  readonly held: HeldBytes;
 }
 
 /**
@@ -55,7 +55,7 @@ export class Exchange implements HttpExchange, EngineSide {
   readonly #reading: Reading;
   #connection: Connection | undefined;
   #head: ResponseHead | undefined;
-  #body: Body = { kind: "error", chunks: [], bytes: 0 };
+  #body: Body = { kind: "error", held: new HeldBytes() };
   #tailBytes = 0;
   #tail: Timer | undefined;
   #over = false;
@@ -93,7 +93,7 @@ export class Exchange implements HttpExchange, EngineSide {
     if (head.status !== 200) return;
     if (head.contentEncoding !== "" && head.contentEncoding !== "identity")
       return this.#fail(protocol("a compressed answer"));
-    if (head.contentType.includes("json")) this.#body = { kind: "json", chunks: [], bytes: 0 };
+    if (head.contentType.includes("json")) this.#body = { kind: "json", held: new HeldBytes() };
     else if (head.contentType.includes("text/event-stream")) {
       const parser = new SseParser((data, name) => this.#event(data, name), this.#target.receiveBytesMax);
       this.#body = { kind: "events", parser };
@@ -106,7 +106,7 @@ export class Exchange implements HttpExchange, EngineSide {
       if (this.#body.kind === "events") {
         this.#answer.touch();
         this.#body.parser.push(bytes, start, end);
-      } else this.#collect(this.#body, bytes.subarray(start, end));
+      } else this.#collect(this.#body, bytes, start, end);
     } catch (thrown) {
       this.#broken(thrown);
     }
@@ -144,16 +144,15 @@ export class Exchange implements HttpExchange, EngineSide {
     else this.#answer.end();
   }
 
-  #collect(body: Collected, chunk: Buffer): void {
-    body.bytes += chunk.length;
-    // The bytes are lent.
-    body.chunks.push(Buffer.from(chunk));
-    if (body.kind === "json" && body.bytes > this.#target.receiveBytesMax) this.#broken(new EventTooLong());
-    if (body.kind === "error" && body.bytes > errorBytesMax) this.#refused(body);
+  #collect(body: Collected, bytes: Buffer, start: number, end: number): void {
+    const { kind, held } = body;
+    held.add(bytes, start, end, this.#head?.length);
+    if (kind === "json" && held.length > this.#target.receiveBytesMax) this.#broken(new EventTooLong());
+    if (kind === "error" && held.length > errorBytesMax) this.#refused(body);
   }
 
   #json(body: Collected): void {
-    const json = parsed(Buffer.concat(body.chunks).toString("utf8"));
+    const json = parsed(body.held.take().toString("utf8"));
     if (json === undefined) return this.#fail(protocol("an answer that is not JSON"));
     this.#read(json, "");
     this.#answer.end();
@@ -166,7 +165,7 @@ export class Exchange implements HttpExchange, EngineSide {
   }
 
   #refused(body: Collected): void {
-    const text = Buffer.concat(body.chunks).toString("utf8", 0, Math.min(body.bytes, errorBytesMax));
+    const text = body.held.take().toString("utf8", 0, errorBytesMax);
     const head = this.#head;
     if (head !== undefined) this.#fail(this.#reading.refused(head, text));
   }

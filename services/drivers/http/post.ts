@@ -5,6 +5,7 @@ import { engineError, type Failure, lost, protocol, unavailable } from "../failu
 import type { BrokenBy, Connection, Exchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
+import { HeldBytes } from "../held-bytes.ts";
 import { parsed } from "./json.ts";
 
 /** What of an error's body is read. */
@@ -67,8 +68,7 @@ class JsonExchange implements Exchange {
   readonly #options: PostOptions;
   readonly #answered: (json: unknown) => void;
   readonly #failed: Failed;
-  readonly #chunks: Buffer[] = [];
-  #bytes = 0;
+  readonly #held = new HeldBytes();
   #head: ResponseHead | undefined;
 
   constructor(options: PostOptions, answered: (json: unknown) => void, failed: Failed) {
@@ -85,12 +85,10 @@ class JsonExchange implements Exchange {
 
   onData(bytes: Buffer, start: number, end: number): void {
     const isError = this.#head?.status !== 200;
-    this.#bytes += end - start;
-    if (!isError && this.#bytes > this.#options.target.receiveBytesMax)
+    if (!isError && this.#held.length + end - start > this.#options.target.receiveBytesMax)
       return this.#failed(protocol("an answer longer than the limit"));
-    // The bytes are lent.
-    this.#chunks.push(Buffer.from(bytes.subarray(start, end)));
-    if (isError && this.#bytes > errorBytesMax) this.#reading(true, () => this.#refused(true));
+    this.#held.add(bytes, start, end, this.#head?.length);
+    if (isError && this.#held.length > errorBytesMax) this.#reading(true, () => this.#refused(true));
   }
 
   onEnd(): void {
@@ -122,7 +120,7 @@ class JsonExchange implements Exchange {
   }
 
   #text(): string {
-    return Buffer.concat(this.#chunks).toString("utf8");
+    return this.#held.take().toString("utf8");
   }
 
   #refused(stop: boolean): void {

@@ -3,6 +3,7 @@ import { fail } from "../../runtime/errors/fail.ts";
 import type { BrokenBy, Exchange } from "../http1/connection.ts";
 import { bareRequest, requestWithBody } from "../http1/request.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
+import { HeldBytes } from "../held-bytes.ts";
 import { questionTimeoutMs } from "../reach.ts";
 import type { Connection } from "./connection.ts";
 
@@ -64,8 +65,7 @@ class Question implements Exchange {
   readonly #settle: (reply: Reply) => void;
   readonly #reject: (error: Error) => void;
   readonly #bytesMax: number;
-  readonly #chunks: Buffer[] = [];
-  #bytes = 0;
+  readonly #held = new HeldBytes();
   #head: ResponseHead | undefined;
 
   /** What is longer than `bytesMax` is no answer. */
@@ -82,14 +82,14 @@ class Question implements Exchange {
   }
 
   onData(bytes: Buffer, start: number, end: number): void {
-    this.#bytes += end - start;
-    if (this.#bytes > this.#bytesMax) this.onBroken("lost", new Error(`longer than ${this.#bytesMax} bytes`));
-    else this.#chunks.push(Buffer.from(bytes.subarray(start, end)));
+    if (this.#held.length + end - start > this.#bytesMax)
+      this.onBroken("lost", new Error(`longer than ${this.#bytesMax} bytes`));
+    else this.#held.add(bytes, start, end, this.#head?.length);
   }
 
   onEnd(): void {
     const head = this.#head;
-    const text = Buffer.concat(this.#chunks).toString("utf8");
+    const text = this.#held.take().toString("utf8");
     this.#settle({ status: head?.status ?? 0, text, field: (name) => head?.field(name) });
   }
 

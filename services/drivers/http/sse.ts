@@ -1,7 +1,11 @@
+import { HeldBytes } from "../held-bytes.ts";
+
 const LF = 10;
 const CR = 13;
 const COLON = 58;
 const SPACE = 32;
+
+const lineEnd = Buffer.of(LF);
 
 /** An event stream that is longer than what is borne. */
 export class EventTooLong extends Error {}
@@ -20,10 +24,11 @@ export class SseParser {
   readonly #onEvent: OnEvent;
   readonly #bytesMax: number;
   /** The beginning of a line whose end is still to come. */
-  #partial: Buffer[] = [];
-  #partialBytes = 0;
+  readonly #partial = new HeldBytes();
+  /** The first line of an event's data, which is nearly always all of it. */
   #data: string | undefined;
-  #dataBytes = 0;
+  /** All of them, where there are more. */
+  readonly #lines = new HeldBytes();
   #type = "";
   /** The last chunk ended with CR: a LF at the beginning of the next one belongs to it. */
   #afterCr = false;
@@ -56,27 +61,24 @@ export class SseParser {
       else if (chunk[start] === LF) start += 1;
       cr = indexOf(chunk, CR, start, to);
     }
-    if (start < to) this.#keep(chunk.subarray(start, to));
+    if (start < to) this.#keep(chunk, start, to);
   }
 
   /** The stream has ended: what it holds is the last event. */
   end(): void {
-    if (this.#partialBytes > 0) this.#line(Buffer.alloc(0), 0, 0);
+    if (this.#partial.length > 0) this.#line(Buffer.alloc(0), 0, 0);
     this.#dispatch();
   }
 
-  #keep(piece: Buffer): void {
-    this.#partialBytes += piece.length;
-    if (this.#partialBytes > this.#bytesMax) throw new EventTooLong();
-    // A copy: the piece is a window on a larger buffer, which it would keep alive.
-    this.#partial.push(Buffer.from(piece));
+  #keep(chunk: Buffer, start: number, end: number): void {
+    if (this.#partial.length + end - start > this.#bytesMax) throw new EventTooLong();
+    this.#partial.add(chunk, start, end);
   }
 
   #line(chunk: Buffer, start: number, end: number): void {
-    if (this.#partialBytes === 0) return this.#field(chunk, start, end);
-    const line = Buffer.concat([...this.#partial, chunk.subarray(start, end)]);
-    this.#partial = [];
-    this.#partialBytes = 0;
+    if (this.#partial.length === 0) return this.#field(chunk, start, end);
+    this.#partial.add(chunk, start, end);
+    const line = this.#partial.take();
     this.#field(line, 0, line.length);
   }
 
@@ -98,17 +100,25 @@ export class SseParser {
   }
 
   #addData(bytes: Buffer, start: number, end: number): void {
-    this.#dataBytes += end - start;
-    if (this.#dataBytes > this.#bytesMax) throw new EventTooLong();
-    const text = bytes.toString("utf8", start, end);
-    this.#data = this.#data === undefined ? text : `${this.#data}\n${text}`;
+    if (this.#data === undefined) {
+      if (end - start > this.#bytesMax) throw new EventTooLong();
+      this.#data = bytes.toString("utf8", start, end);
+      return;
+    }
+    const lines = this.#lines;
+    if (lines.length === 0) {
+      const first = Buffer.from(this.#data);
+      lines.add(first, 0, first.length);
+    }
+    if (lines.length + lineEnd.length + end - start > this.#bytesMax) throw new EventTooLong();
+    lines.add(lineEnd, 0, lineEnd.length);
+    lines.add(bytes, start, end);
   }
 
   #dispatch(): void {
-    const data = this.#data;
+    const data = this.#lines.length > 0 ? this.#lines.take().toString("utf8") : this.#data;
     const type = this.#type;
     this.#data = undefined;
-    this.#dataBytes = 0;
     this.#type = "";
     if (data !== undefined) this.#onEvent(data, type);
   }

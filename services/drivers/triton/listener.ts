@@ -25,6 +25,9 @@ interface Surroundings {
   readonly stopModel: string;
 }
 
+/** Our own ids are shorter. */
+const foreignIdLengthMax = 64;
+
 /** Reads the responses of one id. */
 export class TritonListener implements Listener<InferMessage> {
   readonly #around: Surroundings;
@@ -64,7 +67,9 @@ export class TritonListener implements Listener<InferMessage> {
   #foreign(id: string): void {
     if (this.#warned) return;
     this.#warned = true;
-    process.emitWarning(`a response for ${id} came on the stream of ${this.#id}, and was dropped`, {
+    // Whatever a server says goes into no log as it is: an id may be megabytes, and look like lines of ours.
+    const quoted = JSON.stringify(id.slice(0, foreignIdLengthMax));
+    process.emitWarning(`a response for ${quoted} came on the stream of ${this.#id}, and was dropped`, {
       code: "WEIR_TRITON_FOREIGN_RESPONSE",
     });
   }

@@ -177,7 +177,7 @@ export class HeldGrant implements Grant, Rostered {
     const seconds = Math.floor(afterMs / 1_000);
     return {
       $typeName: "weir.router.v1.RateLimit",
-      limit: BigInt(strictest.terms.ceiling),
+      limit: BigInt(strictest.terms.whole),
       remaining: BigInt(strictest.remaining),
       resetAfter: {
         $typeName: "google.protobuf.Duration",
@@ -218,5 +218,5 @@ function isOfKind(dimension: Dimension, kind: "requests" | "tokens"): boolean {
 }
 
 function leftOf(account: Account): number {
-  return account.terms.ceiling > 0 ? account.remaining / account.terms.ceiling : 0;
+  return account.terms.whole > 0 ? account.remaining / account.terms.whole : 0;
 }

@@ -174,7 +174,7 @@ describe("a journal", () => {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(40 * 1024 * 1024);
-    expect(world.journal.bytes).toBeGreaterThan(40 * 1024 * 1024);
+    expect(world.journal.bytes).toBeGreaterThanOrEqual(40 * 1024 * 1024);
     const shipped = ids(await world.ship());
     expect(shipped).toHaveLength(all.length);
     // On a slow disk those that found no file ready come first.

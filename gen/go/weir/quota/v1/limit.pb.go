@@ -162,7 +162,7 @@ const (
 	Dimension_DIMENSION_TOTAL_TOKENS Dimension = 4
 	// Requests at once.
 	Dimension_DIMENSION_CONCURRENT_REQUESTS Dimension = 5
-	// Money.
+	// Money. Refused as long as no model has a price: it would count nothing.
 	Dimension_DIMENSION_COST Dimension = 6
 )
 

@@ -320,7 +320,7 @@ type ReservedShare struct {
 	Amount int64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
 	// What it has left for others, for the headers that tell callers.
 	Remaining int64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	// Its ceiling, for the same.
+	// The most that it can have left, for the same: its ceiling, or the burst of a rate that has one.
 	Ceiling int64 `protobuf:"varint,4,opt,name=ceiling,proto3" json:"ceiling,omitempty"`
 	// What it counts.
 	Dimension Dimension `protobuf:"varint,5,opt,name=dimension,proto3,enum=weir.quota.v1.Dimension" json:"dimension,omitempty"`
@@ -413,7 +413,7 @@ type Denial struct {
 	Dimension Dimension `protobuf:"varint,3,opt,name=dimension,proto3,enum=weir.quota.v1.Dimension" json:"dimension,omitempty"`
 	// Why it refused.
 	Reason DenialReason `protobuf:"varint,4,opt,name=reason,proto3,enum=weir.quota.v1.DenialReason" json:"reason,omitempty"`
-	// Its ceiling.
+	// The most that it can have left: its ceiling, or the burst of a rate that has one.
 	Ceiling int64 `protobuf:"varint,5,opt,name=ceiling,proto3" json:"ceiling,omitempty"`
 	// What it had left; below 0 is debt.
 	Remaining int64 `protobuf:"varint,6,opt,name=remaining,proto3" json:"remaining,omitempty"`

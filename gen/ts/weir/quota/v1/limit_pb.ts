@@ -770,7 +770,7 @@ export const Dimension = {
   CONCURRENT_REQUESTS: 5,
 
   /**
-   * Money.
+   * Money. Refused as long as no model has a price: it would count nothing.
    *
    * @generated from enum value: DIMENSION_COST = 6;
    */

@@ -280,7 +280,7 @@ export type ReservedShare = Message<"weir.quota.v1.ReservedShare"> & {
   remaining: bigint;
 
   /**
-   * Its ceiling, for the same.
+   * The most that it can have left, for the same: its ceiling, or the burst of a rate that has one.
    *
    * @generated from field: int64 ceiling = 4;
    */
@@ -329,7 +329,7 @@ export type ReservedShareJson = {
   remaining?: string;
 
   /**
-   * Its ceiling, for the same.
+   * The most that it can have left, for the same: its ceiling, or the burst of a rate that has one.
    *
    * @generated from field: int64 ceiling = 4;
    */
@@ -392,7 +392,7 @@ export type Denial = Message<"weir.quota.v1.Denial"> & {
   reason: DenialReason;
 
   /**
-   * Its ceiling.
+   * The most that it can have left: its ceiling, or the burst of a rate that has one.
    *
    * @generated from field: int64 ceiling = 5;
    */
@@ -462,7 +462,7 @@ export type DenialJson = {
   reason?: DenialReasonJson;
 
   /**
-   * Its ceiling.
+   * The most that it can have left: its ceiling, or the burst of a rate that has one.
    *
    * @generated from field: int64 ceiling = 5;
    */
