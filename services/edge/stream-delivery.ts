@@ -50,6 +50,8 @@ export class StreamDelivery implements Delivery {
     this.#wroteMs = exchange.clock.monotonicMs();
     this.#timer = exchange.clock.setTimer(settings.acceptAfterMs, () => {
       this.#open();
+      // HTTP/1 sends the status with the first bytes of the body only.
+      if (this.#text === "") this.#text = keepalive;
       this.turn();
     });
     exchange.response.on("drain", () => this.#drained());
