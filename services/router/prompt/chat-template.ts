@@ -16,7 +16,7 @@ export type Prompt = string | WeirError;
 export interface PendingPrompt {
   readonly prompt: Promise<Prompt>;
   /** Nobody waits for it any more. */
-  drop(): void;
+  readonly drop: () => void;
 }
 
 /** Turns conversations into prompts for engines that take plain text. */

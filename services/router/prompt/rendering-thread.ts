@@ -6,7 +6,7 @@ import type { Rendered } from "./rendering.ts";
 export interface Rendering {
   readonly rendered: Promise<Rendered>;
   /** Nobody waits for it any more. */
-  drop(): void;
+  readonly drop: () => void;
 }
 
 interface Job {
