@@ -152,7 +152,7 @@ describe("a long conversation", () => {
 
   test.each([
     ["of 10,000 messages", 10_000, "go on then", "go on then"],
-    ["of 8 MB", 4_000, "y".repeat(2_000), "y".repeat(2_000)],
+    ["of 1 MB", 500, "y".repeat(2_000), "y".repeat(2_000)],
     ["that spells 100,000 control tokens", 2, "<s>1".repeat(50_000), "<\u200bs>1".repeat(50_000)],
   ])("%s is rendered beside the thread that serves streams", async (_, count, text, neutral) => {
     const asked = ask(chatml, turns(count, text));
