@@ -83,9 +83,12 @@ function hostFault(request: IncomingMessage): FramingFault | undefined {
   const host = request.headers.host;
   if (host === undefined)
     return request.httpVersion === "1.1" ? fault(400, "bad_host", "The Host header is missing.") : undefined;
-  return hostForm.test(host)
-    ? undefined
-    : fault(400, "bad_host", "The Host header is no host name with an optional port.");
+  return isHost(host) ? undefined : fault(400, "bad_host", "The Host header is no host name with an optional port.");
+}
+
+/** Whether it is a host with an optional port; some have the form and are none, such as 256.1.1.1 or a port of 99999. */
+export function isHost(host: string | undefined): boolean {
+  return host !== undefined && hostForm.test(host) && URL.canParse(`http://${host}`);
 }
 
 function targetFault(target: string): FramingFault | undefined {

@@ -9,7 +9,7 @@ import type { Clock } from "../clock.ts";
 import type { HttpSettings } from "../config/settings.ts";
 import type { HttpApp, HttpRequest, HttpResponse } from "./app.ts";
 import { createConnections } from "./connections.ts";
-import { faultBody, faultHeaders } from "./framing.ts";
+import { faultBody, faultHeaders, isHost } from "./framing.ts";
 import { createHttp1 } from "./http1.ts";
 import { peekProtocol } from "./peek.ts";
 
@@ -62,7 +62,7 @@ export async function openPublicServer(options: PublicServerOptions): Promise<Li
     maxSessionMemory: sessionMemoryMax,
   });
   http2.on("request", (request: Http2ServerRequest, response: Http2ServerResponse) => {
-    if (!hostForm.test(request.authority)) refuseHttp2(response);
+    if (!isHost(request.authority)) refuseHttp2(response);
     else handle(request, response);
   });
   http2.on("session", (session) => {
@@ -141,8 +141,6 @@ export function listen(
     });
   });
 }
-
-const hostForm = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?$/;
 
 function refuseHttp2(response: Http2ServerResponse): void {
   const body = faultBody({

@@ -7,6 +7,7 @@ import {
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
 import type { HttpRequest, HttpResponse } from "./app.ts";
+import { faultBody, faultHeaders } from "./framing.ts";
 
 /** What serves RPCs on a listener of Node. */
 export interface RpcAdapterOptions extends ConnectRouterOptions {
@@ -32,7 +33,11 @@ export function rpcAdapter(options: RpcAdapterOptions): (request: HttpRequest, r
       options.fallback(request, response);
       return;
     }
-    const universal = universalRequestFromNodeRequest(request, response, undefined, options.contextValues?.(request));
+    const universal = universalRequest(request, response, options);
+    if (universal === undefined) {
+      refuse(request, response);
+      return;
+    }
     handler(universal)
       .then((answer) => universalResponseToNodeResponse(answer, response))
       .catch(() => {
@@ -40,4 +45,22 @@ export function rpcAdapter(options: RpcAdapterOptions): (request: HttpRequest, r
         response.destroy();
       });
   };
+}
+
+/** The request as connect-es takes it; undefined where it throws, as its URL cannot be built. */
+function universalRequest(request: HttpRequest, response: HttpResponse, options: RpcAdapterOptions) {
+  try {
+    return universalRequestFromNodeRequest(request, response, undefined, options.contextValues?.(request));
+  } catch {
+    // Thrown on, it would end the process: no listener of Node catches it.
+    return undefined;
+  }
+}
+
+function refuse(request: HttpRequest, response: HttpResponse): void {
+  const message = "The request names no host, or one that is no host name with an optional port.";
+  const body = faultBody({ status: 400, code: "bad_host", message });
+  request.resume();
+  response.writeHead(400, faultHeaders(body));
+  response.end(body);
 }
