@@ -173,3 +173,18 @@ test.each(["http1", "http2"] as const)(
     expect(clock.readersTimers).toBe(before);
   },
 );
+
+test("an answer that waits behind another on its connection is not its reader's fault", async () => {
+  await start(() => undefined);
+  const socket = ask(false);
+  await until(() => expect(edge.calls).toHaveLength(1));
+  edge.script = answers(1_000_000);
+  send(socket, false);
+  await until(() => expect(clock.pendingTimers).toBe(1));
+  clock.advance(slowReaderTimeoutMs);
+  let received = 0;
+  socket.on("data", (chunk) => (received += chunk.length));
+  answers(10)(edge.calls[0]!);
+  await until(() => expect(received).toBeGreaterThan(1_000_000));
+  expect(await edge.counted()).not.toContain("slow_reader");
+});
