@@ -58,7 +58,8 @@ export class Tries {
   /** The running one gave a whole answer. */
   ended(counts: Counts): void {
     const replica = this.#seat?.replica;
-    if (replica) replica.health = afterSuccess(replica.health);
+    // What the gateway answered itself says nothing of the replica.
+    if (replica && this.#newest?.dispatched) replica.health = afterSuccess(replica.health);
     this.#record(undefined, counts, true);
   }
 
@@ -68,12 +69,17 @@ export class Tries {
    * @param committed a piece of the answer was passed on.
    * @returns whether another may follow.
    */
-  failed({ accepted, meter }: Tried, error: WeirError, committed: boolean): boolean {
+  failed({ accepted, dispatched, meter }: Tried, error: WeirError, committed: boolean): boolean {
+    this.lastError = error;
+    // No engine has heard of it: nothing was tried, and another replica would fare no better.
+    if (!dispatched) {
+      this.usage?.notDispatched();
+      return false;
+    }
     this.#judge(error);
     // An answer of another form than was asked for was generated as asked.
     this.#record(error.reason, meter.counts(), committed || error.reason === ErrorReason.ANSWER_MISMATCH);
     if (looksLikeCrash(error, accepted)) this.#crashes += 1;
-    this.lastError = error;
     const attempts = this.replicas.length;
     const another = mayTryAnother(error, {
       attempts,

@@ -8,6 +8,7 @@ import {
   type GenerateRequest,
   GenerateRequestSchema,
 } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { UnaryAttempt } from "../../drivers/unary.ts";
 import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import { checkMessages } from "../message-members.ts";
@@ -17,7 +18,7 @@ import { seam, unseen } from "../prompt/control-text.ts";
 import { getsIds } from "../prompt/prompt-ids.ts";
 import { tokenizerFailed } from "../prompt/tokenizer-failed.ts";
 import { bit, countsConversations, neededBy } from "../requirement.ts";
-import type { UnaryOperation } from "./operation.ts";
+import type { UnaryOperation, UnaryPlace } from "./operation.ts";
 import { anyHas, unsupported } from "./unsupported.ts";
 
 /** Nothing is billed: the ledger is told of the request, and of no tokens. */
@@ -71,12 +72,12 @@ export function countingTokens(
       anyHas(sets, Feature.COUNT_TOKENS)
         ? fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model })
         : unsupported("model", "counting tokens", model),
-    ask(driver, attempt, { entry, features, projectId }, signal) {
+    answersHere: (attempt, place) => tokenizerFor(attempt, place) !== undefined,
+    ask(driver, attempt, place, signal) {
       const { request } = attempt;
-      const isTalk = request.input.case === "conversation";
-      const native = !isTalk || (features & bit(Feature.COUNT_CONVERSATION)) !== 0;
-      const engineCounts = attempt.model.features.includes(Feature.COUNT_TOKENS) || (isTalk && native);
-      const tokenizer = engineCounts ? undefined : entry.model.tokenizer;
+      const { entry, projectId } = place;
+      const native = getsAsItIs(request, place);
+      const tokenizer = tokenizerFor(attempt, place);
       const splitter = tokenizer && getsIds(attempt.model, entry.model) ? seam : unseen;
       const { countTokens } = driver;
       const count = tokenizer
@@ -91,6 +92,18 @@ export function countingTokens(
       tokens: BigInt(tokens),
     }),
   };
+}
+
+/** Whether the engine takes what is to be counted as it is: no template makes a text of it. */
+function getsAsItIs({ input }: CountTokensRequest, { features }: UnaryPlace): boolean {
+  return input.case !== "conversation" || (features & bit(Feature.COUNT_CONVERSATION)) !== 0;
+}
+
+/** What counts here; undefined: the engine does. */
+function tokenizerFor({ request, model }: UnaryAttempt<CountTokensRequest>, place: UnaryPlace): Tokenizer | undefined {
+  const countsTalk = request.input.case === "conversation" && getsAsItIs(request, place);
+  const engineCounts = model.features.includes(Feature.COUNT_TOKENS) || countsTalk;
+  return engineCounts ? undefined : place.entry.model.tokenizer;
 }
 
 /** Goes on with a prompt, which may have to be waited for. */

@@ -41,8 +41,10 @@ export interface UnaryOperation<Q extends { readonly model: string }, A, R> {
   plan(request: Q, entry: ModelEntry): UnaryPlan | WeirError;
   /** Why none of the replicas, as far as they are known, can ever serve it. */
   lacking(request: Q, sets: readonly FeatureSet[]): WeirError;
+  /** Whether the gateway answers itself, and no engine hears of it. Undefined: never. */
+  readonly answersHere?: (attempt: UnaryAttempt<Q>, place: UnaryPlace) => boolean;
   /**
-   * Asks a replica. Undefined: its driver can't, which its features should have told.
+   * Asks a replica, or answers here. Undefined: its driver can't, which its features should have told.
    * @throws a WeirError for what can't be asked there.
    */
   ask(driver: Driver, attempt: UnaryAttempt<Q>, place: UnaryPlace, signal: AbortSignal): Promise<A> | undefined;

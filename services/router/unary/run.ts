@@ -266,13 +266,13 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     const attempt = { id, request: this.#request, model: seat.model, extras: plan.extras };
     const meter = this.#meter(plan, seat);
     if (!this.#usage?.dispatches(replicaId, this.modelId, meter)) return this.#giveUp(this.#deps.usage.noRoom());
+    const place = { entry: plan.entry, features: seat.features, projectId: this.#principal.projectId };
     const ask = async (signal: AbortSignal) => {
-      const place = { entry: plan.entry, features: seat.features, projectId: this.#principal.projectId };
       const asked = this.#operation.ask(driver, attempt, place, signal);
       if (asked === undefined) throw this.#lacking();
       return await asked;
     };
-    const one = new UnaryTry(meter, ask, this);
+    const one = new UnaryTry(meter, ask, this, !this.#operation.answersHere?.(attempt, place));
     this.#tries.begin(seat, one);
     this.#sink.dispatch(one);
   }

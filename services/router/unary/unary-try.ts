@@ -16,6 +16,7 @@ export interface UnaryListener<A> {
  */
 export class UnaryTry<A> implements Tried, Dispatch {
   readonly meter: Meter;
+  /** The engine was asked. */
   dispatched = false;
   /** The engine has answered. */
   accepted = false;
@@ -23,19 +24,22 @@ export class UnaryTry<A> implements Tried, Dispatch {
   readonly #controller = new AbortController();
   /** Until it starts: then it needs not hold on to the prompt. */
   #ask: ((signal: AbortSignal) => Promise<A>) | undefined;
+  readonly #asksEngine: boolean;
   #open = true;
 
-  constructor(meter: Meter, ask: (signal: AbortSignal) => Promise<A>, listener: UnaryListener<A>) {
+  /** @param asksEngine false: the gateway answers itself. */
+  constructor(meter: Meter, ask: (signal: AbortSignal) => Promise<A>, listener: UnaryListener<A>, asksEngine: boolean) {
     this.meter = meter;
     this.#ask = ask;
     this.#listener = listener;
+    this.#asksEngine = asksEngine;
   }
 
   start(): void {
     const ask = this.#ask;
     this.#ask = undefined;
     if (!ask || !this.#open) return;
-    this.dispatched = true;
+    this.dispatched = this.#asksEngine;
     ask(this.#controller.signal).then(
       (answer) => {
         if (!this.#close()) return;

@@ -7,6 +7,8 @@ import { Role } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import { EndReason } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { Detokenizer } from "../../../services/drivers/tokens/detokenizer.ts";
 import { byteAlphabet, type Vocabulary } from "../../../services/drivers/tokens/vocabulary.ts";
+import { unlimited } from "../../../services/router/quota/grant.ts";
+import { fail } from "../../../services/runtime/errors/fail.ts";
 import { answer, closeClean, leaves } from "../../fakes/generation-calls.ts";
 import { RouterWorld, type WorldOptions } from "../../fakes/router-world.ts";
 import { byteLevelTokenizer, tokenizerSource } from "../../fakes/tokenizer-files.ts";
@@ -135,6 +137,28 @@ test("a tokenizer that can't be used is the gateway's fault: no replica is tried
   await expect.poll(() => call.sink.error?.reason, patience).toBe(ErrorReason.TOKENIZER_FAILED);
   expect(world.busyReplicas()).toEqual([]);
   expect(world.ejected).toEqual([]);
+});
+
+test("work that no engine heard of is no try, and takes nothing off a replica's failures", async () => {
+  const ends: string[] = [];
+  const noted = { ...unlimited, settle: () => void ends.push("settled"), release: () => void ends.push("released") };
+  idsWorld({ quota: { take: () => noted } }, { contextLength: 20 });
+  const failsEverywhere = async () => {
+    const call = world.call(prompt("hi"));
+    await expect.poll(() => call.sink.error?.reason, patience).toBe(ErrorReason.ENGINE_FAILED);
+  };
+  for (const driver of world.drivers.values()) driver.onTry = ({ sink }) => sink.fail(fail(ErrorReason.ENGINE_FAILED));
+  for (let round = 0; round < 4; round++) await failsEverywhere();
+  expect(world.ejected).toEqual([]);
+  for (let round = 0; round < 10; round++) {
+    const call = world.call(prompt("hi".repeat(15)));
+    await expect.poll(() => call.sink.error?.reason, patience).toBe(ErrorReason.CONTEXT_LENGTH_EXCEEDED);
+  }
+  expect(ends.splice(4)).toEqual(Array(10).fill("released"));
+  expect(world.records.at(-1)?.tries).toEqual([]);
+  expect(world.journal.finals.at(-1)).toMatchObject({ endReason: EndReason.FAILED, replicaId: "", attempts: [] });
+  await failsEverywhere();
+  expect(world.ejected.toSorted()).toEqual(["a", "b"]);
 });
 
 test("what the prompt leaves of the context is the most that an answer gets", async () => {

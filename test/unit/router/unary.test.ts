@@ -366,6 +366,22 @@ describe("a count of tokens", () => {
     await world.tokenizers[Symbol.asyncDispose]();
   });
 
+  test("by the tokenizer says nothing of the replica", async () => {
+    const world = worldWith({}, ["a"], [Feature.PROMPT, Feature.EMBED]);
+    world.model({ id: "m", tokenizer: tokenizerSource(byteLevelTokenizer()) });
+    const embedBadly = async () => {
+      const answer = later(world.ask("embed", texts("x")));
+      world.driver("a").lastAsk.fail(fail(ErrorReason.ENGINE_FAILED));
+      await answer;
+    };
+    for (let round = 0; round < 4; round++) await embedBadly();
+    await world.ask("countTokens", prompt);
+    expect(world.ejected).toEqual([]);
+    await embedBadly();
+    expect(world.ejected).toEqual(["a"]);
+    await world.tokenizers[Symbol.asyncDispose]();
+  });
+
   test("of a conversation without a template, or where nobody counts, is refused", async () => {
     const bare = worldWith({}, ["a"], [Feature.COUNT_TOKENS]);
     expect(await later(bare.ask("countTokens", conversation))).toMatchObject({
