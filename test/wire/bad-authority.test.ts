@@ -23,6 +23,8 @@ let mesh: Listener;
 beforeAll(async () => {
   const rpc = rpcAdapter({
     routes: healthRoutes({ services: () => [], ready: () => true, clock }),
+    clock,
+    requestTimeoutMs: 30_000,
     fallback: (_request, response) => response.end(),
   });
   const http = { ...defaults.http, trustedProxies: [] };
