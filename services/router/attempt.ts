@@ -16,7 +16,7 @@ import { createMeter, type Meter, type PromptBytes } from "./metering/meter.ts";
 import type { TokenEstimate } from "./metering/token-estimate.ts";
 import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
-import type { Prompt, PromptRenderer } from "./prompt/chat-template.ts";
+import type { PendingPrompt, Prompt, PromptRenderer } from "./prompt/chat-template.ts";
 import { seam, unseen } from "./prompt/control-text.ts";
 import { completion, getsIds } from "./prompt/prompt-ids.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
@@ -58,6 +58,7 @@ export class AttemptBuilder {
   readonly #projectId: string;
   #bytes: PromptBytes | undefined;
   #rendered: { readonly plan: Plan; readonly byIds: boolean; readonly prompt: Prompt } | undefined;
+  #pending: PendingPrompt | undefined;
 
   constructor(deps: AttemptDeps, request: GenerateRequest, projectId: string) {
     this.#deps = deps;
@@ -81,18 +82,28 @@ export class AttemptBuilder {
     const byIds = getsIds(seat.model, plan.entry.model);
     if (this.#rendered?.plan === plan && this.#rendered.byIds === byIds) return undefined;
     const keep = (prompt: Prompt): void => void (this.#rendered = { plan, byIds, prompt });
-    const prompt = this.#render(plan, byIds);
-    if (prompt instanceof Promise) return prompt.then(keep);
-    keep(prompt);
+    const made = this.#render(plan, byIds);
+    if (typeof made === "object" && "drop" in made) {
+      this.#pending = made;
+      return made.prompt.then(keep);
+    }
+    keep(made);
     return undefined;
   }
 
-  #render({ entry: { model }, extras }: Plan, byIds: boolean): Prompt | Promise<Prompt> {
+  #render({ entry: { model }, extras }: Plan, byIds: boolean): Prompt | PendingPrompt {
     const { chatTemplate, controlText } = model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: this.#request.model });
     const settings = extras["chat_template_kwargs"];
     const given = isSettings(settings) ? settings : {};
-    return this.#deps.renderer.render(chatTemplate, this.#request, given, controlText, byIds ? seam : unseen);
+    return this.#deps.renderer.render(
+      this.#projectId,
+      chatTemplate,
+      this.#request,
+      given,
+      controlText,
+      byIds ? seam : unseen,
+    );
   }
 
   /**
@@ -164,6 +175,8 @@ export class AttemptBuilder {
   /** No other try will follow: long prompts need not stay in memory while the answer streams. */
   forget(): void {
     this.#rendered = undefined;
+    this.#pending?.drop();
+    this.#pending = undefined;
   }
 
   #size(): PromptBytes {

@@ -37,9 +37,9 @@ export function blamesReplica(error: WeirError): boolean {
   return errorRow(error.reason).source === ErrorSource.ENGINE;
 }
 
-/** Whether the engine went away with the request: most say nothing of it before the first token. */
+/** Whether the engine went away with the request, whose first token it may not have come to. */
 export function looksLikeCrash(error: WeirError, accepted: boolean): boolean {
   const { ENGINE_UNAVAILABLE, ENGINE_TRUNCATED } = ErrorReason;
   if (error.reason === ENGINE_UNAVAILABLE) return accepted || error.facts["phase"] === "running";
-  return accepted && error.reason === ENGINE_TRUNCATED;
+  return error.reason === ENGINE_TRUNCATED;
 }

@@ -365,6 +365,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const counts = this.#tries.counts();
     if (this.#ticket) this.#waited();
     this.#phase = "ended";
+    this.#builder.forget();
     if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
     this.#tries.settle(this.#grant);
     this.#usage?.end(error?.reason);

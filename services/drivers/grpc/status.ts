@@ -1,7 +1,7 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, WeirError } from "../../runtime/errors/fail.ts";
-import { contextOverflow, isAway, isFull } from "../engine-text.ts";
+import { contextOverflow, isAway, isDead, isFull } from "../engine-text.ts";
 import {
   contextFailure,
   credential,
@@ -29,6 +29,7 @@ export function knownFailure(text: string): Failure | undefined {
   const overflow = contextOverflow(text);
   if (overflow) return contextFailure(overflow);
   if (isFull(text)) return overloaded;
+  if (isDead(text)) return lost;
   return isAway(text) ? unavailable : undefined;
 }
 

@@ -1,5 +1,14 @@
-import { contextOverflow, heard, isAway, isFull } from "../engine-text.ts";
-import { contextFailure, credential, type Failure, failed, overloaded, refusal, unavailable } from "../failure.ts";
+import { contextOverflow, heard, isAway, isDead, isFull } from "../engine-text.ts";
+import {
+  contextFailure,
+  credential,
+  type Failure,
+  failed,
+  lost,
+  overloaded,
+  refusal,
+  unavailable,
+} from "../failure.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { type FailedHead, failureFromHttpStatus, isCredentialStatus, withRetryAfter } from "../http/status.ts";
 import { withReset } from "./rate-limit.ts";
@@ -84,6 +93,7 @@ function failureOf(status: number, error: EngineError): Failure {
     });
   if (isAway(text)) return unavailable;
   if (isFull(text)) return overloaded;
+  if (isDead(text)) return lost;
   if (status === 0) return error.kind.includes("invalid") ? refusal(error.message) : failed(error.message);
   return failureFromHttpStatus(status, error.message, text);
 }

@@ -12,24 +12,33 @@ import { templateInput } from "./template-messages.ts";
 /** The prompt, or what is wrong with the conversation. */
 export type Prompt = string | WeirError;
 
+/** A prompt that another thread makes. */
+export interface PendingPrompt {
+  readonly prompt: Promise<Prompt>;
+  /** Nobody waits for it any more. */
+  readonly drop: () => void;
+}
+
 /** Turns conversations into prompts for engines that take plain text. */
 export interface PromptRenderer extends AsyncDisposable {
   /**
-   * The prompt, up to where the assistant speaks; of a long conversation a promise, which another thread fulfils.
+   * The prompt, up to where the assistant speaks; a long conversation's is made by another thread.
    * CHAT_TEMPLATE_FAILED if the template does not take the messages, INVALID_ARGUMENT if they spell a control token and
    * may not.
    *
+   * @param owner who waits for whom where many conversations are long.
    * @param settings what the caller may choose of the template's variables.
    * @param policy what becomes of control tokens in the messages.
    * @param splitter what they are broken up by, where they are.
    */
   render(
+    owner: string,
     template: ChatTemplate,
     request: GenerateRequest,
     settings: Readonly<Record<string, unknown>>,
     policy: ControlPolicy,
     splitter?: string,
-  ): Prompt | Promise<Prompt>;
+  ): Prompt | PendingPrompt;
 }
 
 /** More are long: they take some 4 ms. */
@@ -52,7 +61,7 @@ export function createPromptRenderer(): PromptRenderer {
   }
 
   return {
-    render(template, request, settings, policy, splitter = unseen) {
+    render(owner, template, request, settings, policy, splitter = unseen) {
       const { source, sha256, controlTokens } = template;
       const input = templateInput(request, source.includes("developer"));
       const effort = request.reasoningEffort ? { reasoning_effort: request.reasoningEffort } : {};
@@ -60,9 +69,9 @@ export function createPromptRenderer(): PromptRenderer {
       const order: RenderOrder = { variables, input, policy, splitter };
       if (!isLong(request)) return told(templates.render(template, controlOf(template), order), request.model);
       const { input: _, ...rest } = order;
-      return thread
-        .render({ source, sha256, controlTokens, order: rest, inputJson: JSON.stringify(input) })
-        .then((rendered) => told(rendered, request.model));
+      const job = { source, sha256, controlTokens, order: rest, inputJson: JSON.stringify(input) };
+      const { rendered, drop } = thread.render(owner, job);
+      return { prompt: rendered.then((ready) => told(ready, request.model)), drop };
     },
     [Symbol.asyncDispose]: () => thread[Symbol.asyncDispose](),
   };

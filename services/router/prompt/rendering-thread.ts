@@ -2,28 +2,72 @@ import { Worker } from "node:worker_threads";
 import type { FromRenderer, ToRenderer } from "./rendering-messages.ts";
 import type { Rendered } from "./rendering.ts";
 
-/** Renders on a thread of its own, which is started with the first conversation. */
+/** A conversation that is being rendered. */
+export interface Rendering {
+  readonly rendered: Promise<Rendered>;
+  /** Nobody waits for it any more. */
+  readonly drop: () => void;
+}
+
+interface Job {
+  readonly order: Omit<ToRenderer, "number">;
+  readonly done: (rendered: Rendered) => void;
+}
+
+/**
+ * Renders on a thread of its own, which is started with the first conversation. It is given one at a time; the others wait
+ * here, where they can be dropped. Owners take turns: who asks much waits for itself.
+ */
 export class RenderingThread implements AsyncDisposable {
-  readonly #waiting = new Map<number, (rendered: Rendered) => void>();
+  /** By owner, the one whose turn is next first. */
+  readonly #lines = new Map<string, Set<Job>>();
+  #running: Job | undefined;
   #worker: Worker | undefined;
   #numbers = 0;
   #closed = false;
 
-  render(order: Omit<ToRenderer, "number">): Promise<Rendered> {
-    return new Promise((done) => {
-      if (this.#closed) return done(gone);
-      this.#worker ??= this.#start();
-      this.#numbers += 1;
-      this.#waiting.set(this.#numbers, done);
-      this.#worker.postMessage({ ...order, number: this.#numbers } satisfies ToRenderer);
-    });
+  render(owner: string, order: Job["order"]): Rendering {
+    const { promise, resolve } = Promise.withResolvers<Rendered>();
+    const job: Job = { order, done: resolve };
+    if (this.#closed) resolve(gone);
+    else {
+      const line = this.#lines.get(owner) ?? new Set();
+      this.#lines.set(owner, line.add(job));
+      this.#next();
+    }
+    return { rendered: promise, drop: () => this.#drop(owner, job) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     const worker = this.#worker;
+    const waiting = [...this.#lines.values()].flatMap((line) => [...line]);
+    this.#lines.clear();
     this.#lost();
+    for (const { done } of waiting) done(gone);
     await worker?.terminate();
+  }
+
+  #drop(owner: string, job: Job): void {
+    const line = this.#lines.get(owner);
+    if (line?.delete(job) && line.size === 0) this.#lines.delete(owner);
+  }
+
+  /** Who had its turn goes to the end. */
+  #next(): void {
+    if (this.#running) return;
+    for (const [owner, line] of this.#lines) {
+      this.#lines.delete(owner);
+      const [job] = line;
+      if (!job) continue;
+      line.delete(job);
+      if (line.size > 0) this.#lines.set(owner, line);
+      this.#running = job;
+      this.#numbers += 1;
+      this.#worker ??= this.#start();
+      this.#worker.postMessage({ ...job.order, number: this.#numbers } satisfies ToRenderer);
+      return;
+    }
   }
 
   #start(): Worker {
@@ -31,8 +75,7 @@ export class RenderingThread implements AsyncDisposable {
     // It does nothing by itself, and a process that has nothing else to do may end.
     worker.unref();
     worker.on("message", ({ number, rendered }: FromRenderer) => {
-      this.#waiting.get(number)?.(rendered);
-      this.#waiting.delete(number);
+      if (number === this.#numbers) this.#finish(rendered);
     });
     worker.on("error", () => {
       if (worker === this.#worker) this.#lost();
@@ -43,8 +86,14 @@ export class RenderingThread implements AsyncDisposable {
   /** What it was given is lost with it; the next conversation gets a new one. */
   #lost(): void {
     this.#worker = undefined;
-    for (const done of this.#waiting.values()) done(gone);
-    this.#waiting.clear();
+    this.#finish(gone);
+  }
+
+  #finish(rendered: Rendered): void {
+    const job = this.#running;
+    this.#running = undefined;
+    job?.done(rendered);
+    this.#next();
   }
 }
 

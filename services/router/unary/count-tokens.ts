@@ -12,7 +12,7 @@ import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import { checkMessages } from "../message-members.ts";
 import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
-import type { Prompt, PromptRenderer } from "../prompt/chat-template.ts";
+import type { PendingPrompt, Prompt, PromptRenderer } from "../prompt/chat-template.ts";
 import { seam, unseen } from "../prompt/control-text.ts";
 import { getsIds } from "../prompt/prompt-ids.ts";
 import { tokenizerFailed } from "../prompt/tokenizer-failed.ts";
@@ -31,10 +31,15 @@ export function countingTokens(
   renderer: PromptRenderer,
   tokenizers: Tokenizers,
 ): UnaryOperation<CountTokensRequest, number, CountTokensResponse> {
-  function rendered(request: CountTokensRequest, { model }: ModelEntry, splitter: string): Prompt | Promise<Prompt> {
+  function rendered(
+    owner: string,
+    request: CountTokensRequest,
+    { model }: ModelEntry,
+    splitter: string,
+  ): Prompt | PendingPrompt {
     const { chatTemplate, controlText } = model;
     if (!chatTemplate) return fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model: request.model });
-    return renderer.render(chatTemplate, asGeneration(request), {}, controlText, splitter);
+    return renderer.render(owner, chatTemplate, asGeneration(request), {}, controlText, splitter);
   }
 
   async function counted({ model, input }: CountTokensRequest, source: Tokenizer, seamed: string | undefined) {
@@ -66,7 +71,7 @@ export function countingTokens(
       anyHas(sets, Feature.COUNT_TOKENS)
         ? fail(ErrorReason.CHAT_TEMPLATE_MISSING, { model })
         : unsupported("model", "counting tokens", model),
-    ask(driver, attempt, { entry, features }, signal) {
+    ask(driver, attempt, { entry, features, projectId }, signal) {
       const { request } = attempt;
       const isTalk = request.input.case === "conversation";
       const native = !isTalk || (features & bit(Feature.COUNT_CONVERSATION)) !== 0;
@@ -77,7 +82,7 @@ export function countingTokens(
       const count = tokenizer
         ? (prompt: string | undefined) => counted(request, tokenizer, prompt)
         : countTokens && ((prompt: string | undefined) => countTokens.call(driver, { ...attempt, prompt }, signal));
-      return count && withPrompt(native ? undefined : rendered(request, entry, splitter), count);
+      return count && withPrompt(native ? undefined : rendered(projectId, request, entry, splitter), count, signal);
     },
     tokens: () => undefined,
     respond: (_request, tokens, started) => ({
@@ -90,11 +95,19 @@ export function countingTokens(
 
 /** Goes on with a prompt, which may have to be waited for. */
 function withPrompt(
-  prompt: Prompt | Promise<Prompt> | undefined,
+  prompt: Prompt | PendingPrompt | undefined,
   next: (prompt: string | undefined) => Promise<number>,
+  signal: AbortSignal,
 ): Promise<number> {
-  if (prompt instanceof Promise) return prompt.then((ready) => withPrompt(ready, next));
   if (prompt instanceof WeirError) throw prompt;
+  if (typeof prompt === "object") {
+    const { drop } = prompt;
+    signal.addEventListener("abort", drop, { once: true });
+    return prompt.prompt.then((ready) => {
+      signal.removeEventListener("abort", drop);
+      return withPrompt(ready, next, signal);
+    });
+  }
   return next(prompt);
 }
 

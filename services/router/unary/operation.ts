@@ -21,6 +21,7 @@ export interface UnaryPlace {
   readonly entry: ModelEntry;
   /** What the model can do there. */
   readonly features: FeatureSet;
+  readonly projectId: string;
 }
 
 /** What a request that has one answer does: `Q` is asked, a driver answers with `A`, the caller gets `R`. */

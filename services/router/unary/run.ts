@@ -267,7 +267,8 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     const meter = this.#meter(plan, seat);
     if (!this.#usage?.dispatches(replicaId, this.modelId, meter)) return this.#giveUp(this.#deps.usage.noRoom());
     const ask = async (signal: AbortSignal) => {
-      const asked = this.#operation.ask(driver, attempt, { entry: plan.entry, features: seat.features }, signal);
+      const place = { entry: plan.entry, features: seat.features, projectId: this.#principal.projectId };
+      const asked = this.#operation.ask(driver, attempt, place, signal);
       if (asked === undefined) throw this.#lacking();
       return await asked;
     };

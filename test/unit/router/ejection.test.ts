@@ -79,6 +79,7 @@ describe("what a failure says", () => {
     expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE), true)).toBe(true);
     expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE), false)).toBe(false);
     expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE, { phase: "running" }), false)).toBe(true);
+    expect(looksLikeCrash(fail(ENGINE_TRUNCATED), false)).toBe(true);
     expect(looksLikeCrash(fail(ENGINE_OVERLOADED), true)).toBe(false);
   });
 });

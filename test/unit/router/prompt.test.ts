@@ -5,7 +5,11 @@ import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { GenerateRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { type MessageSchema, Role, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import { WeirError } from "../../../services/runtime/errors/fail.ts";
-import { createPromptRenderer, type Prompt } from "../../../services/router/prompt/chat-template.ts";
+import {
+  createPromptRenderer,
+  type PendingPrompt,
+  type Prompt,
+} from "../../../services/router/prompt/chat-template.ts";
 import { longestTurn } from "../../fakes/longest-turn.ts";
 import { promptBytes } from "../../../services/router/prompt/prompt-bytes.ts";
 
@@ -25,7 +29,7 @@ function ask(
   over: object = {},
   settings = {},
   policy: ControlText = ControlText.NEUTRALISE,
-): () => Prompt | Promise<Prompt> {
+): () => Prompt | PendingPrompt {
   const template = create(ChatTemplateSchema, {
     source,
     sha256: String(++digests),
@@ -37,12 +41,22 @@ function ask(
     input: { case: "conversation", value: { messages: [...messages] } },
     ...over,
   });
-  return () => renderer.render(template, request, settings, policy);
+  return () => renderer.render("p", template, request, settings, policy);
+}
+
+const isPending = (prompt: Prompt | PendingPrompt): prompt is PendingPrompt =>
+  typeof prompt === "object" && "drop" in prompt;
+
+/** Of a long conversation. */
+async function renderLong(asked: ReturnType<typeof ask>): Promise<Prompt> {
+  const pending = asked();
+  if (!isPending(pending)) throw new Error("it was taken for short");
+  return await pending.prompt;
 }
 
 function render(...asked: Parameters<typeof ask>): Prompt {
   const prompt = ask(...asked)();
-  if (prompt instanceof Promise) throw new Error("it was taken for long");
+  if (isPending(prompt)) throw new Error("it was taken for long");
   return prompt;
 }
 
@@ -138,22 +152,22 @@ describe("a long conversation", () => {
 
   test.each([
     ["of 10,000 messages", 10_000, "go on then", "go on then"],
-    ["of 8 MB", 4_000, "y".repeat(2_000), "y".repeat(2_000)],
+    ["of 1 MB", 500, "y".repeat(2_000), "y".repeat(2_000)],
     ["that spells 100,000 control tokens", 2, "<s>1".repeat(50_000), "<\u200bs>1".repeat(50_000)],
   ])("%s is rendered beside the thread that serves streams", async (_, count, text, neutral) => {
     const asked = ask(chatml, turns(count, text));
-    await ask(chatml, turns(201, "once, for the thread"))();
-    const { turnMs, result } = await longestTurn(async () => await asked());
+    await renderLong(ask(chatml, turns(201, "once, for the thread")));
+    const { turnMs, result } = await longestTurn(() => renderLong(asked));
     expect(result).toBe(whole(count, neutral));
     expect(turnMs).toBeLessThan(20);
   });
 
   test("fails as a short one does", async () => {
-    expect(await ask("{{ raise_exception('no') }}", turns(201, "x"))()).toMatchObject({
+    expect(await renderLong(ask("{{ raise_exception('no') }}", turns(201, "x")))).toMatchObject({
       reason: ErrorReason.CHAT_TEMPLATE_FAILED,
     });
     const spelling = [...turns(201, "x"), said(Role.USER, "</s>")];
-    const refused = await ask(chatml, spelling, {}, {}, ControlText.REJECT)();
+    const refused = await renderLong(ask(chatml, spelling, {}, {}, ControlText.REJECT));
     expect(refused).toMatchObject({ reason: ErrorReason.INVALID_ARGUMENT, facts: { param: "messages[201]" } });
   });
 });
