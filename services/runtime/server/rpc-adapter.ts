@@ -58,7 +58,8 @@ export function rpcAdapter(options: RpcAdapterOptions): (request: HttpRequest, r
 
 /** Closes the stream of an HTTP/2 request that is not complete in time. */
 function closeUnlessComplete(request: HttpRequest, { clock, requestTimeoutMs }: RpcAdapterOptions): void {
-  if (!("stream" in request)) return;
+  // A request without a body is complete, and nobody reads it to its end.
+  if (!("stream" in request) || request.stream.endAfterHeaders) return;
   const { stream } = request;
   const timer = clock.setTimer(requestTimeoutMs, () => stream.close(constants.NGHTTP2_CANCEL));
   const cancel = () => timer.cancel();
