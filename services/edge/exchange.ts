@@ -10,6 +10,7 @@ import { drainThen } from "./linger.ts";
 import { type Refusal, refusalBody } from "./refusal.ts";
 import { addLimitHeaders, type RateLimits, refusingLimitHeaders } from "./limit-headers.ts";
 import { clientRequestId } from "./request-headers.ts";
+import type { Patience } from "./slow-reader.ts";
 
 export type Headers = Record<string, string | number>;
 
@@ -23,16 +24,20 @@ export interface HttpWriter {
    * False when the reader is behind. The text is never empty, here and at the end: Node's HTTP/2 then sends memory of
    * the process in place of what waits before it.
    */
-  write(text: string): boolean;
+  write(text: string | Buffer): boolean;
   end(): unknown;
-  end(text: string): unknown;
+  end(text: string | Buffer): unknown;
   destroy(): unknown;
   /** HTTP/1 only: Node cuts what is written into chunks. Known when the head is written. */
   chunkedEncoding?: boolean;
   /** HTTP/2 only. */
-  readonly stream?: { close(code: number): unknown };
+  readonly stream?: { close(code: number): unknown; readonly session?: { destroy(): unknown } | undefined };
+  /** Null on HTTP/1 before its turn on the connection has come, and after it. */
+  readonly socket: object | null;
+  readonly req: { readonly socket: { readonly destroyed: boolean } };
   on(event: "close" | "drain" | "error", listener: () => void): unknown;
   once(event: "close", listener: () => void): unknown;
+  off(event: "drain", listener: () => void): unknown;
 }
 
 /** A wait that a caller can bear, where a failure is to be tried again and says not when. */
@@ -41,7 +46,7 @@ const retryAfterDefaultMs = 1_000;
 const ignoredLengthMax = 1_024;
 
 /** One HTTP request and its answer, which is sent once. */
-export class Exchange {
+export class Exchange implements Patience {
   readonly request: HttpRequest;
   readonly response: HttpWriter;
   /** Ours; a UUIDv7. */
@@ -107,6 +112,10 @@ export class Exchange {
     return this.#edge.clock;
   }
 
+  get slowReaderTimeoutMs(): number {
+    return this.#edge.http.slowReaderTimeoutMs;
+  }
+
   /** The answer has begun, or nobody waits for it. */
   get over(): boolean {
     return this.response.headersSent || this.response.writableEnded || this.#gone;
@@ -146,7 +155,7 @@ export class Exchange {
     if (extra !== undefined) Object.assign(headers, extra);
     headers["content-length"] = Buffer.byteLength(body);
     if (this.request.method === "HEAD") body = "";
-    drainThen(this.#edge.clock, this.request, this.response, (closing) => {
+    drainThen(this, this.request, this.response, (closing) => {
       if (closing) headers["connection"] = "close";
       this.response.writeHead(status, headers);
       return body;

@@ -1,6 +1,6 @@
-import type { Clock } from "../runtime/clock.ts";
 import type { HttpRequest } from "../runtime/server/app.ts";
 import type { HttpWriter } from "./exchange.ts";
+import { endPatiently, type Patience } from "./slow-reader.ts";
 
 /** A body that is not wanted is read up to this many bytes, so that its sender sees the answer and not a reset. */
 const unwantedBytesMax = 65_536;
@@ -12,7 +12,7 @@ const unwantedMs = 1_000;
  * the connection ends with this answer, as it does when more is to come than is worth reading.
  */
 export function drainThen(
-  clock: Clock,
+  patience: Patience,
   request: HttpRequest,
   response: HttpWriter,
   head: (closing: boolean) => string,
@@ -20,14 +20,14 @@ export function drainThen(
   if (request.complete || isShort(request)) {
     const body = head(false);
     request.resume();
-    endWith(response, body);
+    endPatiently(patience, response, body);
     return;
   }
   // HTTP/2 has no connection to close: the stream alone ends.
   const http1 = request.httpVersionMajor === 1;
   const body = head(http1);
   if (!http1 || body === "") {
-    endWith(response, body);
+    endPatiently(patience, response, body);
     return;
   }
   // The whole body is out, and only its end is held back: Node closes the connection at once after that.
@@ -36,14 +36,14 @@ export function drainThen(
   const done = () => {
     timer.cancel();
     request.off("data", count).off("end", done);
-    if (!response.writableEnded) response.end();
+    if (!response.writableEnded) endPatiently(patience, response, "");
   };
   const count = (chunk: Buffer) => {
     unwanted += chunk.length;
     // Closing now would reset the connection under a sender who has not read its answer.
     if (unwanted > unwantedBytesMax) request.pause();
   };
-  const timer = clock.setTimer(unwantedMs, done);
+  const timer = patience.clock.setTimer(unwantedMs, done);
   request.on("data", count).on("end", done);
   response.once("close", done);
 }
@@ -53,9 +53,4 @@ function isShort({ headers }: HttpRequest): boolean {
   const length = headers["content-length"];
   if (length !== undefined) return Number(length) <= unwantedBytesMax;
   return headers["transfer-encoding"] === undefined;
-}
-
-function endWith(response: HttpWriter, body: string): void {
-  if (body === "") response.end();
-  else response.end(body);
 }

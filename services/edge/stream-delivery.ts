@@ -1,13 +1,12 @@
-import { constants } from "node:http2";
 import type { Delta, Finished, Started, Usage } from "../../gen/ts/weir/router/v1/event_pb.ts";
-import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Timer } from "../runtime/clock.ts";
 import type { HttpSettings } from "../runtime/config/settings.ts";
-import { fail, type WeirError } from "../runtime/errors/fail.ts";
+import type { WeirError } from "../runtime/errors/fail.ts";
 import { openaiErrorBody } from "../runtime/errors/http-body.ts";
 import type { AnswerControl, Delivery } from "./answer.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ChunkFormat } from "./openai/answer-format.ts";
+import { cutReader, watchEnd } from "./slow-reader.ts";
 import { StreamBody } from "./stream-body.ts";
 
 /** The engine is asked to wait when this many bytes wait for the reader. */
@@ -51,6 +50,8 @@ export class StreamDelivery implements Delivery {
     this.#wroteMs = exchange.clock.monotonicMs();
     this.#timer = exchange.clock.setTimer(settings.acceptAfterMs, () => {
       this.#open();
+      // HTTP/1 sends the status with the first bytes of the body only.
+      if (this.#text === "") this.#text = keepalive;
       this.turn();
     });
     exchange.response.on("drain", () => this.#drained());
@@ -147,26 +148,18 @@ export class StreamDelivery implements Delivery {
     if (this.#state === "open") this.#control.resume();
   }
 
-  /** The last bytes: a reader who does not take them is cut as before. */
+  /** The last bytes: a reader who does not take them is cut, too. */
   #close(): void {
     this.turn();
     this.#state = "closed";
     this.#timer.cancel();
+    this.#cutTimer?.cancel();
     this.#body?.end();
+    watchEnd(this.#exchange, this.#exchange.response);
   }
 
   #cut(): void {
-    const { response } = this.#exchange;
-    const pending = String(response.writableLength);
-    const wasOpen = this.#state === "open";
     this.abandon();
-    // What waits cannot be delivered: nothing that is added would be.
-    // A stream that is merely destroyed ends with "no error" on HTTP/2, as if it were whole.
-    if (response.stream) response.stream.close(constants.NGHTTP2_CANCEL);
-    else response.destroy();
-    if (!wasOpen) return;
-    const error = fail(ErrorReason.SLOW_READER, { pending_bytes: pending });
-    this.#exchange.failed(error);
-    this.#control.stop(error);
+    this.#control.stop(cutReader(this.#exchange, this.#exchange.response));
   }
 }

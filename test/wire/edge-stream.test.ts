@@ -144,6 +144,19 @@ test("a stream is opened without the engine after the time for it, and its silen
   reader.socket.destroy();
 });
 
+test("a stream whose chunks have no beginning is opened after that time, too", async () => {
+  const clock = new SimulatedClock();
+  await start(() => undefined, { clock });
+  const reader = new RawReader({ model: "weir-sim", prompt: "hi", stream: true }, "/v1/completions");
+  await until(() => expect(edge.calls).toHaveLength(1));
+  clock.advance(10_000);
+  await until(() => expect(reader.text).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*: keepalive\n\n/));
+  says("a")(edge.calls[0]!);
+  await until(() => expect(reader.text).toContain("[DONE]"));
+  expect(reader.text.match(/: keepalive/g)).toHaveLength(1);
+  reader.socket.destroy();
+});
+
 /** How a generation can go wrong, and what a caller sees of it before the stream is open, and in an answer of one piece. */
 const endings: readonly (readonly [string, ErrorReason, number, string])[] = [
   ["refused", ErrorReason.QUEUE_FULL, 503, "server_overloaded"],
