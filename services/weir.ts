@@ -85,6 +85,7 @@ async function openListeners(
     await openAdminServer({
       host,
       port: adminPort,
+      log,
       metrics: () => assembled.runtime.metrics.text(),
       notReady: () => assembled.notReady(),
       rpc: rpcHandler(assembled, Audience.ADMIN),

@@ -12,7 +12,7 @@ export interface DriverDoor {
 
 /** A replica as the prober asks it. */
 export interface ProbedReplica extends AsyncDisposable {
-  /** With the dialect that was found, where the configuration names none. */
+  /** With the dialect that was found last, where the configuration names none. */
   readonly replica: Replica;
   ask(signal: AbortSignal): Promise<ProbeResult>;
   /** The models of its engine, to load and unload; undefined: its protocol has no such orders. Rejects as `ask` does. */
@@ -27,6 +27,7 @@ export function createProbedReplica(configured: Replica, target: Target, drivers
   let replica = configured;
   let driver: Driver | undefined;
   let failures = 0;
+  let doubted = configured.dialect === Dialect.UNSPECIFIED;
 
   async function forget(): Promise<void> {
     const old = driver;
@@ -36,10 +37,13 @@ export function createProbedReplica(configured: Replica, target: Target, drivers
 
   async function opened(signal: AbortSignal): Promise<Driver> {
     if (driver) return driver;
-    if (replica.dialect === Dialect.UNSPECIFIED) {
+    if (doubted) {
       const dialect = await drivers.detect(target, signal);
-      replica = clone(ReplicaSchema, configured);
-      replica.dialect = dialect;
+      doubted = false;
+      if (dialect !== replica.dialect) {
+        replica = clone(ReplicaSchema, configured);
+        replica.dialect = dialect;
+      }
     }
     driver = drivers.open(replica.dialect, target);
     return driver;
@@ -58,7 +62,8 @@ export function createProbedReplica(configured: Replica, target: Target, drivers
         failures += 1;
         if (failures >= failuresUntilDoubt && configured.dialect === Dialect.UNSPECIFIED) {
           failures = 0;
-          replica = configured;
+          // The old one stays told meanwhile: as another replica it would lose what runs there and how it does.
+          doubted = true;
           await forget();
         }
         throw error;

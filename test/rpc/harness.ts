@@ -7,6 +7,7 @@ import { type Principal, PrincipalSchema, Reach } from "../../gen/ts/weir/auth/v
 import { Audience } from "../../gen/ts/weir/policy/v1/policy_pb.ts";
 import { fail, type WeirError } from "../../services/runtime/errors/fail.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
 import type { Identity } from "../../services/runtime/identity/identity.ts";
 import { createMeshClient } from "../../services/runtime/mesh/client.ts";
 import { connectRoutes } from "../../services/runtime/mesh/connect.ts";
@@ -108,6 +109,8 @@ export async function createHarness(name: TransportName): Promise<Harness> {
   const adapt = (audience: Audience) =>
     rpcAdapter({
       routes: connectRoutes({ ...shared, audience }),
+      clock: systemClock,
+      requestTimeoutMs: 30_000,
       fallback: (_request, response) => {
         response.writeHead(404);
         response.end();

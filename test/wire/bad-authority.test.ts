@@ -7,6 +7,7 @@ import { healthRoutes } from "../../services/runtime/server/health.ts";
 import { openMeshListener } from "../../services/runtime/server/mesh-listener.ts";
 import { type Listener, openPublicServer } from "../../services/runtime/server/public.ts";
 import { rpcAdapter } from "../../services/runtime/server/rpc-adapter.ts";
+import { createLog } from "../../services/runtime/telemetry/log.ts";
 import { rawHttp } from "../fakes/raw-http.ts";
 import { endHeaders, endStream, frame, frameType, literals, rawHttp2 } from "../fakes/raw-http2.ts";
 
@@ -22,11 +23,14 @@ let mesh: Listener;
 beforeAll(async () => {
   const rpc = rpcAdapter({
     routes: healthRoutes({ services: () => [], ready: () => true, clock }),
+    clock,
+    requestTimeoutMs: 30_000,
     fallback: (_request, response) => response.end(),
   });
   const http = { ...defaults.http, trustedProxies: [] };
   api = await openPublicServer({ host, port: 0, http, clock, apps: [], rpc, onRefused: () => undefined });
-  admin = await openAdminServer({ host, port: 0, metrics: () => Promise.resolve(""), notReady: () => ({}), rpc });
+  const log = createLog("error");
+  admin = await openAdminServer({ host, port: 0, log, metrics: () => Promise.resolve(""), notReady: () => ({}), rpc });
   mesh = await openMeshListener({ host, port: 0, clock, rpc });
 });
 afterAll(() => Promise.all([api, admin, mesh].map((listener) => listener[Symbol.asyncDispose]())));

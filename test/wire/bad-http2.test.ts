@@ -36,10 +36,13 @@ beforeAll(async () => {
 });
 afterAll(() => server[Symbol.asyncDispose]());
 
+/** Lets one header be sent twice. */
+const lenient = { protocol: "http:", strictSingleValueFields: false } as const;
+
 /** An ordinary request on a session of its own: whether the server still serves others. */
-function get(headers: Record<string, string> = {}): Promise<number> {
+function get(headers: Record<string, string | string[]> = {}): Promise<number> {
   return new Promise((resolve, reject) => {
-    const session = connect(`http://127.0.0.1:${server.port}`);
+    const session = connect(`http://127.0.0.1:${server.port}`, lenient);
     session.on("error", reject);
     const stream = session.request({ ":path": "/v1/models", ...headers });
     stream.on("error", reject);
@@ -154,5 +157,18 @@ describe("a malformed HTTP/2 request reaches no handler", () => {
 
   it("H9 an authority that is no host is refused", async () => {
     expect(await get({ ":authority": "a%2fb" })).toBe(400);
+  });
+
+  const refused: readonly (readonly [string, Record<string, string | string[]>, number])[] = [
+    ["H14 two keys", { authorization: ["Bearer a", "Bearer b"] }, 400],
+    ["H17 twins with - and _", { x_request_id: "a", "x-request-id": "b" }, 400],
+    ["H18 a byte beyond ASCII in a value", { x: "a\xe9b" }, 400],
+    ["H19 an address of 15 kB", { ":path": `/${"a".repeat(15_000)}` }, 414],
+  ];
+  it.each(refused)("%s: is refused as over HTTP/1", async (_row, headers, status) => {
+    const before = handled;
+    expect(await get(headers)).toBe(status);
+    expect(handled).toBe(before);
+    expect(await get({ authorization: "Bearer a" })).toBe(200);
   });
 });

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Logger } from "pino";
 import type { HttpRequest, HttpResponse } from "./app.ts";
 import type { Listener } from "./public.ts";
 import { listen } from "./public.ts";
@@ -8,6 +9,7 @@ export interface AdminServerOptions {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
+  readonly log: Logger;
   /** The metrics in Prometheus' text form. */
   readonly metrics: () => Promise<string>;
   /** What is not ready, by name; empty when everything is. */
@@ -21,7 +23,11 @@ export async function openAdminServer(options: AdminServerOptions): Promise<List
   const server = createServer(
     { requestTimeout: 10_000, headersTimeout: 5_000, maxHeaderSize: 16_384 },
     (request, response) => {
-      void answer(options, request, response);
+      // A rejection that nobody takes would end the process.
+      answer(options, request, response).catch((err: unknown) => {
+        options.log.error({ err }, "a request to the admin listener failed");
+        response.destroy();
+      });
     },
   );
   const address = await listen(server, options.host, options.port);

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import type { Http2ServerRequest } from "node:http2";
 import { systemIds } from "../ids.ts";
 
 /** A request that is refused for how it is framed: status and code of the answer, and what to do about it. */
@@ -46,6 +47,13 @@ export function framingFault(request: IncomingMessage): FramingFault | undefined
   return headersFault(rawHeaders) ?? hostFault(request) ?? targetFault(request.url ?? "") ?? bodyFault(request);
 }
 
+/** The same of HTTP/2, whose own framing the session has judged. */
+export function http2Fault(request: Http2ServerRequest): FramingFault | undefined {
+  if (!isHost(request.authority))
+    return fault(400, "bad_host", "The :authority is no host name with an optional port.");
+  return headersFault(request.rawHeaders) ?? targetFault(request.url);
+}
+
 function headersFault(raw: readonly string[]): FramingFault | undefined {
   /** Those that must come once, as bits. */
   let seen = 0;
@@ -87,7 +95,7 @@ function hostFault(request: IncomingMessage): FramingFault | undefined {
 }
 
 /** Whether it is a host with an optional port; some have the form and are none, such as 256.1.1.1 or a port of 99999. */
-export function isHost(host: string | undefined): boolean {
+function isHost(host: string | undefined): boolean {
   return host !== undefined && hostForm.test(host) && URL.canParse(`http://${host}`);
 }
 

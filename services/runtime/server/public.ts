@@ -9,7 +9,7 @@ import type { Clock } from "../clock.ts";
 import type { HttpSettings } from "../config/settings.ts";
 import type { HttpApp, HttpRequest, HttpResponse } from "./app.ts";
 import { createConnections } from "./connections.ts";
-import { faultBody, faultHeaders, isHost } from "./framing.ts";
+import { type FramingFault, faultBody, faultHeaders, http2Fault } from "./framing.ts";
 import { createHttp1 } from "./http1.ts";
 import { peekProtocol } from "./peek.ts";
 
@@ -62,7 +62,8 @@ export async function openPublicServer(options: PublicServerOptions): Promise<Li
     maxSessionMemory: sessionMemoryMax,
   });
   http2.on("request", (request: Http2ServerRequest, response: Http2ServerResponse) => {
-    if (!isHost(request.authority)) refuseHttp2(response);
+    const found = http2Fault(request);
+    if (found) refuseHttp2(response, found);
     else handle(request, response);
   });
   http2.on("session", (session) => {
@@ -142,12 +143,8 @@ export function listen(
   });
 }
 
-function refuseHttp2(response: Http2ServerResponse): void {
-  const body = faultBody({
-    status: 400,
-    code: "bad_host",
-    message: "The :authority is no host name with an optional port.",
-  });
-  response.writeHead(400, faultHeaders(body));
+function refuseHttp2(response: Http2ServerResponse, found: FramingFault): void {
+  const body = faultBody(found);
+  response.writeHead(found.status, faultHeaders(body));
   response.end(body);
 }

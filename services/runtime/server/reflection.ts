@@ -7,18 +7,22 @@ import {
   type ServerReflectionResponse,
   ServerReflectionResponseSchema,
 } from "../../../gen/ts/grpc/reflection/v1/reflection_pb.ts";
+import { openReadMaxBytes } from "./rpc-adapter.ts";
 
 /** Serves gRPC reflection for these services, so that grpcurl and the like need no files. */
 export function reflectionRoutes(services: readonly DescService[]): (router: ConnectRouter) => void {
   const files = allFiles(services.map((service) => service.file));
   const byName = new Map(files.map((file) => [`${file.name}.proto`, file]));
+  /** Encoded once: whoever asks needs no key, and may ask without end. */
+  const encoded = new Map<DescFile, Uint8Array>();
   const bySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
   return (router) => {
-    router.service(ServerReflection, {
+    const implementation = {
       async *serverReflectionInfo(requests: AsyncIterable<ServerReflectionRequest>) {
         for await (const request of requests) yield answer(request);
       },
-    });
+    };
+    router.service(ServerReflection, implementation, { readMaxBytes: openReadMaxBytes });
   };
 
   function answer(request: ServerReflectionRequest): ServerReflectionResponse {
@@ -45,13 +49,19 @@ export function reflectionRoutes(services: readonly DescService[]): (router: Con
     }
   }
 
+  function bytesOf(file: DescFile): Uint8Array {
+    const bytes = encoded.get(file) ?? toBinary(FileDescriptorProtoSchema, file.proto);
+    encoded.set(file, bytes);
+    return bytes;
+  }
+
   function withFile(
     response: ServerReflectionResponse,
     file: DescFile | undefined,
     asked: string,
   ): ServerReflectionResponse {
     if (file === undefined) return withError(response, Code.NotFound, `no such file or symbol: ${asked.slice(0, 256)}`);
-    const fileDescriptorProto = allFiles([file]).map((each) => toBinary(FileDescriptorProtoSchema, each.proto));
+    const fileDescriptorProto = allFiles([file]).map(bytesOf);
     response.messageResponse = {
       case: "fileDescriptorResponse",
       value: { $typeName: "grpc.reflection.v1.FileDescriptorResponse", fileDescriptorProto },

@@ -1,3 +1,4 @@
+import { constants } from "node:http2";
 import type { ConnectRouterOptions, ContextValues, ConnectRouter } from "@connectrpc/connect";
 import { createConnectRouter } from "@connectrpc/connect";
 import {
@@ -6,12 +7,19 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
+import type { Clock } from "../clock.ts";
 import type { HttpRequest, HttpResponse } from "./app.ts";
 import { faultBody, faultHeaders } from "./framing.ts";
+
+/** The longest request message of an RPC that needs no key: a name or two. */
+export const openReadMaxBytes = 4_096;
 
 /** What serves RPCs on a listener of Node. */
 export interface RpcAdapterOptions extends ConnectRouterOptions {
   readonly routes: (router: ConnectRouter) => void;
+  readonly clock: Clock;
+  /** How long a request may take to arrive over HTTP/2, in milliseconds; HTTP/1 requests are timed by their server. */
+  readonly requestTimeoutMs: number;
   readonly contextValues?: (request: HttpRequest) => ContextValues;
   /** Answers a path that is no method's. */
   readonly fallback: (request: HttpRequest, response: HttpResponse) => void;
@@ -38,6 +46,7 @@ export function rpcAdapter(options: RpcAdapterOptions): (request: HttpRequest, r
       refuse(request, response);
       return;
     }
+    closeUnlessComplete(request, options);
     handler(universal)
       .then((answer) => universalResponseToNodeResponse(answer, response))
       .catch(() => {
@@ -45,6 +54,17 @@ export function rpcAdapter(options: RpcAdapterOptions): (request: HttpRequest, r
         response.destroy();
       });
   };
+}
+
+/** Closes the stream of an HTTP/2 request that is not complete in time. */
+function closeUnlessComplete(request: HttpRequest, { clock, requestTimeoutMs }: RpcAdapterOptions): void {
+  // A request without a body is complete, and nobody reads it to its end.
+  if (!("stream" in request) || request.stream.endAfterHeaders) return;
+  const { stream } = request;
+  const timer = clock.setTimer(requestTimeoutMs, () => stream.close(constants.NGHTTP2_CANCEL));
+  const cancel = () => timer.cancel();
+  request.once("end", cancel);
+  request.once("close", cancel);
 }
 
 /** The request as connect-es takes it; undefined where it throws, as its URL cannot be built. */

@@ -38,6 +38,8 @@ export function rpcHandler(
   };
   return rpcAdapter({
     routes,
+    clock,
+    requestTimeoutMs: runtime.settings.http.requestTimeoutMs,
     readMaxBytes,
     // A member that a contract does not have is a mistake, or an attempt: nobody is left to believe that it took effect.
     jsonOptions: { ignoreUnknownFields: false },

@@ -180,6 +180,8 @@ describe("the dialect, where none is configured", () => {
     await clock.advanceAsync(10_000);
     expect(opened.map(({ dialect }) => dialect)).toEqual([Dialect.TRITON, Dialect.OPENAI]);
     expect(opened[0]?.disposed).toBe(true);
+    // Until another is found it is the same replica: one without a dialect would be a new one, with all its places free.
+    expect(new Set(outcomes.map(({ replica }) => replica.dialect))).toEqual(new Set([Dialect.TRITON, Dialect.OPENAI]));
     expect(outcomes.at(-1)).toMatchObject({ kind: "answered", replica: { dialect: Dialect.OPENAI } });
   });
 
