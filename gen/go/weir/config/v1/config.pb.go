@@ -478,7 +478,7 @@ type Http struct {
 	HeadersTimeout *durationpb.Duration `protobuf:"bytes,4,opt,name=headers_timeout,json=headersTimeout,proto3" json:"headers_timeout,omitempty"`
 	// How long a connection may take to send a request. Default: 30s.
 	RequestTimeout *durationpb.Duration `protobuf:"bytes,5,opt,name=request_timeout,json=requestTimeout,proto3" json:"request_timeout,omitempty"`
-	// How long a reader may be behind before its stream is cut; 64 KiB behind, the engine is held back. Default: 30s.
+	// How long a reader may be behind before it is cut; 64 KiB behind in a stream, the engine is held back. Default: 30s.
 	SlowReaderTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=slow_reader_timeout,json=slowReaderTimeout,proto3" json:"slow_reader_timeout,omitempty"`
 	// A comment is sent on a silent stream this often. Default: 15s.
 	KeepaliveInterval *durationpb.Duration `protobuf:"bytes,7,opt,name=keepalive_interval,json=keepaliveInterval,proto3" json:"keepalive_interval,omitempty"`

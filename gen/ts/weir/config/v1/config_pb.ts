@@ -563,7 +563,7 @@ export type Http = Message<"weir.config.v1.Http"> & {
   requestTimeout?: Duration | undefined;
 
   /**
-   * How long a reader may be behind before its stream is cut; 64 KiB behind, the engine is held back. Default: 30s.
+   * How long a reader may be behind before it is cut; 64 KiB behind in a stream, the engine is held back. Default: 30s.
    *
    * @generated from field: google.protobuf.Duration slow_reader_timeout = 6;
    */
@@ -640,7 +640,7 @@ export type HttpJson = {
   requestTimeout?: DurationJson;
 
   /**
-   * How long a reader may be behind before its stream is cut; 64 KiB behind, the engine is held back. Default: 30s.
+   * How long a reader may be behind before it is cut; 64 KiB behind in a stream, the engine is held back. Default: 30s.
    *
    * @generated from field: google.protobuf.Duration slow_reader_timeout = 6;
    */
