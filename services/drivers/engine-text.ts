@@ -126,9 +126,7 @@ export function isFull(text: string): boolean {
 
 /** Whether a server's text says that the engine behind it has died, perhaps of this very request. */
 export function isDead(text: string): boolean {
-  return /engine is dead|EngineDeadError|EngineCore (encountered an issue|died)|CUDA error|illegal memory access|device-side assert/i.test(
-    heard(text),
-  );
+  return /engine is dead|EngineDeadError|EngineCore (encountered an issue|died)/i.test(heard(text));
 }
 
 /** Whether an engine's text says that the model or its process is away, so that another replica may do. */

@@ -99,7 +99,7 @@ describe("an exception in the adapter is UNKNOWN, and its class tells whose faul
   test.each([
     ["ValueError", "The decoder prompt cannot be empty", "ENGINE_REFUSED"],
     ["ValueError", "Request id x already running.", "ENGINE_REFUSED"],
-    ["RuntimeError", "CUDA error: an illegal memory access was encountered", "ENGINE_UNAVAILABLE"],
+    ["RuntimeError", "CUDA error: an illegal memory access was encountered", "ENGINE_FAILED"],
     ["vllm.v1.engine.exceptions.EngineDeadError", "EngineCore encountered an issue.", "ENGINE_UNAVAILABLE"],
     ["torch.OutOfMemoryError", "CUDA out of memory.", "ENGINE_OVERLOADED"],
   ])("%s: %s", async (name, text, reason) => {
