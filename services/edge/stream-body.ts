@@ -2,7 +2,7 @@ import type { HttpWriter } from "./exchange.ts";
 
 /**
  * The body of an answer whose head is out and whose length nobody knows. On HTTP/1.1 it cuts the chunks itself: Node
- * hands the system four pieces a chunk, which costs a frame half as much again as one.
+ * hands the system four pieces a chunk, and one costs the whole gateway a tenth less a frame.
  */
 export class StreamBody {
   readonly #response: HttpWriter;

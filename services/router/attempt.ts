@@ -16,7 +16,7 @@ import { createMeter, type Meter, type PromptBytes } from "./metering/meter.ts";
 import type { TokenEstimate } from "./metering/token-estimate.ts";
 import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
-import type { PendingPrompt, Prompt, PromptRenderer } from "./prompt/chat-template.ts";
+import { isPending, type PendingPrompt, type Prompt, type PromptRenderer } from "./prompt/chat-template.ts";
 import { seam, unseen } from "./prompt/control-text.ts";
 import { completion, getsIds } from "./prompt/prompt-ids.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
@@ -83,7 +83,7 @@ export class AttemptBuilder {
     if (this.#rendered?.plan === plan && this.#rendered.byIds === byIds) return undefined;
     const keep = (prompt: Prompt): void => void (this.#rendered = { plan, byIds, prompt });
     const made = this.#render(plan, byIds);
-    if (typeof made === "object" && "drop" in made) {
+    if (isPending(made)) {
       this.#pending = made;
       return made.prompt.then(keep);
     }

@@ -19,6 +19,11 @@ export interface PendingPrompt {
   readonly drop: () => void;
 }
 
+/** Whether a prompt has to be waited for. */
+export function isPending(prompt: Prompt | PendingPrompt): prompt is PendingPrompt {
+  return typeof prompt === "object" && "drop" in prompt;
+}
+
 /** Turns conversations into prompts for engines that take plain text. */
 export interface PromptRenderer extends AsyncDisposable {
   /**

@@ -13,7 +13,7 @@ import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import { checkMessages } from "../message-members.ts";
 import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
-import type { PendingPrompt, Prompt, PromptRenderer } from "../prompt/chat-template.ts";
+import { isPending, type PendingPrompt, type Prompt, type PromptRenderer } from "../prompt/chat-template.ts";
 import { seam, unseen } from "../prompt/control-text.ts";
 import { getsIds } from "../prompt/prompt-ids.ts";
 import { tokenizerFailed } from "../prompt/tokenizer-failed.ts";
@@ -113,15 +113,13 @@ function withPrompt(
   signal: AbortSignal,
 ): Promise<number> {
   if (prompt instanceof WeirError) throw prompt;
-  if (typeof prompt === "object") {
-    const { drop } = prompt;
-    signal.addEventListener("abort", drop, { once: true });
-    return prompt.prompt.then((ready) => {
-      signal.removeEventListener("abort", drop);
-      return withPrompt(ready, next, signal);
-    });
-  }
-  return next(prompt);
+  if (prompt === undefined || !isPending(prompt)) return next(prompt);
+  const { drop } = prompt;
+  signal.addEventListener("abort", drop, { once: true });
+  return prompt.prompt.then((ready) => {
+    signal.removeEventListener("abort", drop);
+    return withPrompt(ready, next, signal);
+  });
 }
 
 /** The request to generate from the same prompt. */

@@ -26,8 +26,8 @@ export interface AdmittedRequest {
  * The usage record of one admitted request, on its way through the journal.
  *
  * Nothing is noted until it **waits** for a place or is **dispatched**: then a snapshot is, again for each further
- * dispatch, and each wait after a failed one, so that a process that dies leaves a record of it. While pieces come, {@link progress} notes the counts. It
- * **ends** once, with a final record, whether or not it was ever dispatched.
+ * dispatch, and each wait after a failed one, so that a process that dies leaves a record of it. While pieces come,
+ * {@link progress} notes the counts. It **ends** once, with a final record, whether or not it was ever dispatched.
  *
  * Billed are the tokens of the try that the caller got pieces of, or could have: a try that its engine failed before any
  * piece was passed on is listed, and not billed.

@@ -7,6 +7,7 @@ import { type MessageSchema, Role, ToolChoiceMode } from "../../../gen/ts/weir/r
 import { WeirError } from "../../../services/runtime/errors/fail.ts";
 import {
   createPromptRenderer,
+  isPending,
   type PendingPrompt,
   type Prompt,
 } from "../../../services/router/prompt/chat-template.ts";
@@ -43,9 +44,6 @@ function ask(
   });
   return () => renderer.render("p", template, request, settings, policy);
 }
-
-const isPending = (prompt: Prompt | PendingPrompt): prompt is PendingPrompt =>
-  typeof prompt === "object" && "drop" in prompt;
 
 /** Of a long conversation. */
 async function renderLong(asked: ReturnType<typeof ask>): Promise<Prompt> {
