@@ -18,7 +18,7 @@ import { contextOf } from "./models.ts";
 import type { Plan } from "./plan.ts";
 import { isPending, type PendingPrompt, type Prompt, type PromptRenderer } from "./prompt/chat-template.ts";
 import { seam, unseen } from "./prompt/control-text.ts";
-import { completion, getsIds } from "./prompt/prompt-ids.ts";
+import { type Complete, completion, getsIds } from "./prompt/prompt-ids.ts";
 import { promptBytes } from "./prompt/prompt-bytes.ts";
 import type { Ask } from "./quota/desk.ts";
 import type { Grant } from "./quota/grant.ts";
@@ -41,8 +41,8 @@ type AnswerBounds = Pick<Grant, "outputTokensMax" | "mayCut">;
 export interface ReadyAttempt {
   readonly attempt: Attempt;
   readonly meter: Meter;
-  /** Adds what takes time to find out; undefined: the attempt is complete. Rejects with a WeirError. */
-  readonly complete: (() => Promise<Attempt>) | undefined;
+  /** Adds what takes time to find out; undefined: the attempt is complete. */
+  readonly complete: Complete | undefined;
   /** Finds calls and thought in an answer that is plain text; undefined: it is told as it comes. */
   readonly reader: AnswerReader | undefined;
   /** Holds the answer to the form that was asked for; undefined: none was, or the engine sees to it. */
@@ -131,7 +131,7 @@ export class AttemptBuilder {
       form: asked.rules && new FormCheck(asked.rules),
       complete: after(
         asked.prepare,
-        completion(this.#deps.tokenizers, { attempt: read.attempt, model, seamed, context }),
+        completion(this.#deps.tokenizers, { attempt: read.attempt, model, seamed, context, owner: this.#projectId }),
         read.attempt,
       ),
       meter: createMeter({
@@ -206,13 +206,13 @@ export class AttemptBuilder {
 /** What completes an attempt, once something else was found out. */
 function after(
   prepare: (() => Promise<void>) | undefined,
-  complete: ReadyAttempt["complete"],
+  complete: Complete | undefined,
   attempt: Attempt,
-): ReadyAttempt["complete"] {
+): Complete | undefined {
   if (!prepare) return complete;
-  return async () => {
+  return async (signal) => {
     await prepare();
-    return complete ? await complete() : attempt;
+    return complete ? await complete(signal) : attempt;
   };
 }
 

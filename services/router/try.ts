@@ -60,6 +60,8 @@ export class Try implements AttemptSink {
   #read: GenerateResponse[] = [];
   #open = true;
   #cancel: Cancel | undefined;
+  /** While its attempt is completed. */
+  #completing: AbortController | undefined;
   #cancelledBy: WeirError | undefined;
   /** Until it starts: then it needs not hold on to the prompt. */
   #ready: (Pick<ReadyAttempt, "attempt" | "complete"> & { readonly driver: Driver }) | undefined;
@@ -87,7 +89,8 @@ export class Try implements AttemptSink {
     if (!ready || !this.#open) return;
     const { driver, attempt, complete } = ready;
     if (!complete) return this.#send(driver, attempt);
-    complete().then(
+    this.#completing = new AbortController();
+    complete(this.#completing.signal).then(
       (completed) => {
         if (this.#open) this.#send(driver, completed);
       },
@@ -111,6 +114,7 @@ export class Try implements AttemptSink {
 
   #stopEngine(reason: WeirError): void {
     this.#cancelledBy = reason;
+    this.#completing?.abort(reason);
     this.#cancel?.(reason);
   }
 

@@ -10,7 +10,7 @@ export function encodingDriver(driver: Driver, tokenizer: Tokenizer): Driver {
     const ids =
       input.case === "tokenIds"
         ? Uint32Array.from(input.value.ids)
-        : await tokenizer.encode(attempt.prompt ?? String(input.value), false);
+        : await tokenizer.encode(attempt.prompt ?? String(input.value), { owner: "", special: false });
     return { ...attempt, tokens: { ids, vocabulary } };
   };
   return {

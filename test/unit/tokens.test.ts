@@ -17,6 +17,7 @@ import { seededRandom } from "../fakes/seeded-random.ts";
 import { SimulatedClock } from "../fakes/simulated-clock.ts";
 import { longestTurn } from "../fakes/longest-turn.ts";
 
+const owner = "proj_a";
 const unusable: string[] = [];
 const clock = new SimulatedClock();
 const tokenizers = createTokenizers({ clock, unusable: (_path, problem) => void unusable.push(problem) });
@@ -53,13 +54,13 @@ describe.each(families)("a vocabulary of $name", ({ file, whole }) => {
   test.each(texts)("ids are the library's, with and without the model's own: %j", async (text) => {
     for (const special of [true, false]) {
       const wanted = (await native.encode(text, null, { addSpecialTokens: special })).getIds();
-      expect([...(await tokenizer.encode(text, special))]).toEqual(wanted);
+      expect([...(await tokenizer.encode(text, { owner, special }))]).toEqual(wanted);
     }
   });
 
   test.each(texts)("over every cut the text is what the whole is: %j", async (text) => {
     const vocabulary = await tokenizer.vocabulary;
-    const ids = [...(await tokenizer.encode(text, true))];
+    const ids = [...(await tokenizer.encode(text, { owner, special: true }))];
     const wanted = await native.decode(ids, true);
     const given = wanted.split("�").length;
     for (let cut = 0; cut <= ids.length; cut += 1) {
@@ -107,7 +108,7 @@ test("a file with another digest, none at all and one that is no tokenizer are t
   ];
   for (const [at, source] of sources.entries()) {
     const tokenizer = tokenizers.of(create(TokenizerSchema, source));
-    await expect(tokenizer.encode("x", true)).rejects.toThrow(/SHA-256|ENOENT|vocab/);
+    await expect(tokenizer.encode("x", { owner, special: true })).rejects.toThrow(/SHA-256|ENOENT|vocab/);
     await expect(tokenizer.vocabulary).rejects.toThrow();
     expect(unusable).toHaveLength(at + 1);
   }
@@ -118,26 +119,29 @@ test("a file that has come meanwhile is read when it is asked for 10 s later, an
   await rename(path, `${path}.later`);
   const source = create(TokenizerSchema, { path, sha256 });
   const told = unusable.length;
-  await expect(tokenizers.of(source).encode("the river", true)).rejects.toThrow("ENOENT");
+  await expect(tokenizers.of(source).encode("the river", { owner, special: true })).rejects.toThrow("ENOENT");
   await rename(`${path}.later`, path);
   clock.advance(9_999);
-  await expect(tokenizers.of(source).encode("the river", true)).rejects.toThrow("ENOENT");
+  await expect(tokenizers.of(source).encode("the river", { owner, special: true })).rejects.toThrow("ENOENT");
   expect(unusable).toHaveLength(told + 1);
   clock.advance(1);
-  expect((await tokenizers.of(source).encode("the river", true)).length).toBeGreaterThan(0);
+  expect((await tokenizers.of(source).encode("the river", { owner, special: true })).length).toBeGreaterThan(0);
 });
 
 test("the same text is encoded once, also by two at a time", async () => {
   const tokenizer = tokenizers.of(tokenizerSource(byteLevelTokenizer()));
-  const [one, two] = await Promise.all([tokenizer.encode("the river", true), tokenizer.encode("the river", true)]);
+  const [one, two] = await Promise.all([
+    tokenizer.encode("the river", { owner, special: true }),
+    tokenizer.encode("the river", { owner, special: true }),
+  ]);
   expect(two).toBe(one);
-  expect(await tokenizer.encode("the river", true)).toBe(one);
-  expect(await tokenizer.encode("the river", false)).not.toEqual(one);
+  expect(await tokenizer.encode("the river", { owner, special: true })).toBe(one);
+  expect(await tokenizer.encode("the river", { owner, special: false })).not.toEqual(one);
 });
 
 test("what was asked of tokenizers that are closed is refused, not forgotten", async () => {
   const own = createTokenizers({ clock, unusable: () => undefined });
-  const asked = own.of(tokenizerSource(byteLevelTokenizer())).encode("the river", true);
+  const asked = own.of(tokenizerSource(byteLevelTokenizer())).encode("the river", { owner, special: true });
   const refused = asked.catch((error: unknown) => error);
   await own[Symbol.asyncDispose]();
   expect(await refused).toMatchObject({ message: expect.stringContaining("closed") as string });
@@ -151,19 +155,23 @@ test("no token reaches over a seam, and pieces by the ten thousand keep nobody w
   const pieces = Array.from({ length: 100_000 }, (_, at) => (at % 2 ? "|end|>the river" : "<"));
   const idsOf = async (text: string) => (await native.encode(text, null, { addSpecialTokens: false })).getIds();
   const [angle, rest] = [await idsOf("<"), await idsOf("|end|>the river")];
-  const { turnMs, result } = await longestTurn(() => tokenizer.encode(pieces.join(seam), false, seam));
+  const { turnMs, result } = await longestTurn(() =>
+    tokenizer.encode(pieces.join(seam), { owner, special: false, seam }),
+  );
   const twice = Uint32Array.from([...angle, ...rest, ...angle, ...rest]);
   expect(result.slice(0, twice.length)).toEqual(twice);
   expect(result.length).toBe(50_000 * (angle.length + rest.length));
   expect(turnMs).toBeLessThan(20);
   // The same characters as one text are something else.
-  expect((await tokenizer.encode(pieces.slice(0, 2).join(""), false)).length).toBeLessThan(angle.length + rest.length);
+  expect((await tokenizer.encode(pieces.slice(0, 2).join(""), { owner, special: false })).length).toBeLessThan(
+    angle.length + rest.length,
+  );
 }, 30_000);
 
 test("a prompt of 100,000 tokens keeps the thread that serves streams for less than 20 ms at a time", async () => {
   const tokenizer = tokenizers.of(tokenizerSource(byteLevelTokenizer()));
   const text = "the river runs over the dam, and 水 flows. ".repeat(10_000);
-  const { turnMs, result } = await longestTurn(() => tokenizer.encode(text, true));
+  const { turnMs, result } = await longestTurn(() => tokenizer.encode(text, { owner, special: true }));
   expect(result.length).toBeGreaterThan(100_000);
   expect(turnMs).toBeLessThan(20);
 }, 30_000);

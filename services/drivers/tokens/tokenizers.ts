@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
-import { LRUCache } from "lru-cache";
 import type { Tokenizer as Source } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import type { Clock } from "../../runtime/clock.ts";
+import { Encodings } from "./encodings.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import { Vocabulary } from "./vocabulary.ts";
 
@@ -11,12 +11,21 @@ export interface Tokenizer {
   readonly vocabulary: Promise<Vocabulary>;
   /**
    * The ids of a text. They may be another caller's too, and are not to be changed. Rejects with an Error if the tokenizer
-   * can't be used.
-   *
-   * @param special the model's own tokens are put around it, as a tokenizer does with a text that is a whole input.
-   * @param seam no token reaches over it, and it is none itself. Undefined: there is none.
+   * can't be used, and with the signal's reason.
    */
-  encode(text: string, special: boolean, seam?: string): Promise<Uint32Array>;
+  encode(text: string, how: Encode): Promise<Uint32Array>;
+}
+
+/** How a text is encoded. */
+export interface Encode {
+  /** Long texts wait for one another: whose turns they take. */
+  readonly owner: string;
+  /** The model's own tokens are put around it, as a tokenizer does with a text that is a whole input. */
+  readonly special: boolean;
+  /** No token reaches over it, and it is none itself. Undefined: there is none. */
+  readonly seam?: string | undefined;
+  /** Nobody waits for the ids any more. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The tokenizers of a process, on a thread of their own. */
@@ -33,16 +42,6 @@ export interface TokenizersOptions {
 
 /** A file that can't be used may be mended: whoever asks this long after it was read, in milliseconds, has it read again. */
 const rereadAfterMs = 10_000;
-/** Recent texts and their ids, in bytes: some long conversations, or thousands of short ones. */
-const cacheBytesMax = 67_108_864;
-const bytesPerCharacter = 2;
-const bytesPerId = 4;
-
-interface Question {
-  readonly answered: (ids: Uint32Array) => void;
-  readonly failed: (error: Error) => void;
-}
-
 interface Loading {
   readonly path: string;
   readonly answered: (packed: Extract<FromWorker, { kind: "loaded" }>["vocabulary"]) => void;
@@ -55,13 +54,8 @@ export function createTokenizers({ clock, unusable }: TokenizersOptions): Tokeni
   /** When the files were read that can't be used. */
   const unusableMs = new Map<string, number>();
   const loading = new Map<string, Loading>();
-  const questions = new Map<number, Question>();
-  const cache = new LRUCache<string, Uint32Array>({
-    maxSize: cacheBytesMax,
-    sizeCalculation: (ids, text) => text.length * bytesPerCharacter + ids.length * bytesPerId + 1,
-  });
+  const encodings = new Encodings((order) => send(order));
   let worker: Worker | undefined;
-  let number = 0;
 
   function hear(message: FromWorker): void {
     if (message.kind === "loaded") {
@@ -73,12 +67,8 @@ export function createTokenizers({ clock, unusable }: TokenizersOptions): Tokeni
       unusableMs.set(message.key, clock.monotonicMs());
       if (asked) unusable(asked.path, message.problem);
       asked?.failed(new Error(message.problem));
-    } else {
-      const asked = questions.get(message.number);
-      questions.delete(message.number);
-      if (message.kind === "encoded") asked?.answered(message.ids);
-      else asked?.failed(new Error(message.problem));
-    }
+    } else if (message.kind === "encoded") encodings.encoded(message.number, message.ids);
+    else encodings.failed(message.number, new Error(message.problem));
   }
 
   /** What it was asked is lost with it. Tokenizers are read again when they are asked for again. */
@@ -86,9 +76,9 @@ export function createTokenizers({ clock, unusable }: TokenizersOptions): Tokeni
     worker = undefined;
     known.clear();
     unusableMs.clear();
-    for (const { failed } of [...loading.values(), ...questions.values()]) failed(error);
+    for (const { failed } of loading.values()) failed(error);
     loading.clear();
-    questions.clear();
+    encodings.lost(error);
   }
 
   function send(message: ToWorker): void {
@@ -119,29 +109,11 @@ export function createTokenizers({ clock, unusable }: TokenizersOptions): Tokeni
 
   function open(key: string, source: Source): Tokenizer {
     const vocabulary = load(key, source);
-    /** Those that are being encoded: who asks for the same meanwhile waits along. */
-    const running = new Map<string, Promise<Uint32Array>>();
-    const ask = (text: string, special: boolean, seam: string | undefined) =>
-      new Promise<Uint32Array>((answered, failed) => {
-        number += 1;
-        questions.set(number, { answered, failed });
-        send({ kind: "encode", number, key, text, special, seam });
-      });
     return {
       vocabulary,
-      async encode(text, special, seam) {
-        const cacheKey = `${special ? "+" : "-"}${seam?.length ?? 0}${seam ?? ""}${source.sha256}${text}`;
-        const cached = cache.get(cacheKey) ?? running.get(cacheKey);
-        if (cached) return await cached;
-        const asked = vocabulary.then(() => ask(text, special, seam));
-        running.set(cacheKey, asked);
-        try {
-          const ids = await asked;
-          cache.set(cacheKey, ids);
-          return ids;
-        } finally {
-          running.delete(cacheKey);
-        }
+      async encode(text, { owner, special, seam, signal }) {
+        await vocabulary;
+        return await encodings.encode({ key, text, special, seam }, source.sha256, owner, signal);
       },
     };
   }

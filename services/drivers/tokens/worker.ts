@@ -11,12 +11,8 @@ import { type PackedVocabulary, packVocabulary } from "./vocabulary.ts";
 
 const loaded = new Map<string, Tokenizer>();
 
-/** A text of more characters than this is long. */
-const longText = 65_536;
 /** Pieces that are encoded at a time: others find a turn between. */
 const piecesMax = 512;
-/** Long texts wait for one another, so that short ones and the machine's other work find a free core. */
-let lastLong: Promise<unknown> = Promise.resolve();
 
 parentPort?.on("message", (message: ToWorker) => {
   if (message.kind === "load") load(message);
@@ -69,14 +65,9 @@ function vocabularyOf(tokenizer: Tokenizer, json: unknown): PackedVocabulary {
 
 async function encode({ number, key, text, special, seam }: Extract<ToWorker, { kind: "encode" }>): Promise<void> {
   try {
-    const run = async () => {
-      const tokenizer = loaded.get(key);
-      if (!tokenizer) throw new Error("the tokenizer is not there");
-      return await idsOf(tokenizer, seam ? text.split(seam) : [text], special);
-    };
-    const encoding = text.length > longText ? lastLong.then(run) : run();
-    if (text.length > longText) lastLong = encoding.catch(() => undefined);
-    const ids = await encoding;
+    const tokenizer = loaded.get(key);
+    if (!tokenizer) throw new Error("the tokenizer is not there");
+    const ids = await idsOf(tokenizer, seam ? text.split(seam) : [text], special);
     tell({ kind: "encoded", number, ids }, [ids.buffer]);
   } catch (error) {
     tell({ kind: "failed", number, problem: problemOf(error) });

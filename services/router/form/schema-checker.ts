@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Clock, Timer } from "../../runtime/clock.ts";
 import { fail } from "../../runtime/errors/fail.ts";
+import { Turns } from "../../runtime/turns.ts";
 import type { Problem } from "./choice-form.ts";
 import type { FromChecker, ToChecker } from "./schema-messages.ts";
 import type { SchemaProblem } from "./schema-rules.ts";
@@ -46,8 +47,7 @@ export function createSchemaChecker(clock: Clock): SchemaChecker {
 class ThreadedChecker implements SchemaChecker {
   readonly #clock: Clock;
   readonly #seen = new LRUCache<string, SchemaProblem | "good">({ max: 256 });
-  /** By owner, the one whose turn is next first. */
-  readonly #lines = new Map<string, Job[]>();
+  readonly #turns = new Turns<Job>();
   #running: Job | undefined;
   #timer: Timer | undefined;
   #worker: Worker | undefined;
@@ -87,44 +87,29 @@ class ThreadedChecker implements SchemaChecker {
 
   #giveUp(): void {
     this.#finish(undefined);
-    const waiting = [...this.#lines.values()].flat();
-    this.#lines.clear();
-    for (const { done } of waiting) done(undefined);
+    for (const { done } of this.#turns.clear()) done(undefined);
   }
 
   #ask(owner: string, schema: string, answer: ToChecker["answer"]): Promise<Told> {
     return new Promise((done) => {
       if (this.#closed) return done(undefined);
       this.#numbers += 1;
-      const line = this.#lines.get(owner) ?? [];
-      line.push({ number: this.#numbers, schema, answer, done });
-      this.#lines.set(owner, line);
+      this.#turns.add(owner, { number: this.#numbers, schema, answer, done });
       this.#next();
     });
   }
 
   /** Its time begins when the thread gets it. */
   #next(): void {
-    if (this.#running || this.#lines.size === 0) return;
+    if (this.#running || this.#turns.empty) return;
     const worker = (this.#worker ??= this.#start());
     if (!this.#ready) return;
-    const job = this.#take();
+    const job = this.#turns.take();
     if (!job) return;
     this.#running = job;
     this.#timer = this.#clock.setTimer(timeMaxMs, () => this.#lost(worker));
     const { number, schema, answer } = job;
     worker.postMessage({ number, schema, answer } satisfies ToChecker);
-  }
-
-  /** Who had its turn goes to the end. */
-  #take(): Job | undefined {
-    for (const [owner, line] of this.#lines) {
-      this.#lines.delete(owner);
-      const job = line.shift();
-      if (line.length > 0) this.#lines.set(owner, line);
-      return job;
-    }
-    return undefined;
   }
 
   #start(): Worker {

@@ -26,16 +26,21 @@ export interface Unfinished {
   readonly seamed: string | undefined;
   /** Tokens of prompt and answer together; 0: not known. */
   readonly context: number;
+  /** Whose long prompts take turns with those of others. */
+  readonly owner: string;
 }
 
+/** Completes an attempt, unless nobody waits for it any more. Rejects with a WeirError. */
+export type Complete = (signal: AbortSignal) => Promise<Attempt>;
+
 /** What completes an attempt with the token ids of its prompt; undefined: nothing has to. */
-export function completion(tokenizers: Tokenizers, unfinished: Unfinished): (() => Promise<Attempt>) | undefined {
+export function completion(tokenizers: Tokenizers, unfinished: Unfinished): Complete | undefined {
   const { attempt, model, seamed, context } = unfinished;
   const { needsTokenizer } = attempt.model;
   if (!needsTokenizer && (seamed === undefined || !getsIds(attempt.model, model))) return undefined;
-  return async () => {
+  return async (signal) => {
     try {
-      const tokens = await tokensOf(tokenizers, unfinished);
+      const tokens = await tokensOf(tokenizers, unfinished, signal);
       return needsTokenizer ? bounded({ ...attempt, tokens }, context) : asIds(attempt, tokens);
     } catch (thrown) {
       throw tokenizerFailed(attempt.request.model, thrown);
@@ -43,15 +48,22 @@ export function completion(tokenizers: Tokenizers, unfinished: Unfinished): (() 
   };
 }
 
-async function tokensOf(tokenizers: Tokenizers, { attempt, model, seamed }: Unfinished): Promise<PromptTokens> {
+async function tokensOf(
+  tokenizers: Tokenizers,
+  { attempt, model, seamed, owner }: Unfinished,
+  signal: AbortSignal,
+): Promise<PromptTokens> {
   if (!model.tokenizer) throw fail(ErrorReason.TOKENIZER_MISSING, { model: model.id });
   const { input } = attempt.request;
   const tokenizer = tokenizers.of(model.tokenizer);
   const vocabulary = await tokenizer.vocabulary;
   if (input.case === "tokenIds") return { ids: Uint32Array.from(input.value.ids), vocabulary };
   // A template says itself which tokens begin a prompt; a prompt of the caller's gets the model's own.
-  if (seamed !== undefined) return { ids: await tokenizer.encode(seamed, false, seam), vocabulary };
-  return { ids: await tokenizer.encode(input.case === "prompt" ? input.value : "", true), vocabulary };
+  const [text, how] =
+    seamed !== undefined
+      ? [seamed, { special: false, seam }]
+      : [input.case === "prompt" ? input.value : "", { special: true }];
+  return { ids: await tokenizer.encode(text, { owner, signal, ...how }), vocabulary };
 }
 
 /** The same attempt with a prompt of ids, for an engine that takes texts too. */

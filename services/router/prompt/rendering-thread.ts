@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { Turns } from "../../runtime/turns.ts";
 import type { FromRenderer, ToRenderer } from "./rendering-messages.ts";
 import type { Rendered } from "./rendering.ts";
 
@@ -19,8 +20,7 @@ interface Job {
  * here, where they can be dropped. Owners take turns: who asks much waits for itself.
  */
 export class RenderingThread implements AsyncDisposable {
-  /** By owner, the one whose turn is next first. */
-  readonly #lines = new Map<string, Set<Job>>();
+  readonly #turns = new Turns<Job>();
   #running: Job | undefined;
   #worker: Worker | undefined;
   #numbers = 0;
@@ -31,43 +31,29 @@ export class RenderingThread implements AsyncDisposable {
     const job: Job = { order, done: resolve };
     if (this.#closed) resolve(gone);
     else {
-      const line = this.#lines.get(owner) ?? new Set();
-      this.#lines.set(owner, line.add(job));
+      this.#turns.add(owner, job);
       this.#next();
     }
-    return { rendered: promise, drop: () => this.#drop(owner, job) };
+    return { rendered: promise, drop: () => this.#turns.drop(owner, job) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     const worker = this.#worker;
-    const waiting = [...this.#lines.values()].flatMap((line) => [...line]);
-    this.#lines.clear();
+    const waiting = this.#turns.clear();
     this.#lost();
     for (const { done } of waiting) done(gone);
     await worker?.terminate();
   }
 
-  #drop(owner: string, job: Job): void {
-    const line = this.#lines.get(owner);
-    if (line?.delete(job) && line.size === 0) this.#lines.delete(owner);
-  }
-
-  /** Who had its turn goes to the end. */
   #next(): void {
     if (this.#running) return;
-    for (const [owner, line] of this.#lines) {
-      this.#lines.delete(owner);
-      const [job] = line;
-      if (!job) continue;
-      line.delete(job);
-      if (line.size > 0) this.#lines.set(owner, line);
-      this.#running = job;
-      this.#numbers += 1;
-      this.#worker ??= this.#start();
-      this.#worker.postMessage({ ...job.order, number: this.#numbers } satisfies ToRenderer);
-      return;
-    }
+    const job = this.#turns.take();
+    if (!job) return;
+    this.#running = job;
+    this.#numbers += 1;
+    this.#worker ??= this.#start();
+    this.#worker.postMessage({ ...job.order, number: this.#numbers } satisfies ToRenderer);
   }
 
   #start(): Worker {

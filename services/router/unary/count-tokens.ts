@@ -12,7 +12,7 @@ import type { UnaryAttempt } from "../../drivers/unary.ts";
 import { fail, WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import { checkMessages } from "../message-members.ts";
-import type { Tokenizers } from "../../drivers/tokens/tokenizers.ts";
+import type { Encode, Tokenizers } from "../../drivers/tokens/tokenizers.ts";
 import { isPending, type PendingPrompt, type Prompt, type PromptRenderer } from "../prompt/chat-template.ts";
 import { seam, unseen } from "../prompt/control-text.ts";
 import { getsIds } from "../prompt/prompt-ids.ts";
@@ -43,12 +43,17 @@ export function countingTokens(
     return renderer.render(owner, chatTemplate, asGeneration(request), {}, controlText, splitter);
   }
 
-  async function counted({ model, input }: CountTokensRequest, source: Tokenizer, seamed: string | undefined) {
+  async function counted(
+    { model, input }: CountTokensRequest,
+    source: Tokenizer,
+    seamed: string | undefined,
+    waits: Pick<Encode, "owner" | "signal">,
+  ) {
     try {
       const tokenizer = tokenizers.of(source);
       // As a generation has them.
-      if (seamed !== undefined) return (await tokenizer.encode(seamed, false, seam)).length;
-      return (await tokenizer.encode(input.case === "prompt" ? input.value : "", true)).length;
+      if (seamed !== undefined) return (await tokenizer.encode(seamed, { ...waits, special: false, seam })).length;
+      return (await tokenizer.encode(input.case === "prompt" ? input.value : "", { ...waits, special: true })).length;
     } catch (thrown) {
       throw tokenizerFailed(model, thrown);
     }
@@ -81,7 +86,7 @@ export function countingTokens(
       const splitter = tokenizer && getsIds(attempt.model, entry.model) ? seam : unseen;
       const { countTokens } = driver;
       const count = tokenizer
-        ? (prompt: string | undefined) => counted(request, tokenizer, prompt)
+        ? (prompt: string | undefined) => counted(request, tokenizer, prompt, { owner: projectId, signal })
         : countTokens && ((prompt: string | undefined) => countTokens.call(driver, { ...attempt, prompt }, signal));
       return count && withPrompt(native ? undefined : rendered(projectId, request, entry, splitter), count, signal);
     },

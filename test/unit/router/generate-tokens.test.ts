@@ -1,5 +1,5 @@
 import { Tokenizer } from "tokenizers";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { ControlText } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
@@ -124,9 +124,14 @@ test("but a prompt of the caller's own stays a text there", async () => {
 
 test("a caller that leaves while its prompt is encoded leaves no trace at an engine", async () => {
   idsWorld();
+  const opened = world.tokenizers.of(tokenizer);
+  const encode = vi.spyOn(opened, "encode");
   const call = world.call(prompt("hi"));
+  await vi.waitUntil(() => encode.mock.lastCall);
   call.cancel(leaves);
-  await world.tokenizers.of(tokenizer).encode("hi", true);
+  const how = encode.mock.lastCall?.[1];
+  expect([how?.owner, how?.signal?.aborted]).toEqual(["project", true]);
+  await opened.encode("hi", { owner: "", special: true });
   expect(world.busyReplicas()).toEqual([]);
   expect(world.journal.finals).toMatchObject([{ endReason: EndReason.CANCELLED }]);
 });
