@@ -128,13 +128,16 @@ test("a caller that leaves while its prompt is encoded leaves no trace at an eng
   const opened = world.tokenizers.of(tokenizer);
   const { encode } = opened;
   let asked: Encode | undefined;
-  const noting: typeof encode = (text, how) => encode(text, (asked = how));
-  Object.assign(opened, { encode: noting });
+  const leaving: typeof encode = (text, how) => {
+    asked = how;
+    const ids = encode(text, how);
+    call.cancel(leaves);
+    return ids;
+  };
+  Object.assign(opened, { encode: leaving });
   const call = world.call(prompt("hi"));
-  await expect.poll(() => asked?.owner, patience).toBe("project");
-  const { signal } = asked ?? {};
-  call.cancel(leaves);
-  expect(signal?.aborted).toBe(true);
+  await expect.poll(() => asked?.signal?.aborted, patience).toBe(true);
+  expect(asked?.owner).toBe("project");
   await encode("hi", { owner: "", special: true });
   expect(world.busyReplicas()).toEqual([]);
   expect(world.journal.finals).toMatchObject([{ endReason: EndReason.CANCELLED }]);
