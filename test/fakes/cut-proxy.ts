@@ -7,6 +7,7 @@ import { connect, createServer, type NetConnectOpts, type Socket } from "node:ne
  * - `open`: bytes pass.
  * - `cut`: connections are reset, and new ones are as soon as they come.
  * - `silent`: connections stay, new ones are accepted, and nothing passes: a network that swallows packets.
+ * - `stranded`: so it is with the connections that are there, and new ones pass: a firewall that has forgotten them.
  */
 export interface CutProxy extends AsyncDisposable {
   readonly port: number;
@@ -15,18 +16,28 @@ export interface CutProxy extends AsyncDisposable {
   open(): void;
   cut(): void;
   silence(): void;
+  strand(): void;
 }
 
 /** Starts one on a port that the kernel chooses. Without a target connections are reset. */
 export async function startCutProxy(target?: NetConnectOpts): Promise<CutProxy> {
   let state: "open" | "cut" | "silent" = "open";
   const sockets = new Set<Socket>();
+  /** Those through which nothing passes. */
+  const silent = new Set<Socket>();
   const keep = (socket: Socket) => {
     sockets.add(socket);
-    socket.on("close", () => sockets.delete(socket));
+    socket.on("close", () => {
+      sockets.delete(socket);
+      silent.delete(socket);
+    });
     // The other side is told by the close.
     socket.on("error", () => undefined);
-    if (state === "silent") socket.pause();
+    if (state === "silent") hush(socket);
+  };
+  const hush = (socket: Socket) => {
+    silent.add(socket);
+    socket.pause();
   };
   const resetAll = () => {
     // A unix socket knows no resets.
@@ -46,7 +57,7 @@ export async function startCutProxy(target?: NetConnectOpts): Promise<CutProxy> 
       one.on("data", (bytes) => {
         if (!other.write(bytes)) one.pause();
       });
-      one.on("drain", () => state !== "silent" && other.resume());
+      one.on("drain", () => !silent.has(other) && other.resume());
       one.on("end", () => other.end());
       one.on("close", () => other.destroy());
     }
@@ -59,6 +70,7 @@ export async function startCutProxy(target?: NetConnectOpts): Promise<CutProxy> 
     target,
     open() {
       state = "open";
+      silent.clear();
       for (const socket of sockets) socket.resume();
     },
     cut() {
@@ -67,7 +79,11 @@ export async function startCutProxy(target?: NetConnectOpts): Promise<CutProxy> 
     },
     silence() {
       state = "silent";
-      for (const socket of sockets) socket.pause();
+      for (const socket of sockets) hush(socket);
+    },
+    strand() {
+      state = "open";
+      for (const socket of sockets) hush(socket);
     },
     async [Symbol.asyncDispose]() {
       resetAll();

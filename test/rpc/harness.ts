@@ -151,7 +151,7 @@ function open(name: TransportName, baseUrl: string, direct: Transport): { transp
     case "direct":
       return { transport: direct, close: () => undefined };
     case "Connect over HTTP/2": {
-      const peer = createPeerTransport({ baseUrl, token: meshToken });
+      const peer = createPeerTransport({ baseUrl, token: meshToken, clock: systemClock });
       return { transport: peer, close: () => peer[Symbol.dispose]() };
     }
     case "gRPC by connect-es":

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { weirErrorFrom } from "../../services/runtime/errors/fail.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
 import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
 import { withMeshHeaders } from "../../services/runtime/mesh/mesh-transport.ts";
 import { createPeerTransport } from "../../services/runtime/mesh/peer.ts";
@@ -93,7 +94,7 @@ test("a peer that is away is told as the service that is", async () => {
   const gone = await createHarness("direct");
   const { meshUrl } = gone;
   await gone[Symbol.asyncDispose]();
-  using peer = createPeerTransport({ baseUrl: meshUrl, token: meshToken });
+  using peer = createPeerTransport({ baseUrl: meshUrl, token: meshToken, clock: systemClock });
   const error = await createClient(ProbeService, peer)
     .exchange({})
     .catch((thrown: unknown) => weirErrorFrom(thrown));
@@ -105,12 +106,12 @@ test("a peer that is away is told as the service that is", async () => {
 });
 
 test("a deadline with a fraction reaches a peer", async () => {
-  using peer = createPeerTransport({ baseUrl: harness.meshUrl, token: meshToken });
+  using peer = createPeerTransport({ baseUrl: harness.meshUrl, token: meshToken, clock: systemClock });
   expect(await reasonOf(createClient(ProbeService, peer).exchange({}, { timeoutMs: 5_000.25 }))).toBe("OK");
 });
 
 test("more calls at once than a session takes are answered all the same", async () => {
-  using peer = createPeerTransport({ baseUrl: harness.meshUrl, token: meshToken });
+  using peer = createPeerTransport({ baseUrl: harness.meshUrl, token: meshToken, clock: systemClock });
   const client = createClient(ProbeService, peer);
   const answers = await Promise.all(Array.from({ length: 500 }, () => client.exchange({})));
   expect(answers).toHaveLength(500);

@@ -33,7 +33,7 @@ export function createMesh(options: MeshOptions): Mesh & Disposable {
   const peerOf = (service: DescService): PeerTransport | undefined => {
     const baseUrl = peers[roleOf(service)];
     if (baseUrl === undefined) return undefined;
-    const known = remote.get(baseUrl) ?? createPeerTransport({ baseUrl, token });
+    const known = remote.get(baseUrl) ?? createPeerTransport({ baseUrl, token, clock });
     remote.set(baseUrl, known);
     return known;
   };

@@ -1,6 +1,8 @@
-import type { Transport } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import type { Clock } from "../clock.ts";
 import { withMeshHeaders } from "./mesh-transport.ts";
+import { PeerConnection } from "./peer-connection.ts";
 
 /** A process of the installation that runs what this one does not. */
 export interface PeerOptions {
@@ -8,6 +10,7 @@ export interface PeerOptions {
   readonly baseUrl: string;
   /** The installation's token. */
   readonly token: string;
+  readonly clock: Clock;
 }
 
 /** Calls of one session: below the 100 that a server grants before it has said its own limit. */
@@ -21,38 +24,46 @@ export interface PeerTransport extends Transport, Disposable {}
 
 interface Session {
   readonly transport: Transport;
-  readonly connection: Http2SessionManager;
-  calls: number;
+  readonly connection: PeerConnection;
 }
 
-/** Connect over HTTP/2 to a peer, over as many sessions as its calls need. */
-export function createPeerTransport({ baseUrl, token }: PeerOptions): PeerTransport {
-  const sessions: Session[] = [];
+/**
+ * Connect over HTTP/2 to a peer, over as many sessions as its calls need. One that is dead takes no new calls within 1.5 s of
+ * its last byte; the next call opens another.
+ */
+export function createPeerTransport({ baseUrl, token, clock }: PeerOptions): PeerTransport {
+  let sessions: Session[] = [];
 
   const open = (): Session => {
-    const connection = new Http2SessionManager(baseUrl, { pingIntervalMs: 10_000, pingTimeoutMs: 5_000 });
+    sessions = sessions.filter(({ connection }) => !connection.isGone);
+    const connection = new PeerConnection(baseUrl, clock);
     // Within an installation, bytes cost less than packing them does.
     const acceptCompression: [] = [];
     const options = { baseUrl, sessionManager: connection, readMaxBytes, acceptCompression };
     const plain = createConnectTransport({ ...options, httpVersion: "2" });
-    const session = { transport: withMeshHeaders(plain, token), connection, calls: 0 };
+    const session = { transport: withMeshHeaders(plain, token), connection };
     sessions.push(session);
     return session;
   };
 
   const pick = (): Session => {
-    let least = sessions[0];
-    for (const session of sessions) if (least === undefined || session.calls < least.calls) least = session;
-    if (least === undefined || (least.calls >= callsPerSession && sessions.length < sessionsMax)) return open();
+    let least: Session | undefined;
+    let usable = 0;
+    for (const session of sessions) {
+      if (!session.connection.isOpen) continue;
+      usable += 1;
+      if (least === undefined || session.connection.calls < least.connection.calls) least = session;
+    }
+    if (least === undefined || (least.connection.calls >= callsPerSession && usable < sessionsMax)) return open();
     return least;
   };
 
   const hold = (): { session: Session; release: () => void } => {
     const session = pick();
-    session.calls += 1;
+    session.connection.begin();
     let held = true;
     const release = () => {
-      if (held) session.calls -= 1;
+      if (held) session.connection.leave();
       held = false;
     };
     return { session, release };
@@ -81,7 +92,8 @@ export function createPeerTransport({ baseUrl, token }: PeerOptions): PeerTransp
     },
 
     [Symbol.dispose]() {
-      for (const { connection } of sessions) connection.abort();
+      const reason = new ConnectError("the way to the peer is closed", Code.Canceled);
+      for (const { connection } of sessions) connection.end(reason);
     },
   };
 }
