@@ -154,4 +154,18 @@ describe("what answers at an address", () => {
     const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
     expect((await driver.probe(AbortSignal.timeout(5_000))).models[0]?.ready).toBe(false);
   });
+
+  test.each<[string, Record<string, unknown>, boolean]>([
+    ["is paused", { "/is_paused": { is_paused: true } }, false],
+    ["is asleep", { "/is_paused": { is_paused: true }, "/is_sleeping": { is_sleeping: true } }, false],
+    ["is asleep and knows no pauses", { "/is_sleeping": { is_sleeping: true } }, false],
+    ["is neither", { "/is_paused": { is_paused: false }, "/is_sleeping": { is_sleeping: false } }, true],
+    ["knows neither", {}, true],
+    ["can't say", { "/is_paused": { error: "Failed to fetch pause status: ..." }, "/is_sleeping": "[]" }, true],
+  ])("vLLM that %s, with load 0: ready as it is", async (_, more, ready) => {
+    const routes = { "/v1/models": card("vllm"), "/version": { version: "1" }, "/health": "", ...more };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    expect((await driver.probe(AbortSignal.timeout(5_000))).models[0]?.ready).toBe(ready);
+  });
 });

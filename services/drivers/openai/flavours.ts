@@ -32,6 +32,11 @@ export interface Flavour {
   readonly question: { readonly path: string; identify(answer: JsonObject): Identity | undefined } | undefined;
   /** Asked for readiness; empty: the list of models is enough. */
   readonly healthPath: string;
+  /**
+   * Paths that tell whether the server lets requests wait, though it is healthy: `/is_paused` answers `{"is_paused": true}`.
+   * One that it has not says no.
+   */
+  readonly pausePaths: readonly string[];
   /** Gauges of /metrics, if it has them. */
   readonly gauges: GaugeNames | undefined;
   readonly features: readonly Feature[];
@@ -92,6 +97,7 @@ export const plain: Flavour = {
   ownedBy: [],
   question: undefined,
   healthPath: "",
+  pausePaths: [],
   gauges: undefined,
   features: [...everything, Feature.SUFFIX, Feature.BEST_OF, ...embeds, Feature.RERANK],
   alwaysStream: false,
@@ -116,6 +122,8 @@ const vllm: Flavour = {
   ownedBy: ["vllm"],
   question: { path: "/version", identify: (answer) => versionOf(answer) },
   healthPath: "/health",
+  // A version that sleeps need not know of pauses, nor the other way round.
+  pausePaths: ["/is_paused", "/is_sleeping"],
   gauges: {
     running: "vllm:num_requests_running",
     waiting: "vllm:num_requests_waiting",

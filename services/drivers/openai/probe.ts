@@ -74,10 +74,25 @@ async function question(connection: Connection, flavour: Flavour, signal: AbortS
   return isObject(answer) ? flavour.question.identify(answer) : undefined;
 }
 
+/** A server that is paused or asleep is healthy, idle by its metrics, and lets every request wait. */
 async function isReady(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<boolean> {
-  if (flavour.healthPath === "") return true;
-  const { status } = await askFreely(connection, connection.rootPath + flavour.healthPath, signal);
+  const [healthy, ...paused] = await Promise.all([
+    isHealthy(connection, flavour, signal),
+    ...flavour.pausePaths.map((path) => isPaused(connection, path, signal)),
+  ]);
+  return healthy && !paused.includes(true);
+}
+
+async function isHealthy(connection: Connection, { healthPath }: Flavour, signal: AbortSignal): Promise<boolean> {
+  if (healthPath === "") return true;
+  const { status } = await askFreely(connection, connection.rootPath + healthPath, signal);
   return status > 0 && status < 500;
+}
+
+async function isPaused(connection: Connection, path: string, signal: AbortSignal): Promise<boolean> {
+  const { status, text } = await askFreely(connection, connection.rootPath + path, signal);
+  const answer = status === 200 ? parsed(text) : undefined;
+  return isObject(answer) && answer[path.slice(1)] === true;
 }
 
 async function loadOf(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<ReplicaLoad> {
