@@ -80,6 +80,7 @@ function badOptions(body: Members, stops: readonly string[]): Refusal | undefine
   return undefined;
 }
 
+/** An answer that does not fit beside its prompt is cut; one that would not fit alone is refused. */
 function tooLong(body: Members, prompt: string, contextLength: number): Refusal | undefined {
   const promptTokens = countTokens(prompt);
   if (promptTokens >= contextLength) {
@@ -88,9 +89,9 @@ function tooLong(body: Members, prompt: string, contextLength: number): Refusal 
     );
   }
   const maxTokens = maxTokensOf(body) ?? 0;
-  if (promptTokens + maxTokens <= contextLength) return undefined;
+  if (maxTokens <= contextLength) return undefined;
   return bad(
-    `'max_tokens' or 'max_completion_tokens' is too large: ${maxTokens}. This model's maximum context length is ${contextLength} tokens and your request has ${promptTokens} input tokens (${maxTokens} > ${contextLength} - ${promptTokens}).`,
+    `'max_tokens' or 'max_completion_tokens' is too large: ${maxTokens}. This model's maximum context length is ${contextLength} tokens and your request has ${promptTokens} input tokens.`,
   );
 }
 

@@ -6,8 +6,8 @@ import { askedFrom } from "./request.ts";
 import { answerOnce } from "./unary-answer.ts";
 import { unaryFrom, unaryPaths } from "./unary-request.ts";
 
-/** What vLLM would call itself. */
-const version = "0.11.0+weir.simulator";
+/** What vLLM would call itself: the version whose Python front end is simulated. */
+const version = "0.32.0+weir.simulator";
 
 const kinds: Readonly<Record<string, "chat" | "completion">> = {
   "/v1/chat/completions": "chat",
