@@ -78,6 +78,7 @@ describe("the table of docs/engines.md", () => {
     TGIS: () => probed(Dialect.TGIS, simulator.tgisUrl),
     TGI: () => probed(Dialect.TGI, simulator.tgiUrl),
     "llama.cpp": openai("llamacpp"),
+    "trtllm-serve": openai("trtllm"),
     SGLang: openai("sglang"),
     Ollama: openai("ollama"),
     "LM Studio": openai("lmstudio"),

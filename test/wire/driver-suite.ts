@@ -82,7 +82,11 @@ export function describeDriver(title: string, traits: SuiteTraits, makeEngine: (
       const sampling = { ignoreEos, ...least, ...request.sampling };
       const takesPrompts = engine.model.features.includes(Feature.PROMPT);
       const input = takesPrompts ? { case: "prompt" as const, value: prompt } : conversationOf(prompt);
-      return attemptAt(engine.model, { input, ...request, sampling }, { maxTokens, ...more });
+      return attemptAt(
+        engine.model,
+        { input, ...request, sampling },
+        { maxTokens, cacheSalt: "of-a-project", ...more },
+      );
     };
     const suite: Suite = { traits, engine: () => engine, attempt };
     describeAnswers(suite);
