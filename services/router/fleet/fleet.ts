@@ -169,6 +169,7 @@ export class Fleet implements AsyncDisposable {
 
   #retire(id: string, member: Member): void {
     this.#members.delete(id);
+    member.leaving = true;
     if (member.inFlight > 0) this.#leaving.add(member);
     else this.#close(member);
   }

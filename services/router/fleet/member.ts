@@ -22,6 +22,8 @@ export class Member {
   /** Requests that it has from this router. */
   inFlight = 0;
   health: HealthRecord = clean;
+  /** It was taken out of the catalogue, and ends what it has. */
+  leaving = false;
   /** Requests that it has from others, as far as its last probe tells. */
   #foreign = 0;
   #replica: Replica;

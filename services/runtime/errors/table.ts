@@ -48,6 +48,8 @@ const engine = (m: Metadata) => `The engine of model \`${of(m, "model", "?")}\``
 const strayed = (m: Metadata) =>
   `The answer is not what was asked for (${of(m, "form", "?")}): ${of(m, "problem", "?")}. ${engine(m)} can't be held to it. Send the request again, and say in the prompt what the answer must look like.`;
 const setAside = (m: Metadata) => `Delivery \`${of(m, "id", "?")}\` was set aside: ${of(m, "problem", "?")}.`;
+const deadly = (m: Metadata) =>
+  `The last ${of(m, "crashes", "2")} engines of model \`${of(m, "model", "?")}\` that were given this very request went away with it: it is refused for ${Math.ceil(Number(of(m, "for_ms", "0")) / 1_000)} s. Don't send it again as it is: change it, or ask the operator what took them down.`;
 const uncontrolled = (m: Metadata) => `The engine takes no orders about its models: ${of(m, "problem", "?")}.`;
 
 /** Every reason's row. A reason without one does not compile. */
@@ -292,6 +294,7 @@ const rows: Record<Name, ErrorRow> = {
     (m) => `${engine(m)} refused the gateway's own credential. Tell the operator to check the pool's engine key.`,
   ),
   ANSWER_MISMATCH: row("badGateway", "answer_mismatch", ENGINE, SAME, strayed),
+  REQUEST_QUARANTINED: row("unprocessable", "request_quarantined", CALLER, NO, deadly),
   CHAT_TEMPLATE_MISSING: row(
     "invalid",
     "chat_template_missing",
