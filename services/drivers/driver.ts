@@ -8,7 +8,10 @@ import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
 export interface Target {
-  /** grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version. */
+  /**
+   * grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version;
+   * any://host:port/path for one that may be either, without TLS.
+   */
   readonly url: string;
   /** Where the same engine serves HTTP too (Triton its metrics), if that is known: http(s)://host:port. */
   readonly httpUrl: string | undefined;

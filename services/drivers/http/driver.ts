@@ -26,7 +26,8 @@ export function httpDriver({ dialect, connect, detect, probeOf, generate, unaryO
   return {
     dialect,
     async detect(target, signal) {
-      if (!/^https?:/.test(target.url)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+      // Without a scheme it may be either; what is spoken without TLS is spoken so.
+      if (!/^(https?|any):/.test(target.url)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
       await using connection = connect(target);
       return await detect(connection, signal);
     },
