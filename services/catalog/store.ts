@@ -17,7 +17,7 @@ export type CommitListener = (keys: readonly string[]) => void;
 export interface CatalogStore {
   /** Goes up by one with every commit; 0 is the empty catalogue. */
   readonly revision: bigint;
-  /** Every replica has been asked once: until then the catalogue may lack what exists. */
+  /** Every replica has answered or is known to be down: until then the catalogue may lack what exists. */
   readonly settled: boolean;
   /** From now on it is settled. Listeners are told, of no key. */
   settle(): void;

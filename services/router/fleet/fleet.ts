@@ -111,13 +111,14 @@ export class Fleet implements AsyncDisposable {
    */
   #tookState({ resource, deleted }: WatchResponse_Change): boolean {
     if (resource.case !== "replica" || deleted) return false;
-    const { value } = resource;
-    const known = this.#members.get(value.id);
-    const pool = this.#view.pools.get(value.poolId);
-    if (!known || !pool || known.bounds !== boundsOf(value, pool)) return false;
+    const { id } = resource.value;
+    const replica = this.#view.replicas.get(id);
+    const known = this.#members.get(id);
+    const pool = this.#view.pools.get(resource.value.poolId);
+    if (!replica || !known || !pool || known.bounds !== boundsOf(replica, pool)) return false;
     const wasUp = known.member.up;
-    if (known.member.update(value)) return false;
-    if (known.member.up !== wasUp) this.#options.changed(value.poolId);
+    if (known.member.update(replica)) return false;
+    if (known.member.up !== wasUp) this.#options.changed(pool.id);
     return true;
   }
 

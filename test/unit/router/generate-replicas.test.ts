@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Dialect } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../../services/runtime/errors/fail.ts";
 import { answer, closeClean, gone, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
-import type { RouterWorld, WorldOptions } from "../../fakes/router-world.ts";
+import type { ReplicaOptions, RouterWorld, WorldOptions } from "../../fakes/router-world.ts";
 
 let world: RouterWorld;
 
@@ -83,6 +84,42 @@ describe("replicas that come and go", () => {
     call.cancel(leaves);
     world.snapshotEnd();
     expect(world.call().sink.error?.reason).toBe(ErrorReason.MODEL_NOT_FOUND);
+  });
+});
+
+describe("a catalogue that has just started and does not reach a replica", () => {
+  const restart = (over: ReplicaOptions) => {
+    world.fleet.begin();
+    world.pool({ concurrencyMax: 1 });
+    world.model({ id: "m" });
+    world.replica("a", { up: false, models: [], dialect: Dialect.UNSPECIFIED, ...over });
+    world.snapshotEnd();
+  };
+
+  test("says nothing of what that is and has: it stays known, and down", () => {
+    begin({}, ["a"]);
+    const call = world.call();
+    const old = world.driver("a");
+    restart({});
+    world.replica("a", { up: false, models: [], dialect: Dialect.UNSPECIFIED });
+    expect(world.fleet.resolve("m")?.seats).toMatchObject([{ ready: false, inFlight: 1 }]);
+    expect([world.driver("a") === old, old.disposed]).toEqual([true, false]);
+    // What no replica could ever do would be UNSUPPORTED.
+    const waiting = world.call();
+    world.replica("a");
+    answer(old.last, "x");
+    expect(seen(call)).toContain("+x");
+    answer(old.last, "y");
+    expect(seen(waiting)).toContain("+y");
+  });
+
+  test.each<[string, ReplicaOptions]>([
+    ["moved", { url: "http://elsewhere" }],
+    ["is configured as another kind", { dialect: Dialect.TGI }],
+  ])("knows better where the replica %s", (_, over) => {
+    begin({}, ["a"]);
+    restart(over);
+    expect(world.fleet.resolve("m")?.seats).toEqual([]);
   });
 });
 
