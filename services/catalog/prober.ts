@@ -3,6 +3,7 @@ import type { ProbeResult } from "../drivers/driver.ts";
 import type { Clock, Timer } from "../runtime/clock.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, type WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
+import { bounded } from "./bounded.ts";
 import type { ProbedReplica } from "./probed-replica.ts";
 import { failuresUntilDown } from "./replica-state.ts";
 
@@ -136,14 +137,4 @@ class Loop {
     if (this.#failures === 0) return intervalMs * jitter;
     return Math.min(intervalMs, retryMs * 2 ** Math.min(this.#failures - 1, 20)) * jitter;
   }
-}
-
-/** The answer, or a rejection once the signal says so: a driver that forgets its signal may not stop the probes. */
-function bounded<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const giveUp = () => reject(fail(ErrorReason.CANCELLED));
-    if (signal.aborted) return giveUp();
-    signal.addEventListener("abort", giveUp, { once: true });
-    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
-  });
 }
