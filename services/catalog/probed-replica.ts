@@ -96,7 +96,8 @@ export function createProbedReplica(configured: Replica, target: Target, drivers
     doubted = true;
     current = undefined;
     for (const one of open) one.doubted = true;
-    await Promise.all(Array.from(open, (one) => (one.orders === 0 ? close(one) : undefined)));
+    const unused = [...open].filter((one) => one.orders === 0);
+    await Promise.all(unused.map(close));
   }
 
   return {

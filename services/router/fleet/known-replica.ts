@@ -15,7 +15,7 @@ import {
 export function withKnown(told: Replica, before: Replica | undefined): Replica {
   if (!before || hasAnswered(told.state) || !isSamePlace(told, before)) return told;
   const { engine = "", models = [] } = before.state ?? {};
-  const state = create(ReplicaStateSchema, { ...told.state, engine, models });
+  const state = create(ReplicaStateSchema, { ...(told.state ?? create(ReplicaStateSchema)), engine, models });
   return create(ReplicaSchema, { ...told, dialect: before.dialect, state });
 }
 
