@@ -61,6 +61,7 @@ export const jsonRows: readonly Row[] = [
     body: chat('"x"', ',"max_tokens":9007199254740993'),
     status: 400,
     code: "integer_out_of_range",
+    param: "max_tokens",
   },
   {
     name: 'J14 "1" for an integer',
