@@ -98,6 +98,7 @@ describe("a request as OpenAI JSON", () => {
       max_tokens: 5,
     });
     expect(bodyOf("vllm", { input: { case: "tokenIds", value: { ids: [1, 2] } } })["prompt"]).toEqual([1, 2]);
+    expect(bodyOf("vllm", { echo: true, sampling: { maxTokens: 0 } }, { maxTokens: 0 })["max_tokens"]).toBe(0);
   });
 
   test("of an answer's form and log probabilities", () => {
