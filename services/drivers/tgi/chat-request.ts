@@ -11,9 +11,14 @@ import { type BuiltBody, grammarOf, placelessOf, stopsForEngine } from "./reques
 export const flavour = { ...plain, developerRole: false };
 
 /**
- * Builds the body of a chat, without its seed. It is always asked to stream: of a plain chat it counts the prompt only
- * where its shards report the prompt's log probabilities.
+ * Whether a chat is asked to stream. It is whenever it can be, whatever the caller wants: so a server that hangs is
+ * found out, and the prompt is counted where a plain answer says that it has no tokens.
  */
+export function streamsChat(attempt: Attempt, { streamsCalls }: TgiInterface): boolean {
+  return streamsCalls || toolsOf(attempt).length === 0;
+}
+
+/** Builds the body of a chat, without its seed. */
 export function buildChat(attempt: Attempt, model: TgiInterface): BuiltBody {
   const { request } = attempt;
   const { sampling, logprobs } = request;
@@ -30,8 +35,7 @@ export function buildChat(attempt: Attempt, model: TgiInterface): BuiltBody {
   const body = {
     model: chatModel,
     messages: messagesOf(attempt),
-    stream: true,
-    stream_options: { include_usage: true },
+    ...(streamsChat(attempt, model) ? { stream: true, stream_options: { include_usage: true } } : { stream: false }),
     ...(temperature === undefined ? {} : { temperature }),
     // It refuses a top_p of 1, and a temperature of 0 beside any other.
     ...(topP < 1 && temperature !== 0 ? { top_p: topP } : {}),

@@ -41,8 +41,8 @@ export function askedToGenerate(body: unknown, model: string, contextLength: num
     ...parameters,
     sampling: ["temperature", "top_k", "top_p", "typical_p"].some((name) => typeof parameters[name] === "number"),
   };
-  // Who says nothing of sampling gets the likeliest tokens, and 100 of them unless null is said.
-  const maxTokens = parameters["max_new_tokens"] === undefined ? 100 : numberOf(parameters["max_new_tokens"]);
+  // Who says nothing of sampling gets the likeliest tokens, and as many as fit.
+  const maxTokens = numberOf(parameters["max_new_tokens"]);
   return asked(wanted, { prompt, model, maxTokens, contextLength, grammar: parameters["grammar"] });
 }
 
