@@ -158,6 +158,33 @@ test("a call has no end of its own: its usage follows the last brace", async () 
   expect((await chunksOf({ max_tokens: 2 })).at(-2)?.choices[0]?.finish_reason).toBe("length");
 });
 
+test.each<[string, object, string]>([
+  ["messages", { messages: "x" }, "missing field `messages`"],
+  ["a content", { messages: [{ role: "user", content: null }] }, "messages[0]: data did not match any variant"],
+  [
+    "a function's parameters",
+    { messages: [{ role: "user", content: "x" }], tools: [{ type: "function", function: { name: "f" } }] },
+    "tools[0].function: missing field `arguments`",
+  ],
+])("a chat without %s is none, also to be counted", async (_, body, problem) => {
+  for (const path of ["/chat_tokenize", "/v1/chat/completions"]) {
+    const response = await post(path, { model: "tgi", stream: true, ...body });
+    expect([path, response.status, await response.text()]).toEqual([path, 422, expect.stringContaining(problem)]);
+  }
+});
+
+test("a chat of a text and calls loses the calls", async () => {
+  const calls = [{ id: "0", type: "function", function: { name: "f", arguments: "{}" } }];
+  const count = async (message: object) => {
+    const messages = [{ role: "user", content: "x" }, { role: "assistant", ...message }];
+    const answer = await (await post("/chat_tokenize", { messages })).json();
+    return (answer as { tokenize_response: unknown[] }).tokenize_response.length;
+  };
+  const both = await count({ content: "y", tool_calls: calls });
+  expect(both).toBe(await count({ content: "y" }));
+  expect(await count({ tool_calls: calls })).toBeGreaterThan(both);
+});
+
 test("who leaves ends what runs", async () => {
   const leave = new AbortController();
   const body = { inputs: "[[sim hang after=1]] x", parameters: { max_new_tokens: 9 } };

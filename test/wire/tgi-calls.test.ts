@@ -4,7 +4,9 @@ import { Role } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import { openDriver } from "../../services/drivers/registry.ts";
 import { chatChunk } from "../fakes/fake-openai.ts";
 import { type FakeExchange, startFakeTgi, tgiInfo } from "../fakes/fake-tgi.ts";
+import { startSimulator } from "../../services/simulator/simulator.ts";
 import { attemptAt, type Outcome, run, targetAt } from "./attempts.ts";
+import { calm, countAttempt } from "./unary-calls.ts";
 
 const cleanup = new AsyncDisposableStack();
 afterAll(() => cleanup.disposeAsync());
@@ -137,4 +139,61 @@ test.each(["3.2.0", "3.2.0-dev0", "4.0", "", "nightly"])("calls are streamed by 
   const { engine, ask } = await serve(stream([usage]), version);
   await ask();
   expect(engine.requests[0]?.body).toMatchObject({ stream: true });
+});
+
+describe("a conversation with functions, and calls before", () => {
+  const text = (value: string) => [{ part: { case: "text" as const, value } }];
+  const input = {
+    case: "conversation" as const,
+    value: {
+      messages: [
+        { role: Role.DEVELOPER, parts: text("be short") },
+        { role: Role.USER, parts: text("how high is it?") },
+        { role: Role.ASSISTANT, parts: text("let me see"), toolCalls: [{ id: "1", name: "gauge", arguments: "{}" }] },
+        { role: Role.TOOL, toolCallId: "1", parts: text("3 m") },
+      ],
+    },
+  };
+  // The second one takes no arguments, and has no schema that says so.
+  const parametersJson = '{"type":"object","properties":{"river":{"type":"string"}}}';
+  const tools = [{ name: "gauge", description: "The height of a river", parametersJson }, { name: "now" }];
+
+  test("is counted as it is generated from", async () => {
+    await using simulator = await startSimulator({ tgi: { port: 0 } });
+    await using driver = openDriver(Dialect.TGI, targetAt(simulator.tgiUrl));
+    const [model] = (await driver.probe(calm)).models;
+    if (!model) throw new Error("the simulator has no model");
+    const count = async (of: typeof tools) => await driver.countTokens?.(countAttempt(input, model, undefined, of), calm);
+    const counted = await count(tools);
+    expect(counted).toBeGreaterThan((await count([])) ?? 0);
+    const outcome = await run(driver, attemptAt(model, { input, tools }));
+    expect([outcome.reason, Number(outcome.usage?.promptTokens)]).toEqual([undefined, counted]);
+  });
+
+  test("goes to be counted with a schema for each function, and the calls apart from the text", async () => {
+    const answer = { tokenize_response: [{ id: 1, text: "", start: 0, stop: 0 }], templated_text: "" };
+    const generate = ({ response }: FakeExchange) =>
+      void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
+    const engine = cleanup.use(await startFakeTgi({ generate, questions: {} }));
+    await using driver = openDriver(Dialect.TGI, targetAt(engine.url));
+    expect(await driver.countTokens?.(countAttempt(input, undefined, undefined, tools), calm)).toBe(1);
+    const called = { id: "1", type: "function", function: { name: "gauge", arguments: "{}" } };
+    expect(engine.requests[0]).toMatchObject({
+      path: "/chat_tokenize",
+      body: {
+        model: "tgi",
+        messages: [
+          { role: "system", content: "be short" },
+          { role: "user", content: "how high is it?" },
+          { role: "assistant", content: "let me see" },
+          { role: "assistant", tool_calls: [called] },
+          { role: "tool", tool_call_id: "1", content: "3 m" },
+        ],
+        tools: [
+          { type: "function", function: { name: "gauge", parameters: JSON.parse(parametersJson) } },
+          { type: "function", function: { name: "now", parameters: { type: "object", properties: {} } } },
+        ],
+      },
+    });
+  });
 });

@@ -1,9 +1,9 @@
 import type { Job } from "../engine.ts";
-import { promptFromMessages } from "../openai/prompt.ts";
 import { calledFunction } from "../openai/request.ts";
 import { isMembers, type Members, numberOf } from "../openai/rules.ts";
 import { firstText, sampleOf } from "../sample.ts";
 import { countTokens } from "../text.ts";
+import { promptOfChat } from "./chat-prompt.ts";
 import { invalid, type TgiFailure, toolError } from "./errors.ts";
 
 /** A request as the simulated server understands it. */
@@ -48,7 +48,7 @@ export function askedToGenerate(body: unknown, model: string, contextLength: num
 
 /** Reads a body of /v1/chat/completions. */
 export function askedToChat(body: unknown, model: string, contextLength: number): Asked | TgiFailure {
-  const prompt = isMembers(body) ? promptFromMessages(body["messages"]) : undefined;
+  const prompt = isMembers(body) ? promptOfChat(body) : undefined;
   if (!isMembers(body) || prompt === undefined) return invalid("missing field `messages`");
   if (body["model"] !== "tgi" && body["model"] !== model) return invalid("adapter id is not known");
   if (body["response_format"] && body["tools"]) return toolError("Grammar and tools are mutually exclusive");
