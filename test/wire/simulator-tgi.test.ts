@@ -176,7 +176,10 @@ test.each<[string, object, string]>([
 test("a chat of a text and calls loses the calls", async () => {
   const calls = [{ id: "0", type: "function", function: { name: "f", arguments: "{}" } }];
   const count = async (message: object) => {
-    const messages = [{ role: "user", content: "x" }, { role: "assistant", ...message }];
+    const messages = [
+      { role: "user", content: "x" },
+      { role: "assistant", ...message },
+    ];
     const answer = await (await post("/chat_tokenize", { messages })).json();
     return (answer as { tokenize_response: unknown[] }).tokenize_response.length;
   };

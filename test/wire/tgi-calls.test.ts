@@ -163,7 +163,8 @@ describe("a conversation with functions, and calls before", () => {
     await using driver = openDriver(Dialect.TGI, targetAt(simulator.tgiUrl));
     const [model] = (await driver.probe(calm)).models;
     if (!model) throw new Error("the simulator has no model");
-    const count = async (of: typeof tools) => await driver.countTokens?.(countAttempt(input, model, undefined, of), calm);
+    const count = async (of: typeof tools) =>
+      await driver.countTokens?.(countAttempt(input, model, undefined, of), calm);
     const counted = await count(tools);
     expect(counted).toBeGreaterThan((await count([])) ?? 0);
     const outcome = await run(driver, attemptAt(model, { input, tools }));

@@ -50,7 +50,11 @@ export function countAttempt(
   prompt?: string,
   tools: NonNullable<MessageInitShape<typeof CountTokensRequestSchema>["tools"]> = [],
 ): CountAttempt {
-  return { ...about(model), request: create(CountTokensRequestSchema, { model: "caller-model", input, tools }), prompt };
+  return {
+    ...about(model),
+    request: create(CountTokensRequestSchema, { model: "caller-model", input, tools }),
+    prompt,
+  };
 }
 
 /** The reason that a try fails for, and the engine's problem; "none" if it does not. */

@@ -1,4 +1,10 @@
-import { type Message, Role, type Tool, type ToolChoice, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
+import {
+  type Message,
+  Role,
+  type Tool,
+  type ToolChoice,
+  ToolChoiceMode,
+} from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt } from "../driver.ts";
 import { guideFromExtras } from "../guide.ts";
 import { plain } from "../openai/flavours.ts";

@@ -21,7 +21,8 @@ export function chatProblem(body: unknown): string | undefined {
 /** A content or calls: of a message that has both the calls are not read. */
 function messageProblem({ content, tool_calls: calls }: Members): string | undefined {
   if (typeof content === "string" || Array.isArray(content)) return undefined;
-  const areCalls = Array.isArray(calls) && calls.every((call) => isMembers(call) && functionProblem(call) === undefined);
+  const areCalls =
+    Array.isArray(calls) && calls.every((call) => isMembers(call) && functionProblem(call) === undefined);
   return areCalls ? undefined : "data did not match any variant of untagged enum MessageBody";
 }
 

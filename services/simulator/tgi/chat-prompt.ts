@@ -20,7 +20,9 @@ export function promptOfChat(body: Members): string | undefined {
 function withCalls(message: unknown): unknown {
   if (!isMembers(message)) return message;
   const { content, tool_calls: calls } = message;
-  return typeof content === "string" || Array.isArray(content) ? message : { ...message, content: JSON.stringify(calls) };
+  return typeof content === "string" || Array.isArray(content)
+    ? message
+    : { ...message, content: JSON.stringify(calls) };
 }
 
 function offeredBy({ tools, tool_choice: choice = "auto" }: Members): readonly object[] {
