@@ -18,6 +18,9 @@ import { chatModel, type TgiInterface } from "./interface.ts";
 /** As many as TGI takes where it is not told otherwise. */
 const stopsMaxDefault = 4;
 
+/** Servers before 3.2 stream a call as the text that their grammar is of, name and all. */
+const streamsCallsSince = [3, 2] as const;
+
 const gauges = { running: "tgi_batch_current_size", waiting: "tgi_queue_size", kvUsed: "" };
 
 /** Whether the server is TGI. One that refuses our key may be anything. Rejects if nothing listens there. */
@@ -52,7 +55,7 @@ export function createTgiProbe(connection: Connection): (signal: AbortSignal) =>
       askFreely(connection, `${connection.rootPath}/metrics`, signal),
       takesChats(name, signal),
     ]);
-    const described: TgiInterface = { stopsMax };
+    const described: TgiInterface = { stopsMax, streamsCalls: streamsCalls(version) };
     const model = create(ReplicaModelSchema, {
       engineModel: name,
       contextLength: BigInt(contextLength),
@@ -92,6 +95,14 @@ function infoIn(text: string): Info | undefined {
     stopsMax: countOf(info, "max_stop_sequences") ?? stopsMaxDefault,
     pipeline: typeof pipeline === "string" ? pipeline : "",
   };
+}
+
+/** A server that does not say how old it is is taken for a new one. */
+function streamsCalls(version: string): boolean {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(version) ?? [];
+  if (major === undefined || minor === undefined) return true;
+  const [majorSince, minorSince] = streamsCallsSince;
+  return Number(major) > majorSince || (Number(major) === majorSince && Number(minor) >= minorSince);
 }
 
 function countOf(info: JsonObject, name: string): number | undefined {
