@@ -12,7 +12,7 @@ import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { principalFromStored } from "./key-message.ts";
 import type { Peppers } from "./pepper.ts";
 import { notFound } from "./scope.ts";
-import type { CredentialStore, TenantStore } from "./store.ts";
+import type { CredentialStore } from "./store.ts";
 
 /** Half of it is how late a revocation is on average; a watcher calls four missed beats silence. */
 const pollMs = 500;
@@ -29,7 +29,6 @@ type WatchMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
 /** Checks keys, tells which changed, and whose a project or a key is. */
 export function authService(options: {
   readonly store: CredentialStore;
-  readonly tenants: Pick<TenantStore, "getProject" | "getOrg">;
   readonly peppers: Peppers;
   readonly clock: Clock;
 }): ServiceImplementation<typeof AuthService> {
@@ -48,13 +47,13 @@ export function authService(options: {
     },
 
     async resolveProject({ projectId }) {
-      const project = await options.tenants.getProject({ projectId, orgId: undefined });
-      if (project === undefined) throw notFound("project", projectId);
-      return { orgId: project.orgId };
+      const orgId = await store.orgOf(projectId);
+      if (orgId === undefined) throw notFound("project", projectId);
+      return { orgId };
     },
 
     async resolveOrg({ orgId }) {
-      if ((await options.tenants.getOrg(orgId)) === undefined) throw notFound("organization", orgId);
+      if (!(await store.hasOrg(orgId))) throw notFound("organization", orgId);
       return {};
     },
 

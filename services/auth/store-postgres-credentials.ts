@@ -10,6 +10,24 @@ export function credentialStore(db: AuthDatabase): CredentialStore {
   return {
     find: (keyId) => answered(find(db, keyId)),
     changesAfter: (after, limit) => answered(changesAfter(db, after, limit)),
+    orgOf: (projectId) =>
+      answered(
+        db
+          .selectFrom("auth.projects")
+          .select("org_id")
+          .where("id", "=", projectId)
+          .executeTakeFirst()
+          .then((project) => project?.org_id),
+      ),
+    hasOrg: (orgId) =>
+      answered(
+        db
+          .selectFrom("auth.orgs")
+          .select("id")
+          .where("id", "=", orgId)
+          .executeTakeFirst()
+          .then((org) => org !== undefined),
+      ),
   };
 }
 

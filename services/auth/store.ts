@@ -133,6 +133,9 @@ export interface CredentialStore {
    * there is no other up to the moment's revision.
    */
   changesAfter(after: bigint, limit: number): Promise<Moment & { readonly changes: readonly KeyChanged[] }>;
+  /** Whose a project is; undefined if there is no such project. */
+  orgOf(projectId: string): Promise<string | undefined>;
+  hasOrg(orgId: string): Promise<boolean>;
 }
 
 /** An organisation or project as it is kept. */

@@ -15,7 +15,7 @@ let store: AuthStore;
 
 beforeAll(async () => {
   database = await createTestDatabase({ migrations: { auth: migrations } });
-  store = postgresAuthStore(database.kysely<AuthTables>());
+  store = postgresAuthStore(database.kysely<AuthTables>(), database.kysely<AuthTables>());
 });
 
 afterAll(() => database[Symbol.asyncDispose]());
@@ -354,10 +354,12 @@ test("times are the database's", async () => {
 
 test("a database that is away is said to be away, and what it said stays inside", async () => {
   await using away = openPool("postgresql://weir@127.0.0.1:1/weir", { log: pino({ level: "silent" }) });
-  const lost = postgresAuthStore(away.kysely<AuthTables>());
+  const lost = postgresAuthStore(away.kysely<AuthTables>(), away.kysely<AuthTables>());
   const works = [
     lost.credentials.find("x"),
     lost.credentials.changesAfter(1n, 1),
+    lost.credentials.orgOf("x"),
+    lost.credentials.hasOrg("x"),
     lost.keys.get(acme, "x"),
     lost.keys.create(acme, newKey(), anybody),
     lost.keys.revoke(acme, "x", "", anybody),

@@ -94,6 +94,16 @@ export class FakeCredentialStore implements CredentialStore {
     return { revision: this.revision, nowMs: this.nowMs, changes };
   }
 
+  async orgOf(projectId: string): ReturnType<CredentialStore["orgOf"]> {
+    await this.#answering();
+    return [...this.#keys.values()].find(({ key }) => key.projectId === projectId)?.key.orgId;
+  }
+
+  async hasOrg(orgId: string): ReturnType<CredentialStore["hasOrg"]> {
+    await this.#answering();
+    return [...this.#keys.values()].some(({ key }) => key.orgId === orgId);
+  }
+
   async #answering(): Promise<void> {
     if (this.hangs) await new Promise(() => {});
     if (this.away) throw fail(ErrorReason.STORE_UNAVAILABLE, { store: "auth store" });

@@ -53,7 +53,7 @@ const nobody: Identity = { authenticate: () => principal(), onRevoked: () => () 
  */
 export async function startAuth(others: TestDatabaseOptions["migrations"] = {}): Promise<AuthHarness> {
   const database = await createTestDatabase({ migrations: { auth: migrations, ...others } });
-  const store = postgresAuthStore(database.kysely<AuthTables>());
+  const store = postgresAuthStore(database.kysely<AuthTables>(), database.kysely<AuthTables>());
   const peppers = peppersFrom(randomBytes(32).toString("base64url"));
   await store.installation.keepPeppers(peppers.fingerprints);
   const registry = createRegistry();
@@ -67,7 +67,7 @@ export async function startAuth(others: TestDatabaseOptions["migrations"] = {}):
     owners: ownersFrom(store.tenants),
   });
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
-  registry.add(AuthService, authService({ store: store.credentials, tenants: store.tenants, peppers, clock }));
+  registry.add(AuthService, authService({ store: store.credentials, peppers, clock }));
   const permissions = () => knownPermissions([]);
   registry.add(KeyService, keyService({ store: store.keys, peppers, randomBytes, permissions }));
   registry.add(TenantService, tenantService(store.tenants));
