@@ -42,6 +42,7 @@ export function authService(options: {
       return {
         outcome: outcomeOf(read.found, key, keyId, options.peppers),
         revision: read.revision,
+        epoch: read.epoch,
         storeTime: timestampFromMs(read.nowMs),
       };
     },
@@ -63,8 +64,12 @@ export function authService(options: {
       return { orgId: found.key.orgId, projectId: found.key.projectId };
     },
 
-    async *watchRevocations({ afterRevision }, { signal }) {
-      const watch = { after: afterRevision, inSync: false };
+    async findRevoked({ keyIds }) {
+      return { keyIds: [...(await store.revokedOf(keyIds))] };
+    },
+
+    async *watchRevocations({ afterRevision, epoch }, { signal }) {
+      const watch = { after: afterRevision, epoch, inSync: false };
       while (!signal.aborted) {
         const read = await store.changesAfter(watch.after, changesMax);
         yield* messagesOf(watch, read);
@@ -95,23 +100,25 @@ function refusal(reason: ErrorReason, keyId: string, ttlMs: number): Outcome {
 
 /** What one reading of the store has to tell; it moves the watch on. */
 function* messagesOf(
-  watch: { after: bigint; inSync: boolean },
+  watch: { after: bigint; epoch: string; inSync: boolean },
   read: Awaited<ReturnType<CredentialStore["changesAfter"]>>,
 ): Generator<WatchMessage> {
-  const storeTime = timestampFromMs(read.nowMs);
-  // Nothing was seen, or what the store has lost since, by being restored: there is no telling what changed.
-  if (watch.after === 0n || watch.after > read.revision) {
+  const told = { epoch: read.epoch, storeTime: timestampFromMs(read.nowMs) };
+  const sameEpoch = watch.epoch === "" || watch.epoch === read.epoch;
+  watch.epoch = read.epoch;
+  // Nothing was seen, or what the store may have lost since: there is no telling what changed.
+  if (watch.after === 0n || watch.after > read.revision || !sameEpoch) {
     watch.after = read.revision;
-    yield { revision: read.revision, storeTime, event: { case: "reset", value: {} } };
+    yield { ...told, revision: read.revision, event: { case: "reset", value: {} } };
   } else {
     for (const { keyId, revoked, revision } of read.changes) {
       watch.after = revision;
-      yield { revision, storeTime, event: { case: "change", value: { keyId, revoked } } };
+      yield { ...told, revision, event: { case: "change", value: { keyId, revoked } } };
     }
     if (read.changes.length === changesMax) return;
     watch.after = read.revision;
   }
   const event = watch.inSync ? "heartbeat" : "snapshotEnd";
   watch.inSync = true;
-  yield { revision: read.revision, storeTime, event: { case: event, value: {} } };
+  yield { ...told, revision: read.revision, event: { case: event, value: {} } };
 }

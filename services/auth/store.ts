@@ -114,6 +114,11 @@ export interface KeyStore {
 /** What was read at which moment of the store. */
 export interface Moment {
   readonly revision: bigint;
+  /**
+   * What the revision counts within: another one when the store may have lost what it told, because another server
+   * answers, the server was started anew, or its tables were.
+   */
+  readonly epoch: string;
   readonly nowMs: number;
 }
 
@@ -133,6 +138,8 @@ export interface CredentialStore {
    * there is no other up to the moment's revision.
    */
   changesAfter(after: bigint, limit: number): Promise<Moment & { readonly changes: readonly KeyChanged[] }>;
+  /** Those of the ids whose keys were revoked, or are not there. */
+  revokedOf(keyIds: readonly string[]): Promise<readonly string[]>;
   /** Whose a project is; undefined if there is no such project. */
   orgOf(projectId: string): Promise<string | undefined>;
   hasOrg(orgId: string): Promise<boolean>;

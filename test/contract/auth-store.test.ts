@@ -347,6 +347,16 @@ test("a pepper's fingerprint is kept as it was first told", async () => {
   expect(Object.fromEntries(kept)).toEqual({ 1: "one", 2: "two", 3: "three" });
 });
 
+test("revisions are of one epoch for as long as the server and its tables are the same", async () => {
+  const { epoch } = await store.credentials.find("nobody");
+  await tenants();
+  await createIn("acme-one");
+  expect((await store.credentials.changesAfter(1n, 1)).epoch).toBe(epoch);
+  await using restored = await createTestDatabase({ migrations: { auth: migrations } });
+  const other = postgresAuthStore(restored.kysely<AuthTables>(), restored.kysely<AuthTables>());
+  expect((await other.credentials.find("nobody")).epoch).not.toBe(epoch);
+});
+
 test("times are the database's", async () => {
   const { nowMs } = await store.credentials.find("nobody");
   expect(Math.abs(nowMs - Date.now())).toBeLessThan(60_000);
@@ -358,6 +368,7 @@ test("a database that is away is said to be away, and what it said stays inside"
   const works = [
     lost.credentials.find("x"),
     lost.credentials.changesAfter(1n, 1),
+    lost.credentials.revokedOf(["x"]),
     lost.credentials.orgOf("x"),
     lost.credentials.hasOrg("x"),
     lost.keys.get(acme, "x"),
