@@ -134,12 +134,12 @@ function built(model: TritonInterface, request: RequestInit, more = {}) {
 }
 
 /** Inputs as name, datatype, shape and raw bytes. */
-function inputsOf(request: InferRequest): Record<string, string> {
+function inputsOf(request: InferRequest, encoding: "latin1" | "hex" = "latin1"): Record<string, string> {
   return Object.fromEntries(
     (request.inputs ?? []).map((input, at) => [
       input.name ?? "",
       `${input.datatype} [${input.shape?.join()}] ${Buffer.from(request.rawInputContents?.[at] ?? [])
-        .toString("latin1")
+        .toString(encoding)
         .replace(/[^\x20-\x7e]/g, ".")}`,
     ]),
   );
@@ -181,6 +181,40 @@ describe("a request for TensorRT-LLM", () => {
   test("leaves out what has no effect", () => {
     const sampling = { topK: -1, minP: 0, frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1, minTokens: 0 };
     expect(built(trt(), { sampling, choices: 1 })).toMatchObject({ kind: "request" });
+  });
+
+  const explicit = { ...trtInputs, top_k: "INT32" };
+  const sent = (sampling: NonNullable<RequestInit>["sampling"], id = "id-1") => {
+    const request = built(trt(explicit), { sampling }, { id });
+    if (request.kind !== "request") throw new Error("unsupported");
+    const { temperature, top_p, top_k, seed } = inputsOf(request.request, "hex");
+    return { temperature, top_p, top_k, seed };
+  };
+  const one = { float: "FP32 [1,1] 0000803f", integer: "INT32 [1,1] 01000000" };
+
+  test("draws at a temperature of 1 where nothing is said, each time with another seed", () => {
+    const first = sent({});
+    expect(first).toEqual({ temperature: one.float, top_p: one.float, top_k: undefined, seed: expect.any(String) });
+    expect(sent({}).seed).toBe(first.seed);
+    expect(sent({}, "id-2").seed).not.toBe(first.seed);
+  });
+
+  test.each([
+    ["a temperature alone draws from all tokens", { temperature: 0.5 }, { top_p: one.float }],
+    ["top_k of all tokens is none", { topK: -1 }, { top_p: one.float, top_k: "INT32 [1,1] 00000000" }],
+    ["top_k is enough", { topK: 1 }, { top_p: undefined, top_k: one.integer }],
+    ["top_p is enough", { topP: 0.5 }, { top_p: "FP32 [1,1] 0000003f", top_k: undefined }],
+    ["a temperature of 0 is the likeliest token", { temperature: 0 }, { top_p: undefined, top_k: one.integer }],
+    ["whatever else is said", { temperature: 0, topP: 0.5, topK: 5 }, { top_p: undefined, top_k: one.integer }],
+  ])("%s", (_, sampling, inputs) => {
+    expect(sent(sampling)).toMatchObject(inputs);
+  });
+
+  test("what nobody asked for is left out where the model has no input for it", () => {
+    const bare = trt({ text_input: "BYTES", max_tokens: "INT32", temperature: "FP32" });
+    expect(built(bare, {})).toMatchObject({ kind: "request" });
+    expect(built(bare, { sampling: { temperature: 0 } })).toMatchObject({ kind: "request" });
+    expect(built(bare, { sampling: { seed: 1n } })).toEqual({ kind: "unsupported", param: "seed" });
   });
 
   test("uses the older names of inputs", () => {

@@ -106,7 +106,7 @@ describe("the ensemble", () => {
   });
 
   test("says the same for the same seed, in one piece too, with the prompt unless it is left out", async () => {
-    const seeded = { seed: 4, max_tokens: 12 };
+    const seeded = { top_p: 1, seed: 4, max_tokens: 12 };
     const streamed = await infer("ensemble", tensorrt("hi", seeded));
     const whole = await infer("ensemble", tensorrt("hi", { ...seeded, stream: false }));
     const prompted = await infer(
@@ -120,6 +120,18 @@ describe("the ensemble", () => {
     expect(other.texts).not.toEqual(streamed.texts);
   });
 
+  test.each(["ensemble", "tensorrt_llm_bls"])(
+    "of %s a temperature alone does nothing, and nothing is new",
+    async (model) => {
+      const said = async (more: TensorValues) => (await infer(model, tensorrt("draw", more))).texts;
+      const greedy = await said({});
+      expect(await said({ temperature: 1, seed: 5 })).toEqual(greedy);
+      expect(await said({ temperature: 1, top_k: 1, seed: 5 })).toEqual(greedy);
+      expect(await said({ temperature: 1, top_p: 1, seed: 5 })).not.toEqual(greedy);
+      expect(await said({ temperature: 1, top_p: 1 })).toEqual(await said({ temperature: 1, top_p: 1 }));
+    },
+  );
+
   test("breaks characters of several tokens, the vLLM backend does not", async () => {
     const tokens = { max_tokens: 400, min_tokens: 400 };
     const { texts } = await infer("ensemble", tensorrt("characters", tokens));
@@ -130,11 +142,11 @@ describe("the ensemble", () => {
   });
 
   test("leaves the stop word in the text", async () => {
-    const { texts } = await infer("ensemble", tensorrt("stop", { seed: 2 }));
+    const { texts } = await infer("ensemble", tensorrt("stop", { top_k: 40, seed: 2 }));
     const word = texts.find((text) => /[a-z]{5}/.test(text))?.trim() ?? "";
     const at = texts.findIndex((text) => text.includes(word));
     expect(at).toBeLessThan(texts.length - 1);
-    const stopped = await infer("ensemble", tensorrt("stop", { seed: 2, stop_words: [word] }));
+    const stopped = await infer("ensemble", tensorrt("stop", { top_k: 40, seed: 2, stop_words: [word] }));
     expect(stopped.texts).toEqual(texts.slice(0, at + 1));
     expect(stopped.finals.at(-1)).toBe(true);
   });

@@ -1,5 +1,6 @@
 import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { textOf } from "../vocabulary.ts";
+import { executorSeed } from "./executor-seed.ts";
 import type { Inputs } from "./inputs.ts";
 import type { Model } from "./models.ts";
 import { type Asked, guided } from "./request.ts";
@@ -31,8 +32,7 @@ export function coreAsked(
       model: model.name,
       prompt: textOf(ids),
       promptTokens: ids.length,
-      // Without a seed the executor takes always the same one.
-      seed: inputs.integer("seed") ?? 0n,
+      seed: executorSeed(inputs, { topK: "runtime_top_k", topP: "runtime_top_p" }),
       maxTokens,
       minTokens: inputs.number("min_tokens") ?? 0,
       ignoreEos: false,

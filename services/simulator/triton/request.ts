@@ -5,6 +5,7 @@ import { firstText, sampleOf, sampleText, someObject } from "../sample.ts";
 import { countTokens } from "../text.ts";
 import type { Inputs } from "./inputs.ts";
 import type { Model } from "./models.ts";
+import { executorSeed } from "./executor-seed.ts";
 
 /** A request as the model behind it understands it. */
 export interface Asked {
@@ -49,8 +50,7 @@ export function tensorrtAsked(
       id: request.id,
       model: model.name,
       prompt,
-      // Without a seed the executor takes always the same one.
-      seed: inputs.integer("seed") ?? 0n,
+      seed: executorSeed(inputs, { topK: "top_k", topP: "top_p" }),
       maxTokens,
       minTokens: inputs.number("min_tokens") ?? 0,
       ignoreEos: false,
