@@ -3,14 +3,16 @@ import { describe, expect, test } from "vitest";
 import { ModelMetadataResponseSchema } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { ModelConfigSchema } from "../../gen/ts/engine/triton/model_config_pb.ts";
 import { Feature, ReplicaModelSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { coreCandidates, takesStop } from "../../services/drivers/triton/behind.ts";
+import { coreFeatures, coreInterfaceOf } from "../../services/drivers/triton/core/interface.ts";
 import {
-  coreCandidates,
+  type Behind,
   featuresOf,
   flavourOf,
   interfaceOf,
   type TritonInterface,
-  takesStop,
 } from "../../services/drivers/triton/flavour.ts";
+import { hasGrammar } from "../../services/drivers/triton/grammar.ts";
 import type { InferRequest } from "../../services/drivers/triton/inputs.ts";
 import { llmapiRequest } from "../../services/drivers/triton/request-llmapi.ts";
 import { tensorrtRequest } from "../../services/drivers/triton/request-tensorrt.ts";
@@ -23,6 +25,7 @@ const metadata = (inputs: string[], outputs = ["text_output"]) =>
     inputs: inputs.map((name) => tensor(name)),
     outputs: outputs.map((name) => tensor(name)),
   });
+const nothing: Behind = { stopModel: "", grammar: false };
 const config = (init: MessageInitShape<typeof ModelConfigSchema> = {}) => create(ModelConfigSchema, init);
 const ensembleConfig = config({
   schedulingChoice: {
@@ -57,11 +60,11 @@ describe("a model's flavour is found by its inputs", () => {
     [undefined, "unknown"],
   ])("BLS with accumulate_tokens %s sends %s texts", (value, mode) => {
     const parameters = value === undefined ? {} : { accumulate_tokens: { stringValue: value } };
-    expect(interfaceOf(metadata(["text_input", "max_tokens"]), config({ parameters }), "")?.textMode).toBe(mode);
+    expect(interfaceOf(metadata(["text_input", "max_tokens"]), config({ parameters }), nothing)?.textMode).toBe(mode);
   });
 
   test("the step that can be told to stop is one that takes token ids", () => {
-    expect(coreCandidates(ensembleConfig)).toEqual(["core"]);
+    expect(coreCandidates("ensemble", ensembleConfig)).toEqual(["core"]);
     expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len", "stop"]))).toBe(true);
     expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len"]))).toBe(false);
   });
@@ -69,7 +72,7 @@ describe("a model's flavour is found by its inputs", () => {
   test("the LLM API streams where it is decoupled, and hears a cancel", () => {
     expect(featuresOf(llmapi)).toEqual([Feature.PROMPT, Feature.STREAM, Feature.CANCEL]);
     expect(featuresOf({ ...llmapi, decoupled: false })).toEqual([Feature.PROMPT, Feature.CANCEL]);
-    expect(interfaceOf(metadata(["text_input", "sampling_param_max_tokens"]), config(), "core")).toMatchObject({
+    expect(interfaceOf(metadata(["text_input", "sampling_param_max_tokens"]), config(), nothing)).toMatchObject({
       textMode: "unknown",
       stopModel: "",
     });
@@ -78,11 +81,55 @@ describe("a model's flavour is found by its inputs", () => {
   test("an ensemble that cannot be stopped says so", () => {
     const described = metadata(["text_input", "max_tokens"]);
     const features = (stopModel: string) => {
-      const model = interfaceOf(described, ensembleConfig, stopModel);
+      const model = interfaceOf(described, ensembleConfig, { ...nothing, stopModel });
       return model ? featuresOf(model) : [];
     };
     expect(features("core")).toContain(Feature.CANCEL);
     expect(features("")).not.toContain(Feature.CANCEL);
+  });
+});
+
+describe("a grammar is one that was set up", () => {
+  const guides = ["guided_decoding_guide_type", "guided_decoding_guide"];
+  const set = (backend: string, texts: Readonly<Record<string, string>>) =>
+    config({
+      backend,
+      parameters: Object.fromEntries(Object.entries(texts).map(([name, stringValue]) => [name, { stringValue }])),
+    });
+  const [file, unset] = ["/models/tokenizer_info.json", "${guided_decoding_backend}"];
+
+  test.each([
+    [true, "tensorrtllm", { guided_decoding_backend: "xgrammar", xgrammar_tokenizer_info_path: file }],
+    [true, "python", { guided_decoding_backend: "xgrammar" }],
+    [false, "tensorrtllm", { guided_decoding_backend: "xgrammar" }],
+    [false, "tensorrtllm", { guided_decoding_backend: unset, xgrammar_tokenizer_info_path: file }],
+    [false, "python", { guided_decoding_backend: unset }],
+    [false, "python", { guided_decoding_backend: "" }],
+    [false, "python", {}],
+  ])("%s for the %s backend with %j", (expected, backend, parameters) => {
+    const configured = set(backend, parameters);
+    expect(hasGrammar(configured)).toBe(expected);
+    const core = create(ModelMetadataResponseSchema, {
+      inputs: ["input_ids", "input_lengths", "request_output_len", ...guides].map((name) => tensor(name, "INT32")),
+      outputs: ["output_ids", "sequence_length"].map((name) => tensor(name, "INT32")),
+    });
+    const found = coreInterfaceOf(core, configured);
+    expect(found && coreFeatures(found).includes(Feature.JSON_SCHEMA)).toBe(expected);
+  });
+
+  test.each([true, false])("an ensemble has the inputs, and its core the grammar: %s", (grammar) => {
+    const model = interfaceOf(metadata(["text_input", "max_tokens", ...guides]), ensembleConfig, {
+      ...nothing,
+      grammar,
+    });
+    expect(model && featuresOf(model).includes(Feature.GRAMMAR)).toBe(grammar);
+    expect(guides.some((name) => model && name in model.inputs)).toBe(grammar);
+  });
+
+  test("of BLS it is the core that it was told of", () => {
+    expect(coreCandidates("bls", set("python", { tensorrt_llm_model_name: "mine" }))).toEqual(["mine"]);
+    expect(coreCandidates("bls", set("python", { tensorrt_llm_model_name: "${x}" }))).toEqual(["tensorrt_llm"]);
+    expect(coreCandidates("vllm", config())).toEqual([]);
   });
 });
 

@@ -25,6 +25,10 @@ export interface Asked {
   };
 }
 
+/** What TensorRT-LLM's executor says of a form where nobody set up a grammar. */
+export const noGrammar =
+  "Encountered an error when fetching new request: [TensorRT-LLM][ERROR] Assertion failed: Request is specified with GuidedDecodingParams, but GuidedDecoder is not setup. Please provide a valid GuidedDecodingConfig to setup GuidedDecoder.";
+
 /** Reads what is asked of the ensemble or the BLS model, or says why TensorRT-LLM's executor fails it. */
 export function tensorrtAsked(
   model: Model,
@@ -45,6 +49,7 @@ export function tensorrtAsked(
   if (choices < 1 || choices > 128) return `num_return_sequences must be from 1 to 128, got ${choices}`;
   if (!model.decoupled && choices > 1) return "num_return_sequences must be 1 when not in decoupled mode.";
   const guide = inputs.text("guided_decoding_guide_type");
+  if (guide !== undefined && !model.guided) return noGrammar;
   return {
     job: {
       id: request.id,
