@@ -395,6 +395,23 @@ describe("a request for the vLLM backend", () => {
     expect(parameters({}, { extras: { structured_outputs: "yes" } })).toEqual([undefined, ["structured_outputs"]]);
   });
 
+  test("asks for log probabilities where the model tells them", () => {
+    const scored: TritonInterface = { ...vllm, inputs: { ...vllm.inputs, return_logprobs: "BOOL" } };
+    const telling = { ...scored, outputs: ["text_output", "logprobs"] };
+    expect([vllm, scored, telling].map((model) => featuresOf(model).includes(Feature.LOGPROBS))).toEqual([
+      false,
+      false,
+      true,
+    ]);
+    const request = built(telling, { logprobs: { top: 0 } });
+    if (request.kind !== "request") throw new Error("unsupported");
+    const sent = inputsOf(request.request);
+    expect(sent["return_logprobs"]).toBe("BOOL [1] .");
+    expect(sent["sampling_parameters"]).toContain('"logprobs":0');
+    const without = built(telling, {});
+    expect(without.kind === "request" && inputsOf(without.request)).not.toHaveProperty("return_logprobs");
+  });
+
   test("asks for some number of tokens in any case", () => {
     expect(built(vllm, {}, { maxTokens: 0 })).toMatchObject({ maxTokens: 4_096 });
     expect(built(vllm, { sampling: { maxTokens: 7 } }, { maxTokens: 0 })).toMatchObject({ maxTokens: 7 });

@@ -279,6 +279,17 @@ describe("the vLLM backend", () => {
     expect(responses.flatMap((response) => integersOf(response, "num_input_tokens"))).toEqual([2, 2, 2]);
   });
 
+  test("tells how likely tokens were where it was told to compute that, the drawn one first", async () => {
+    const told = async (sampling: object) => {
+      const more = { max_tokens: 12, ignore_eos: true, ...sampling };
+      const { responses } = await infer("vllm_model", vllm("score", more, { return_logprobs: true }));
+      return responses.flatMap((response) => textsOf(response, "logprobs"));
+    };
+    expect(new Set(await told({}))).toEqual(new Set(["null"]));
+    const [first = ""] = await told({ logprobs: 2, seed: 1 });
+    expect(first).toMatch(/^\[\{"1\d{3}": \{"logprob":-[\d.]+,"rank":[13],"decoded_token":".+"\}, "\d+": /);
+  });
+
   test("has an element for each choice, and leaves the stop text out", async () => {
     const two = await infer("vllm_model", vllm("two", { n: 2, max_tokens: 2, ignore_eos: true }));
     expect(two.responses.map((response) => textsOf(response, "text_output").length)).toEqual([2, 2]);

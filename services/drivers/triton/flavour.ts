@@ -86,6 +86,7 @@ export function featuresOf(model: TritonInterface): Feature[] {
   if (isStreamable(model)) features.push(Feature.STREAM);
   if (model.flavour === "vllm") {
     features.push(Feature.CHOICES, Feature.LOGIT_BIAS, ...guided);
+    if (takes("return_logprobs") && model.outputs.includes("logprobs")) features.push(Feature.LOGPROBS);
   } else if (model.flavour !== "llmapi") {
     if (takes("num_return_sequences")) features.push(Feature.CHOICES);
     if (takes(...guideInputs)) features.push(...guided);

@@ -32,6 +32,7 @@ export function vllmRequest({ attempt, model, prompt, stream }: Wanted): BuiltRe
   inputs.add("sampling_parameters", JSON.stringify(parameters));
   inputs.add("exclude_input_in_output", true);
   inputs.add("return_finish_reason", true);
+  if (attempt.request.logprobs) inputs.add("return_logprobs", true);
   inputs.add("return_num_input_tokens", true);
   inputs.add("return_num_output_tokens", true);
   return { kind: "request", request: inputs.request(attempt.model.engineModel, attempt.id), maxTokens, ignored };
@@ -50,6 +51,7 @@ function samplingParameters(request: GenerateRequest): Record<string, unknown> {
     if (value !== undefined) parameters[name] = value;
   };
   if (request.choices > 1) set("n", request.choices);
+  set("logprobs", request.logprobs?.top);
   const form = request.responseFormat?.form;
   if (form?.case === "jsonSchema") set(structuredOutputs, { json: form.value.schemaJson || "{}" });
   if (form?.case === "jsonObject") set(structuredOutputs, { json_object: true });

@@ -23,6 +23,8 @@ export interface Asked {
     readonly outputTokens: boolean;
     readonly logprobs: boolean;
   };
+  /** How many of the likeliest tokens are computed for each place; undefined: none, and nothing is told of them. */
+  readonly topLogprobs?: number | undefined;
 }
 
 /** What TensorRT-LLM's executor says of a form where nobody set up a grammar. */
@@ -95,6 +97,7 @@ export function vllmAsked(
     job: { id: request.id, model: model.name, prompt, ...sampling, cacheSalt: "" },
     stream,
     stops: sampling.stops,
+    topLogprobs: sampling.topLogprobs,
     excludesPrompt,
     returns: {
       finishReason: inputs.flag("return_finish_reason") ?? false,
@@ -107,6 +110,7 @@ export function vllmAsked(
 
 type Sampling = Pick<Job, "seed" | "maxTokens" | "minTokens" | "ignoreEos" | "choices" | "saying"> & {
   readonly stops: readonly string[];
+  readonly topLogprobs: number | undefined;
 };
 
 const wholeNumber = (min: number, max: number) => (value: number) =>
@@ -118,6 +122,7 @@ const samplingRules: Readonly<Record<string, { fits: (value: number) => boolean;
   min_tokens: { fits: wholeNumber(0, 2 ** 31), rule: "min_tokens must be greater than or equal to 0" },
   temperature: { fits: (value) => value >= 0, rule: "temperature must be non-negative" },
   top_p: { fits: (value) => value > 0 && value <= 1, rule: "top_p must be in (0, 1]" },
+  logprobs: { fits: wholeNumber(0, 20), rule: "logprobs must be from 0 to 20" },
   seed: { fits: wholeNumber(-(2 ** 63), 2 ** 63), rule: "seed must be an int of 64 bits" },
 };
 
@@ -144,6 +149,7 @@ function samplingFrom(json: string): Sampling | string {
     ignoreEos: members.get("ignore_eos") === true,
     choices: number("n") ?? 1,
     saying: sayingOf(members.get("structured_outputs")),
+    topLogprobs: number("logprobs"),
     stops: stops.filter((each) => typeof each === "string" && each !== "").map(String),
   };
 }
