@@ -293,7 +293,7 @@ describe("the vLLM backend", () => {
   test("has an element for each choice, and leaves the stop text out", async () => {
     const two = await infer("vllm_model", vllm("two", { n: 2, max_tokens: 2, ignore_eos: true }));
     expect(two.responses.map((response) => textsOf(response, "text_output").length)).toEqual([2, 2]);
-    const json = { structured_outputs: { json_object: true }, max_tokens: 60 };
+    const json = { structured_outputs: '{"json_object": true}', max_tokens: 60 };
     const stopped = await infer("vllm_model", vllm("json", { ...json, stop: ["forty"] }));
     expect(stopped.texts.join("")).toBe('{"answer": "');
   });
@@ -301,9 +301,12 @@ describe("the vLLM backend", () => {
   test.each([
     [{ choice: ["yes", "no"] }, "yes"],
     [{ regex: "(?:no)|(?:yes)" }, "no"],
-  ])("keeps to %j", async (structured_outputs, said) => {
+  ])("keeps to %j as a text of its own, and to nothing else", async (form, said) => {
+    const structured_outputs = JSON.stringify(form);
     const { texts } = await infer("vllm_model", vllm("maybe", { structured_outputs, max_tokens: 60 }));
     expect(texts.join("")).toBe(said);
+    const { errors } = await infer("vllm_model", vllm("maybe", { structured_outputs: form }));
+    expect(errors.join()).toContain("'NoneType' object has no attribute 'lora_name'");
   });
 
   test("repeats the prompt in an answer of one piece unless it is left out", async () => {

@@ -54,3 +54,17 @@ test("a form that is sent all the same fails in the engine", async () => {
   );
   expect(errors.join()).toContain("GuidedDecoder is not setup");
 });
+
+test("the vLLM backend holds to forms by itself", async () => {
+  const { driver, named } = await serve(false);
+  const said = async (request: Parameters<typeof attemptAt>[1], extras = {}) => {
+    const outcome = await run(driver, attemptAt(named("vllm_model"), request, { extras, maxTokens: 60 }));
+    return outcome.reason ?? outcome.text();
+  };
+  const schemaJson = '{"properties":{"river":{"type":"string"}}}';
+  expect(await said({ responseFormat: jsonObject })).toBe('{"answer": "forty-two"}');
+  expect(await said({ responseFormat: { form: { case: "jsonSchema", value: { name: "x", schemaJson } } } })).toBe(
+    '{"river":"river"}',
+  );
+  expect(await said({}, { structured_outputs: { choice: ["yes", "no"] } })).toBe("yes");
+});

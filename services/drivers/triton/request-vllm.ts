@@ -21,7 +21,8 @@ export function vllmRequest({ attempt, model, prompt, stream }: Wanted): BuiltRe
   const parameters: Record<string, unknown> = {};
   const ignored: string[] = [];
   for (const [name, value] of Object.entries(attempt.extras)) {
-    if (extraParameters.has(name) || isForm(name, value, attempt.request)) parameters[name] = value;
+    if (extraParameters.has(name)) parameters[name] = value;
+    else if (isForm(name, value, attempt.request)) parameters[name] = JSON.stringify(value);
     else ignored.push(name);
   }
   Object.assign(parameters, samplingParameters(attempt.request), { max_tokens: maxTokens });
@@ -38,7 +39,7 @@ export function vllmRequest({ attempt, model, prompt, stream }: Wanted): BuiltRe
   return { kind: "request", request: inputs.request(attempt.model.engineModel, attempt.id), maxTokens, ignored };
 }
 
-/** The backend takes it as vLLM does, where the request has no form of its own. */
+/** The backend takes it as vLLM does, but as a text; where the request has no form of its own. */
 function isForm(name: string, value: unknown, { responseFormat }: GenerateRequest): boolean {
   const form = responseFormat?.form.case;
   return name === structuredOutputs && isObject(value) && form !== "jsonSchema" && form !== "jsonObject";
@@ -53,8 +54,8 @@ function samplingParameters(request: GenerateRequest): Record<string, unknown> {
   if (request.choices > 1) set("n", request.choices);
   set("logprobs", request.logprobs?.top);
   const form = request.responseFormat?.form;
-  if (form?.case === "jsonSchema") set(structuredOutputs, { json: form.value.schemaJson || "{}" });
-  if (form?.case === "jsonObject") set(structuredOutputs, { json_object: true });
+  if (form?.case === "jsonSchema") set(structuredOutputs, JSON.stringify({ json: form.value.schemaJson || "{}" }));
+  if (form?.case === "jsonObject") set(structuredOutputs, JSON.stringify({ json_object: true }));
   if (!sampling) return parameters;
   set("temperature", sampling.temperature);
   set("top_p", sampling.topP);

@@ -130,6 +130,9 @@ function samplingFrom(json: string): Sampling | string {
   const members = parsedMembers(json);
   if (members === undefined) return "sampling_parameters must be a JSON object";
   if (members.has("lora_name")) return "LoRA feature is not enabled.";
+  const form = members.get("structured_outputs");
+  // It is read as a JSON text; whatever cannot be read leaves the backend without sampling parameters.
+  if (form !== undefined && typeof form !== "string") return "'NoneType' object has no attribute 'lora_name'";
   for (const [name, { fits, rule }] of Object.entries(samplingRules)) {
     const value = members.get(name);
     if (value !== undefined && !(typeof value === "number" && fits(value)))
@@ -148,15 +151,16 @@ function samplingFrom(json: string): Sampling | string {
     minTokens: number("min_tokens") ?? 0,
     ignoreEos: members.get("ignore_eos") === true,
     choices: number("n") ?? 1,
-    saying: sayingOf(members.get("structured_outputs")),
+    saying: form === undefined ? undefined : sayingOf(form),
     topLogprobs: number("logprobs"),
     stops: stops.filter((each) => typeof each === "string" && each !== "").map(String),
   };
 }
 
-function sayingOf(outputs: unknown): string | undefined {
-  if (typeof outputs !== "object" || outputs === null) return undefined;
-  const { json, choice, regex }: { json?: unknown; choice?: unknown; regex?: unknown } = outputs;
+function sayingOf(form: string): string | undefined {
+  const members = parsedMembers(form);
+  if (members === undefined) return undefined;
+  const [json, choice, regex] = ["json", "choice", "regex"].map((name) => members.get(name));
   if (Array.isArray(choice)) return String(choice[0]);
   if (typeof regex === "string") return guided("regex", regex);
   if (json === undefined) return guided("json", undefined);
