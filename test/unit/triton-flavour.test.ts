@@ -4,7 +4,6 @@ import { ModelMetadataResponseSchema } from "../../gen/ts/engine/triton/grpc_ser
 import { ModelConfigSchema } from "../../gen/ts/engine/triton/model_config_pb.ts";
 import { Feature, ReplicaModelSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { coreCandidates, takesStop } from "../../services/drivers/triton/behind.ts";
-import { coreFeatures, coreInterfaceOf } from "../../services/drivers/triton/core/interface.ts";
 import {
   type Behind,
   featuresOf,
@@ -12,7 +11,6 @@ import {
   interfaceOf,
   type TritonInterface,
 } from "../../services/drivers/triton/flavour.ts";
-import { hasGrammar } from "../../services/drivers/triton/grammar.ts";
 import type { InferRequest } from "../../services/drivers/triton/inputs.ts";
 import { llmapiRequest } from "../../services/drivers/triton/request-llmapi.ts";
 import { tensorrtRequest } from "../../services/drivers/triton/request-tensorrt.ts";
@@ -86,50 +84,6 @@ describe("a model's flavour is found by its inputs", () => {
     };
     expect(features("core")).toContain(Feature.CANCEL);
     expect(features("")).not.toContain(Feature.CANCEL);
-  });
-});
-
-describe("a grammar is one that was set up", () => {
-  const guides = ["guided_decoding_guide_type", "guided_decoding_guide"];
-  const set = (backend: string, texts: Readonly<Record<string, string>>) =>
-    config({
-      backend,
-      parameters: Object.fromEntries(Object.entries(texts).map(([name, stringValue]) => [name, { stringValue }])),
-    });
-  const [file, unset] = ["/models/tokenizer_info.json", "${guided_decoding_backend}"];
-
-  test.each([
-    [true, "tensorrtllm", { guided_decoding_backend: "xgrammar", xgrammar_tokenizer_info_path: file }],
-    [true, "python", { guided_decoding_backend: "xgrammar" }],
-    [false, "tensorrtllm", { guided_decoding_backend: "xgrammar" }],
-    [false, "tensorrtllm", { guided_decoding_backend: unset, xgrammar_tokenizer_info_path: file }],
-    [false, "python", { guided_decoding_backend: unset }],
-    [false, "python", { guided_decoding_backend: "" }],
-    [false, "python", {}],
-  ])("%s for the %s backend with %j", (expected, backend, parameters) => {
-    const configured = set(backend, parameters);
-    expect(hasGrammar(configured)).toBe(expected);
-    const core = create(ModelMetadataResponseSchema, {
-      inputs: ["input_ids", "input_lengths", "request_output_len", ...guides].map((name) => tensor(name, "INT32")),
-      outputs: ["output_ids", "sequence_length"].map((name) => tensor(name, "INT32")),
-    });
-    const found = coreInterfaceOf(core, configured);
-    expect(found && coreFeatures(found).includes(Feature.JSON_SCHEMA)).toBe(expected);
-  });
-
-  test.each([true, false])("an ensemble has the inputs, and its core the grammar: %s", (grammar) => {
-    const model = interfaceOf(metadata(["text_input", "max_tokens", ...guides]), ensembleConfig, {
-      ...nothing,
-      grammar,
-    });
-    expect(model && featuresOf(model).includes(Feature.GRAMMAR)).toBe(grammar);
-    expect(guides.some((name) => model && name in model.inputs)).toBe(grammar);
-  });
-
-  test("of BLS it is the core that it was told of", () => {
-    expect(coreCandidates("bls", set("python", { tensorrt_llm_model_name: "mine" }))).toEqual(["mine"]);
-    expect(coreCandidates("bls", set("python", { tensorrt_llm_model_name: "${x}" }))).toEqual(["tensorrt_llm"]);
-    expect(coreCandidates("vllm", config())).toEqual([]);
   });
 });
 

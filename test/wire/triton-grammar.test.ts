@@ -23,7 +23,7 @@ async function serve(guided: boolean) {
   return { simulator, driver, named };
 }
 
-const guidedBy = [Feature.JSON_SCHEMA, Feature.JSON_OBJECT, Feature.PATTERN, Feature.GRAMMAR];
+const guidedBy: readonly Feature[] = [Feature.JSON_SCHEMA, Feature.JSON_OBJECT, Feature.PATTERN, Feature.GRAMMAR];
 
 describe.each([true, false])("TensorRT-LLM whose core has a grammar: %s", (guided) => {
   test("says so of its ensemble, BLS and core", async () => {

@@ -27,7 +27,7 @@ beforeAll(async () => {
 });
 
 describe.each(["ensemble", "tensorrt_llm_bls", "tensorrt_llm", "llmapi", "vllm_model"])("sampling at %s", (name) => {
-  const said = async (sampling: Parameters<typeof attemptAt>[1]["sampling"]) => {
+  const said = async (sampling: NonNullable<Parameters<typeof attemptAt>[1]>["sampling"]) => {
     const model = models.find(({ engineModel }) => engineModel === name);
     if (!model) throw new Error(`no ${name}`);
     const outcome = await run(model.needsTokenizer ? encoding : driver, attemptAt(model, { sampling }));
