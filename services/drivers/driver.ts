@@ -20,6 +20,8 @@ export interface Target {
   readonly firstEventMs: number;
   /** How long it may be silent between events. */
   readonly idleMs: number;
+  /** The same while functions are on offer and the engine reads their calls itself. */
+  readonly toolIdleMs: number;
   /** The longest generation. */
   readonly totalMs: number;
   readonly clock: Clock;
