@@ -32,10 +32,7 @@ export class BodyDelivery implements Delivery {
     this.#exchange.firstToken();
     this.#held += sizeOf(delta);
     if (this.#held <= heldMax) this.#format.delta(delta);
-    else
-      this.#control.stop(
-        fail(ErrorReason.ENGINE_PROTOCOL, { model: this.#model, problem: "an answer without an end" }),
-      );
+    else this.#control.stop(fail(ErrorReason.ANSWER_TOO_LARGE, { model: this.#model, limit: String(heldMax) }));
   }
 
   finished(finished: Finished): void {
