@@ -1,0 +1,20 @@
+import { once } from "node:events";
+import { resolve } from "node:path";
+import { Worker } from "node:worker_threads";
+
+/** A server of long vectors on a thread of its own: what it does is not its client's. */
+export interface WideEmbeddings extends AsyncDisposable {
+  /** Below it are /base64 and /numbers, each with OpenAI's paths. */
+  readonly url: string;
+}
+
+export async function startWideEmbeddings(): Promise<WideEmbeddings> {
+  const worker = new Worker(resolve(import.meta.dirname, "wide-embedding-worker.ts"));
+  const [port] = (await once(worker, "message")) as [number];
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async [Symbol.asyncDispose]() {
+      await worker.terminate();
+    },
+  };
+}
