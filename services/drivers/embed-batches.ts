@@ -6,7 +6,7 @@ import { BadAnswer, checkVectors, type Embedded } from "./unary.ts";
 /** How many inputs an engine is asked for at once. */
 export interface Batching {
   /** The inputs of the next batch. It is asked before each: what came may say more. */
-  size(): number;
+  readonly size: () => number;
   /** Batches that are asked for at a time: one caller does not fill an engine's queue. */
   readonly atOnceMax: number;
 }
