@@ -8,7 +8,10 @@ import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
 export interface Target {
-  /** grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version. */
+  /**
+   * grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version;
+   * any://host:port/path for one that may be either, without TLS.
+   */
   readonly url: string;
   /** Where the same engine serves HTTP too (Triton its metrics), if that is known: http(s)://host:port. */
   readonly httpUrl: string | undefined;
@@ -91,10 +94,21 @@ export interface Driver extends AsyncDisposable, UnaryDriver {
   probe(signal: AbortSignal): Promise<ProbeResult>;
 }
 
+/** What a server said when it was asked whether it speaks a dialect. */
+export type Sighting =
+  | "yes"
+  /** It, or what stands before it, wants to know first who asks: it may speak any dialect. */
+  | "guarded"
+  | "no"
+  /** Nothing, or that it cannot answer now: it may say another thing in a moment. */
+  | "silent";
+
 /** One dialect: adding one is a folder and a line in `registry.ts`. */
 export interface DriverKind {
   readonly dialect: Dialect;
+  /** Whether a server at such an address can speak this dialect at all; the others are not asked. */
+  canBeAt(url: string): boolean;
   /** Whether the server at the target speaks this dialect, found by asking it. */
-  detect(target: Target, signal: AbortSignal): Promise<boolean>;
+  detect(target: Target, signal: AbortSignal): Promise<Sighting>;
   open(target: Target): Driver;
 }

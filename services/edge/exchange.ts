@@ -215,7 +215,7 @@ function failureHeaders(error: WeirError): Headers {
 function headerFromNames(names: ReadonlySet<string>): string {
   let list = "";
   for (const name of names) {
-    if (!/^[\w.[\]-]{1,64}$/.test(name)) continue;
+    if (!/^[\w.[\]*-]{1,64}$/.test(name)) continue;
     if (list.length + name.length > ignoredLengthMax) return `${list}, ...`;
     list += list === "" ? name : `, ${name}`;
   }

@@ -211,22 +211,6 @@ describe("a chat", () => {
     await engine.requests[0]?.left;
   });
 
-  test("gives every call of a function an id of its own", async () => {
-    const call = (more: object) => ({ tool_calls: [{ index: 0, id: "0", type: "function", ...more }] });
-    const { driver, attempt } = await serve(
-      chat(
-        chatChunk(call({ function: { name: "f", arguments: "{" } })),
-        chatChunk(call({ function: { arguments: "}" } }), "stop"),
-        usage,
-      ),
-    );
-    const once = attempt({ ...conversation, tools: [{ name: "f" }] });
-    const outcome = await run(driver, once);
-    const calls = outcome.deltas.map(({ fragment }) => (fragment.case === "toolCall" ? fragment.value : undefined));
-    expect(calls.map((one) => one?.id)).toEqual([`call_${once.id}_0_0`, ""]);
-    expect(calls.map((one) => one?.arguments).join("")).toBe("{}");
-  });
-
   test.each<[string, unknown, string]>([
     [
       "a refusal in its own form",

@@ -1,6 +1,7 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, WeirError } from "../../runtime/errors/fail.ts";
+import type { Sighting } from "../driver.ts";
 import { contextOverflow, isAway, isDead, isFull } from "../engine-text.ts";
 import {
   contextFailure,
@@ -88,19 +89,15 @@ export function probeError(thrown: unknown, recognise?: Recognise): WeirError {
   return fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: thrown });
 }
 
-/**
- * Whether a question that only one kind of server answers was answered.
- * @throws ENGINE_UNAVAILABLE if nothing answers at all.
- */
-export async function isAnswered(question: Promise<unknown>, recognise?: Recognise): Promise<boolean> {
+/** What comes of a question that only one kind of server answers. */
+export async function sightingBy(question: Promise<unknown>, recognise?: Recognise): Promise<Sighting> {
   try {
     await question;
-    return true;
+    return "yes";
   } catch (thrown) {
-    const error = probeError(thrown, recognise);
-    if (error.reason === ErrorReason.ENGINE_UNAVAILABLE) throw error;
-    // It is guarded: somebody who does not know the call would not mind who makes it.
-    return error.reason === ErrorReason.ENGINE_CREDENTIAL;
+    const { reason } = probeError(thrown, recognise);
+    if (reason === ErrorReason.ENGINE_UNAVAILABLE) return "silent";
+    return reason === ErrorReason.ENGINE_CREDENTIAL ? "guarded" : "no";
   }
 }
 

@@ -28,6 +28,8 @@ export interface Reading {
    * @param name the event's type; empty for an ordinary one, and for a whole answer.
    */
   read(json: unknown, head: ResponseHead, name: string): Failure | undefined;
+  /** The server said [DONE]; what it left out until then is to be told now. */
+  done?(): void;
   /** What an answer other than 200 means. */
   refused(head: ResponseHead, body: string): Failure;
 }
@@ -132,7 +134,10 @@ export class Exchange implements HttpExchange, EngineSide {
 
   #event(data: string, name: string): void {
     if (!this.#answer.open) return;
-    if (data === "[DONE]") return this.#answer.end();
+    if (data === "[DONE]") {
+      this.#reading.done?.();
+      return this.#answer.end();
+    }
     const json = parsed(data);
     if (json === undefined) return this.#fail(protocol("an event that is not JSON"));
     this.#read(json, name);

@@ -35,7 +35,8 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   if (form.kind === "unsupported") return form;
 
   const maxTokens = attempt.maxTokens || request.sampling?.maxTokens;
-  if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
+  if (request.sampling?.maxTokens === 0) body["max_tokens"] = 0;
+  else if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
   if (request.choices > 1) body["n"] = request.choices;
   if (isChat) addChatMembers(body, request, flavour);
   else addCompletionMembers(body, request);

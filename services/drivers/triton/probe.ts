@@ -8,9 +8,9 @@ import {
   type ReplicaModel,
   ReplicaModelSchema,
 } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
-import { isAnswered, isStatusError, probeError } from "../grpc/status.ts";
+import { isStatusError, probeError, sightingBy } from "../grpc/status.ts";
 import { type CoreInterface, coreFeatures, coreInterfaceOf } from "./core/interface.ts";
 import { type EmbeddingInterface, embeddingFeatures, embeddingInterfaceOf } from "./embedding-interface.ts";
 import { recognise } from "./errors.ts";
@@ -19,9 +19,9 @@ import { coreCandidates, featuresOf, interfaceOf, takesStop, type TritonInterfac
 const { serverMetadata, repositoryIndex, modelMetadata, modelConfig, modelReady, serverLive } =
   GRPCInferenceService.method;
 
-/** Whether the server at the channel's end speaks KServe v2. Rejects with ENGINE_UNAVAILABLE if nothing answers. */
-export function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean> {
-  return isAnswered(channel.ask(serverLive, {}, signal), recognise);
+/** Whether the server at the channel's end speaks KServe v2. */
+export function isTriton(channel: Channel, signal: AbortSignal): Promise<Sighting> {
+  return sightingBy(channel.ask(serverLive, {}, signal), recognise);
 }
 
 /**

@@ -255,10 +255,13 @@ function replicaUrls(
 }
 
 function readSecret(path: string, at: string, context: ResolveContext): string {
+  let secret = "";
   try {
-    return readFileSync(path, "utf8").trim();
+    secret = readFileSync(path, "utf8").trim();
+    if (secret === "")
+      context.say({ path: at, message: `${path} is empty: write the secret into it, or leave this field out` });
   } catch (error) {
     context.say({ path: at, message: `cannot be read: ${error instanceof Error ? error.message : "unknown"}` });
-    return "";
   }
+  return secret;
 }

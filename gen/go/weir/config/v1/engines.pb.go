@@ -459,7 +459,8 @@ type Replica struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id, unique in the installation. Default: <pool>-<number>.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Where it listens: grpc://host:port, http://host:port or https://host/path.
+	// Where it listens: grpc://host:port, http://host:port or https://host/path; host:port without a scheme is asked over
+	// both, without TLS.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// The protocol that it speaks. Default: it is asked.
 	Dialect v1.Dialect `protobuf:"varint,3,opt,name=dialect,proto3,enum=weir.catalog.v1.Dialect" json:"dialect,omitempty"`

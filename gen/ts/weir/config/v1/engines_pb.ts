@@ -558,7 +558,8 @@ export type Replica = Message<"weir.config.v1.Replica"> & {
   id: string;
 
   /**
-   * Where it listens: grpc://host:port, http://host:port or https://host/path.
+   * Where it listens: grpc://host:port, http://host:port or https://host/path; host:port without a scheme is asked over
+   * both, without TLS.
    *
    * @generated from field: string url = 2;
    */
@@ -594,7 +595,8 @@ export type ReplicaJson = {
   id?: string;
 
   /**
-   * Where it listens: grpc://host:port, http://host:port or https://host/path.
+   * Where it listens: grpc://host:port, http://host:port or https://host/path; host:port without a scheme is asked over
+   * both, without TLS.
    *
    * @generated from field: string url = 2;
    */
