@@ -16,6 +16,7 @@ const usage = `usage: node services/simulator/main.ts [flags]
   --record FILE     append the record to this file
   --model NAME      served over HTTP and vLLM's gRPC, repeatable; default weir-sim
   --no-decoupled    the TensorRT-LLM models answer in one piece only
+  --no-guided       the TensorRT-LLM models have no grammar
   --slots N         requests that run at a time
   --waiting N       requests that may wait
   --kv-tokens N     tokens that fit in memory
@@ -47,6 +48,7 @@ function readFlags(args: readonly string[]) {
       record: text,
       model: { type: "string", multiple: true },
       decoupled: { type: "boolean", default: true },
+      guided: { type: "boolean", default: true },
       ...Object.fromEntries(Object.keys(sizes).map((name) => [name, text])),
     },
     allowNegative: true,
@@ -67,7 +69,7 @@ function readFlags(args: readonly string[]) {
   return {
     speed: Object.fromEntries(speed),
     openai: { port: number("http-port") ?? 0 },
-    triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled },
+    triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled, guided: values.guided },
     tgis: { port: number("tgis-port") ?? 0 },
     vllm: { port: number("vllm-port") ?? 0 },
     tgi: { port: number("tgi-port") ?? 0 },
