@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
 
 /** A server of long vectors on a thread of its own: what it does is not its client's. */
@@ -9,7 +8,7 @@ export interface WideEmbeddings extends AsyncDisposable {
 }
 
 export async function startWideEmbeddings(): Promise<WideEmbeddings> {
-  const worker = new Worker(resolve(import.meta.dirname, "wide-embedding-worker.ts"));
+  const worker = new Worker(new URL("./wide-embedding-worker.ts", import.meta.url));
   const [port] = (await once(worker, "message")) as [number];
   return {
     url: `http://127.0.0.1:${port}`,
