@@ -107,6 +107,9 @@ type Pool struct {
 	TotalTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
 	// The longest message from an engine, in bytes; 0: 32 MiB.
 	ReceiveBytesMax int64 `protobuf:"varint,10,opt,name=receive_bytes_max,json=receiveBytesMax,proto3" json:"receive_bytes_max,omitempty"`
+	// The header, or metadata of gRPC, that carries `engine_key` as it is, such as `triton-grpc-protocol-weir`. Empty: where the
+	// protocol has its place for it, mostly `authorization: Bearer KEY`.
+	EngineKeyHeader string `protobuf:"bytes,11,opt,name=engine_key_header,json=engineKeyHeader,proto3" json:"engine_key_header,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -211,11 +214,18 @@ func (x *Pool) GetReceiveBytesMax() int64 {
 	return 0
 }
 
+func (x *Pool) GetEngineKeyHeader() string {
+	if x != nil {
+		return x.EngineKeyHeader
+	}
+	return ""
+}
+
 var File_weir_catalog_v1_pool_proto protoreflect.FileDescriptor
 
 const file_weir_catalog_v1_pool_proto_rawDesc = "" +
 	"\n" +
-	"\x1aweir/catalog/v1/pool.proto\x12\x0fweir.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\"\xd9\x03\n" +
+	"\x1aweir/catalog/v1/pool.proto\x12\x0fweir.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\"\x85\x04\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06hosted\x18\x02 \x01(\bR\x06hosted\x12E\n" +
@@ -229,7 +239,8 @@ const file_weir_catalog_v1_pool_proto_rawDesc = "" +
 	"\fidle_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12>\n" +
 	"\rtotal_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\ftotalTimeout\x12*\n" +
 	"\x11receive_bytes_max\x18\n" +
-	" \x01(\x03R\x0freceiveBytesMax*\xa9\x01\n" +
+	" \x01(\x03R\x0freceiveBytesMax\x12*\n" +
+	"\x11engine_key_header\x18\v \x01(\tR\x0fengineKeyHeader*\xa9\x01\n" +
 	"\vGatedMember\x12\x1c\n" +
 	"\x18GATED_MEMBER_UNSPECIFIED\x10\x00\x12%\n" +
 	"!GATED_MEMBER_CHAT_TEMPLATE_KWARGS\x10\x01\x12\x19\n" +
