@@ -34,6 +34,7 @@ export function targetOf(url: string, credential: Credential | undefined, clock:
     receiveBytesMax: defaults.pool.receiveBytesMax,
     firstEventMs: defaults.pool.firstEventTimeoutMs,
     idleMs: defaults.pool.idleTimeoutMs,
+    toolIdleMs: defaults.pool.toolIdleTimeoutMs,
     totalMs: defaults.pool.totalTimeoutMs,
     clock,
   };

@@ -216,6 +216,7 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
   const key = engineKeyFile
     ? readSecret(resolvePath(context.folder, engineKeyFile), `${at}.engine_key_file`, context)
     : engineKey;
+  const idleTimeoutMs = ms(pool.idleTimeout, defaults.pool.idleTimeoutMs);
   return {
     id: pool.id,
     replicas: pool.replicas.map((replica, r) => ({
@@ -230,7 +231,8 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
     choicesMax: pool.choicesMax ?? defaults.pool.choicesMax,
     concurrencyMax: pool.concurrencyMax ?? 0,
     firstEventTimeoutMs: ms(pool.firstEventTimeout, defaults.pool.firstEventTimeoutMs),
-    idleTimeoutMs: ms(pool.idleTimeout, defaults.pool.idleTimeoutMs),
+    idleTimeoutMs,
+    toolIdleTimeoutMs: ms(pool.toolIdleTimeout, Math.max(idleTimeoutMs, defaults.pool.toolIdleTimeoutMs)),
     totalTimeoutMs: ms(pool.totalTimeout, defaults.pool.totalTimeoutMs),
     receiveBytesMax: Number(pool.receiveBytesMax ?? defaults.pool.receiveBytesMax),
     discover: undefined,
