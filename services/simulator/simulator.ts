@@ -20,7 +20,11 @@ export interface SimulatorOptions {
     /** Whether the TensorRT-LLM models stream. Default: true. */
     readonly decoupled?: boolean;
   };
-  readonly tgis?: { readonly port: number };
+  readonly tgis?: {
+    readonly port: number;
+    /** Whether it is IBM's own server, and not vLLM's adapter. Default: false. */
+    readonly ibm?: boolean;
+  };
   readonly vllm?: { readonly port: number };
   /** TGI's HTTP. */
   readonly tgi?: { readonly port: number };
@@ -75,7 +79,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const grpcUrl = options.triton
     ? await open(openTritonServer({ ...surroundings, decoupled: true, ...options.triton }))
     : "";
-  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
+  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, ibm: false, ...options.tgis })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";
   const tgiUrl = options.tgi ? await open(openTgiServer({ ...surroundings, port: options.tgi.port })) : "";
   const anthropicUrl = options.anthropic
