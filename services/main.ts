@@ -67,6 +67,11 @@ async function askEngine(command: EngineCommand, flags: Flags): Promise<void> {
   } catch (error) {
     return quit(exitUsage, `--engine-key-file: ${error instanceof Error ? error.message : String(error)}`);
   }
+  if (engineKey === "")
+    return quit(
+      exitUsage,
+      `--engine-key-file: ${engineKeyFile} is empty; leave the flag out, or name a file with the key`,
+    );
   const found =
     command === "engines probe"
       ? await probeEngine(url, engineKey, systemClock)

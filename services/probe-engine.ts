@@ -32,6 +32,7 @@ export function targetOf(url: string, engineKey: string | undefined, clock: Cloc
     receiveBytesMax: defaults.pool.receiveBytesMax,
     firstEventMs: defaults.pool.firstEventTimeoutMs,
     idleMs: defaults.pool.idleTimeoutMs,
+    toolIdleMs: defaults.pool.toolIdleTimeoutMs,
     totalMs: defaults.pool.totalTimeoutMs,
     clock,
   };

@@ -8,12 +8,13 @@ import { fail } from "../runtime/errors/fail.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
-import { excessOf, excessReach, type Grant, type Grantor, grantorFrom } from "./grants.ts";
+import { excessOf, excessReach, type Grant, grantorFrom } from "./grants.ts";
+import { grantorNow } from "./grantor-now.ts";
 import { makeCredential } from "./key-material.ts";
 import { keyFromStored } from "./key-message.ts";
 import type { Peppers } from "./pepper.ts";
 import { createdOr, notFound, projectScope } from "./scope.ts";
-import type { KeyModelsSpec, KeySpec, KeyStore, StoredKey } from "./store.ts";
+import type { KeyModelsSpec, KeySpec, KeyStore, NewKey, StoredKey } from "./store.ts";
 
 const pageSizeDefault = 50;
 /** What a key may do whose maker did not say. */
@@ -57,8 +58,9 @@ export function keyService(options: KeyServiceOptions): ServiceImplementation<ty
 
     async updateKey(request, context) {
       const fields = maskedFields(request.updateMask, updatable);
-      const grantor = grantorFrom(context.principal);
-      const key = await store.update(projectScope(context), request.keyId, (current) => {
+      const by = context.principal?.keyId ?? "";
+      const key = await store.update(projectScope(context), request.keyId, by, (current, writer) => {
+        const grantor = grantorNow(context.principal, writer);
         checkReach(current, grantor);
         if (current.revokeMs !== undefined) throw fail(ErrorReason.KEY_REVOKED, { key_id: current.id });
         const spec = changed(current, request, fields);
@@ -71,8 +73,10 @@ export function keyService(options: KeyServiceOptions): ServiceImplementation<ty
     },
 
     async revokeKey({ keyId }, context) {
-      const grantor = grantorFrom(context.principal);
-      const key = await store.revoke(projectScope(context), keyId, (current) => checkReach(current, grantor));
+      const by = context.principal?.keyId ?? "";
+      const key = await store.revoke(projectScope(context), keyId, by, (current, writer) => {
+        checkReach(current, grantorNow(context.principal, writer));
+      });
       return { key: keyFromStored(foundOr(key, keyId)) };
     },
   };
@@ -80,27 +84,27 @@ export function keyService(options: KeyServiceOptions): ServiceImplementation<ty
 
 async function createKey(options: KeyServiceOptions, request: CreateKeyRequest, context: CallContext) {
   const project = projectScope(context);
-  const grantor = grantorFrom(context.principal);
-  const spec = newSpec(request, grantor);
+  const spec = newSpec(request, grantorFrom(context.principal));
   const reach = request.reach || Reach.PROJECT;
   checkSpec(spec, options.permissions());
-  checkGrant({ ...spec, reach }, grantor);
   const { id, key } = makeCredential(options.randomBytes);
-  const outcome = await options.store.create(project, {
+  const made: NewKey = {
     ...spec,
     ...options.peppers.proofOf(key),
     id,
     reach,
-    creatorKeyId: grantor.keyId,
+    creatorKeyId: context.principal?.keyId ?? "",
     request: { id: request.requestId, fingerprint: fingerprintOf({ ...spec, reach }) },
+  };
+  const outcome = await options.store.create(project, made, (writer) => {
+    checkGrant({ ...spec, reach }, grantorNow(context.principal, writer));
   });
-  if (outcome.kind === "creator_revoked") throw fail(ErrorReason.KEY_REVOKED, { key_id: grantor.keyId });
   const parent = notFound("project", project.projectId);
-  const made = createdOr(outcome, { requestId: request.requestId, resource: "key", id, parent });
-  return { key: keyFromStored(made), secret: outcome.kind === "created" ? key : "" };
+  const kept = createdOr(outcome, { requestId: request.requestId, resource: "key", id, parent });
+  return { key: keyFromStored(kept), secret: outcome.kind === "created" ? key : "" };
 }
 
-function newSpec(request: CreateKeyRequest, grantor: Grantor): KeySpec {
+function newSpec(request: CreateKeyRequest, grantor: Grant): KeySpec {
   return {
     name: request.name,
     permissions: request.permissions.length > 0 ? request.permissions : permissionsDefault,
@@ -140,13 +144,13 @@ function checkSpec(spec: KeySpec, known: ReadonlySet<string> | undefined): void 
   }
 }
 
-function checkGrant(grant: Grant, grantor: Grantor): void {
+function checkGrant(grant: Grant, grantor: Grant): void {
   const permission = excessOf(grant, grantor);
   if (permission !== undefined) throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission });
 }
 
 /** A key that reaches further than the caller's is not the caller's to change. */
-function checkReach(key: StoredKey, grantor: Grantor): void {
+function checkReach(key: StoredKey, grantor: Grant): void {
   const permission = excessReach(key.reach, grantor);
   if (permission !== undefined) throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission });
 }

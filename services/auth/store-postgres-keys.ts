@@ -1,6 +1,6 @@
 import { type Selectable, sql } from "kysely";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import type { KeySpec, KeyStore, NewKey, ProjectScope, StoredKey } from "./store.ts";
+import type { KeySpec, KeyStore, NewKey, ProjectScope, StoredKey, Writer } from "./store.ts";
 import type { AuthDatabase, AuthTables, AuthTransaction } from "./store-postgres-tables.ts";
 import { answered, nextRevision, repeated, write } from "./store-postgres-write.ts";
 
@@ -8,7 +8,7 @@ type KeyRow = Selectable<AuthTables["auth.keys"]> & { org_id: string };
 
 export function keyStore(db: AuthDatabase): KeyStore {
   return {
-    create: (project, key) => write(db, (trx) => createKey(trx, project, key)),
+    create: (project, key, check) => write(db, (trx) => createKey(trx, project, key, check)),
     get: (project, keyId) => answered(find(db, project, keyId)),
     list: (project, page) =>
       answered(
@@ -20,8 +20,16 @@ export function keyStore(db: AuthDatabase): KeyStore {
           .execute()
           .then((rows) => rows.map(keyFromRow)),
       ),
-    update: (project, keyId, change) => write(db, (trx) => updateKey(trx, project, keyId, change)),
-    revoke: (project, keyId, check) => write(db, (trx) => revokeKey(trx, project, keyId, check)),
+    update: (project, keyId, by, change) =>
+      write(db, async (trx) => {
+        const writer = await writerOf(trx, by);
+        return updateKey(trx, project, keyId, (key) => change(key, writer));
+      }),
+    revoke: (project, keyId, by, check) =>
+      write(db, async (trx) => {
+        const writer = await writerOf(trx, by);
+        return revokeKey(trx, project, keyId, (key) => check(key, writer));
+      }),
   };
 }
 
@@ -45,24 +53,38 @@ async function find(
   return row && keyFromRow(row);
 }
 
-async function createKey(trx: AuthTransaction, project: ProjectScope, key: NewKey): ReturnType<KeyStore["create"]> {
+/** The key that writes. Read within the write: what its holder may do is what holds now. */
+async function writerOf(trx: AuthTransaction, keyId: string): Promise<Writer | undefined> {
+  if (keyId === "") return undefined;
+  const row = await trx
+    .selectFrom("auth.keys as k")
+    .innerJoin("auth.projects as p", "p.id", "k.project_id")
+    .selectAll("k")
+    .select("p.org_id")
+    .select(sql<Date>`clock_timestamp()`.as("now"))
+    .where("k.id", "=", keyId)
+    .executeTakeFirst();
+  return row && { key: keyFromRow(row), nowMs: row.now.getTime() };
+}
+
+async function createKey(
+  trx: AuthTransaction,
+  project: ProjectScope,
+  key: NewKey,
+  check: (writer: Writer | undefined) => void,
+): ReturnType<KeyStore["create"]> {
   const parent = await trx
     .selectFrom("auth.projects as p")
     .select("p.org_id")
-    .select((eb) => eb.exists(revokedKey(trx, key.creatorKeyId)).as("creator_revoked"))
     .where("p.id", "=", project.projectId)
     .$if(project.orgId !== undefined, (q) => q.where("p.org_id", "=", project.orgId ?? ""))
     .executeTakeFirst();
   if (!parent) return { kind: "no_parent" };
-  if (parent.creator_revoked) return { kind: "creator_revoked" };
+  check(await writerOf(trx, key.creatorKeyId));
   const before = await keysOf(trx, project).where("k.request_id", "=", key.request.id).executeTakeFirst();
   if (before) return repeated(key.request, before.request_fingerprint, keyFromRow(before));
   const row = await insertKey(trx, project.projectId, key);
   return row ? { kind: "created", resource: keyFromRow({ ...row, org_id: parent.org_id }) } : { kind: "id_taken" };
-}
-
-function revokedKey(trx: AuthTransaction, keyId: string) {
-  return trx.selectFrom("auth.keys").select("id").where("id", "=", keyId).where("revoke_time", "is not", null);
 }
 
 /** Keeps a new key; undefined if its id is taken. */

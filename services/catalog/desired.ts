@@ -149,6 +149,7 @@ function poolFrom(pool: PoolSettings): Pool {
     concurrencyMax: pool.concurrencyMax,
     firstEventTimeout: durationFromMs(pool.firstEventTimeoutMs),
     idleTimeout: durationFromMs(pool.idleTimeoutMs),
+    toolIdleTimeout: durationFromMs(pool.toolIdleTimeoutMs),
     totalTimeout: durationFromMs(pool.totalTimeoutMs),
     receiveBytesMax: BigInt(pool.receiveBytesMax),
   });

@@ -6,7 +6,7 @@ import type { WeirError } from "../runtime/errors/fail.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { TryRecord } from "./attempt-log.ts";
 import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
-import { afterFailure, afterSuccess, isEjected } from "./fleet/ejection.ts";
+import { afterFailure, afterSuccess } from "./fleet/ejection.ts";
 import type { Seat } from "./fleet/seat.ts";
 import type { Grant } from "./quota/grant.ts";
 import type { Try } from "./try.ts";
@@ -59,7 +59,7 @@ export class Tries {
   ended(counts: Counts): void {
     const replica = this.#seat?.replica;
     // What the gateway answered itself says nothing of the replica.
-    if (replica && this.#newest?.dispatched) replica.health = afterSuccess(replica.health);
+    if (replica && this.#newest?.dispatched) replica.standing.judge(afterSuccess(replica.standing.health));
     this.#record(undefined, counts, true);
   }
 
@@ -131,10 +131,11 @@ export class Tries {
   #judge(error: WeirError): void {
     const replica = this.#seat?.replica;
     if (!replica) return;
-    const nowMs = this.#deps.clock.monotonicMs();
-    const before = replica.health;
-    replica.health = blamesReplica(error) ? afterFailure(before, nowMs) : afterSuccess(before);
-    if (isEjected(replica.health, nowMs) && !isEjected(before, nowMs)) this.#deps.ejected(replica.id, error);
+    const { standing } = replica;
+    const wasEjected = standing.ejected;
+    const before = standing.health;
+    standing.judge(blamesReplica(error) ? afterFailure(before, this.#deps.clock.monotonicMs()) : afterSuccess(before));
+    if (standing.ejected && !wasEjected) this.#deps.ejected(replica.id, error);
   }
 
   /** One is over, for this reason or well. What it received is billed, or waste. */

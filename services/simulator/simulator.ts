@@ -19,6 +19,8 @@ export interface SimulatorOptions {
     readonly port: number;
     /** Whether the TensorRT-LLM models stream. Default: true. */
     readonly decoupled?: boolean;
+    /** Whether they have a grammar. Default: true. */
+    readonly guided?: boolean;
   };
   readonly tgis?: {
     readonly port: number;
@@ -77,7 +79,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
   const httpUrl = options.openai ? await open(openOpenAiServer({ ...surroundings, port: options.openai.port })) : "";
   const grpcUrl = options.triton
-    ? await open(openTritonServer({ ...surroundings, decoupled: true, ...options.triton }))
+    ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, ...options.triton }))
     : "";
   const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, ibm: false, ...options.tgis })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";

@@ -63,6 +63,7 @@ export function targetAt(url: string): Target {
     receiveBytesMax: 32 * 1_024 * 1_024,
     firstEventMs: 60_000,
     idleMs: 60_000,
+    toolIdleMs: 60_000,
     totalMs: 600_000,
     clock: systemClock,
   };

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { migrations } from "../../services/auth/migrations/migrations.ts";
-import type { AuthStore, Created, NewKey } from "../../services/auth/store.ts";
+import type { AuthStore, Created, NewKey, Writer } from "../../services/auth/store.ts";
 import { type AuthTables, postgresAuthStore } from "../../services/auth/store-postgres.ts";
 import { fail, WeirError } from "../../services/runtime/errors/fail.ts";
 import { openPool } from "../../services/runtime/postgres/pool.ts";
@@ -15,7 +15,7 @@ let store: AuthStore;
 
 beforeAll(async () => {
   database = await createTestDatabase({ migrations: { auth: migrations } });
-  store = postgresAuthStore(database.kysely<AuthTables>());
+  store = postgresAuthStore(database.kysely<AuthTables>(), database.kysely<AuthTables>());
 });
 
 afterAll(() => database[Symbol.asyncDispose]());
@@ -48,7 +48,7 @@ function newKey(over: Partial<NewKey> = {}): NewKey {
   };
 }
 
-function resourceOf<T>(outcome: Created<T> | { kind: "creator_revoked" }): T {
+function resourceOf<T>(outcome: Created<T>): T {
   if (outcome.kind !== "created" && outcome.kind !== "repeated") throw new Error(outcome.kind);
   return outcome.resource;
 }
@@ -64,8 +64,9 @@ async function tenants(): Promise<void> {
 }
 
 const acme = { projectId: "acme-one", orgId: undefined };
+const anybody = () => {};
 const createIn = async (projectId: string, over: Partial<NewKey> = {}) =>
-  resourceOf(await store.keys.create({ projectId, orgId: undefined }, newKey(over)));
+  resourceOf(await store.keys.create({ projectId, orgId: undefined }, newKey(over), anybody));
 
 async function reasonOf(work: Promise<unknown>): Promise<ErrorReason | undefined> {
   try {
@@ -83,7 +84,7 @@ test("a key is kept whole", async () => {
   const expireMs = Date.UTC(2036, 11, 31, 23, 59, 59, 999);
   const labels = { team: "a'b\"c;--", __proto__: "no", "%": "$1" };
   const key = newKey({ startMs, expireMs, labels, reach: Reach.ORG, name: "' OR 1=1--", creatorKeyId: "maker" });
-  const kept = resourceOf(await store.keys.create(acme, key));
+  const kept = resourceOf(await store.keys.create(acme, key, anybody));
   expect(kept).toMatchObject({
     id: key.id,
     orgId: "acme",
@@ -109,14 +110,14 @@ test("a create is made once, however often it is asked for", async () => {
   await tenants();
   const key = newKey();
   const outcomes = await Promise.all(
-    Array.from({ length: 10 }, (_, n) => store.keys.create(acme, { ...key, id: `${key.id}x${n}` })),
+    Array.from({ length: 10 }, (_, n) => store.keys.create(acme, { ...key, id: `${key.id}x${n}` }, anybody)),
   );
   expect(outcomes.map(({ kind }) => kind).sort()).toEqual(["created", ...Array.from({ length: 9 }, () => "repeated")]);
   expect(new Set(outcomes.map((outcome) => resourceOf(outcome).id)).size).toBe(1);
   const other = { ...newKey(), request: { ...key.request, fingerprint: "other" } };
-  expect((await store.keys.create(acme, other)).kind).toBe("request_used");
-  expect((await store.keys.create({ ...acme, projectId: "acme-two" }, other)).kind).toBe("created");
-  expect((await store.keys.create(acme, newKey({ id: other.id }))).kind).toBe("id_taken");
+  expect((await store.keys.create(acme, other, anybody)).kind).toBe("request_used");
+  expect((await store.keys.create({ ...acme, projectId: "acme-two" }, other, anybody)).kind).toBe("created");
+  expect((await store.keys.create(acme, newKey({ id: other.id }), anybody)).kind).toBe("id_taken");
 });
 
 test("tenants are made once too, under ids of their own", async () => {
@@ -143,14 +144,14 @@ test("whoever is bound to an organisation sees and changes nothing of another's"
   const reach = { projectId: "umbrella-one", orgId: "acme" };
   expect(await store.keys.get(reach, theirs.id)).toBeUndefined();
   expect(await store.keys.list(reach, { limit: 10, before: undefined, revoked: true })).toEqual([]);
-  expect(await store.keys.update(reach, theirs.id, () => ({ ...theirs, name: "mine" }))).toBeUndefined();
-  expect(await store.keys.revoke(reach, theirs.id, () => {})).toBeUndefined();
-  expect((await store.keys.create(reach, newKey())).kind).toBe("no_parent");
+  expect(await store.keys.update(reach, theirs.id, "", () => ({ ...theirs, name: "mine" }))).toBeUndefined();
+  expect(await store.keys.revoke(reach, theirs.id, "", anybody)).toBeUndefined();
+  expect((await store.keys.create(reach, newKey(), anybody)).kind).toBe("no_parent");
   expect(await store.tenants.getProject(reach)).toBeUndefined();
   expect(await store.tenants.renameProject(reach, "mine")).toBeUndefined();
   // Nor of another project, by the key's id.
   expect(await store.keys.get(acme, theirs.id)).toBeUndefined();
-  expect(await store.keys.revoke(acme, theirs.id, () => {})).toBeUndefined();
+  expect(await store.keys.revoke(acme, theirs.id, "", anybody)).toBeUndefined();
   expect(await store.keys.get({ ...reach, orgId: "umbrella" }, theirs.id)).toEqual(theirs);
 });
 
@@ -160,7 +161,7 @@ test("keys are listed newest first, in pages, with the revoked ones if asked", a
   for (let n = 0; n < 5; n++) ids.unshift((await createIn("acme-one")).id);
   await createIn("acme-two");
   const revokedId = ids[2] ?? "";
-  await store.keys.revoke(acme, revokedId, () => {});
+  await store.keys.revoke(acme, revokedId, "", anybody);
   const page = async (before: bigint | undefined, revoked: boolean) =>
     store.keys.list(acme, { limit: 2, before, revoked });
   const first = await page(undefined, true);
@@ -185,32 +186,58 @@ test("an update changes what its callback says, and nothing when that throws", a
   await tenants();
   const key = await createIn("acme-one");
   const before = await store.credentials.changesAfter(1n, 1_000);
-  const refused = store.keys.update(acme, key.id, () => {
+  const refused = store.keys.update(acme, key.id, "", () => {
     throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission: "x" });
   });
   expect(await reasonOf(refused)).toBe(ErrorReason.GRANT_EXCEEDS_GRANTOR);
   expect(await store.keys.get(acme, key.id)).toEqual(key);
   expect((await store.credentials.changesAfter(1n, 1_000)).revision).toBe(before.revision);
-  const changed = await store.keys.update(acme, key.id, (current) => ({ ...current, name: "new", expireMs: 1_000 }));
+  const changed = await store.keys.update(acme, key.id, "", (current) => ({
+    ...current,
+    name: "new",
+    expireMs: 1_000,
+  }));
   expect(changed).toMatchObject({ ...key, name: "new", expireMs: 1_000, updateMs: expect.any(Number) });
 });
 
 test("a key is revoked once and for good", async () => {
   await tenants();
   const key = await createIn("acme-one");
-  const first = await store.keys.revoke(acme, key.id, () => {});
+  const first = await store.keys.revoke(acme, key.id, "", anybody);
   expect(first?.revokeMs).toBeTypeOf("number");
   const { revision } = await store.credentials.find(key.id);
-  expect(await store.keys.revoke(acme, key.id, () => {})).toEqual(first);
+  expect(await store.keys.revoke(acme, key.id, "", anybody)).toEqual(first);
   expect((await store.credentials.find(key.id)).revision).toBe(revision);
 });
 
-test("a revoked key makes no other, also in the time in which it is still cached somewhere", async () => {
+test("a write shows the key that asks for it, as it is by then, and is not done if that does not do", async () => {
   await tenants();
-  const maker = await createIn("acme-one");
-  expect((await store.keys.create(acme, newKey({ creatorKeyId: maker.id }))).kind).toBe("created");
-  await store.keys.revoke(acme, maker.id, () => {});
-  expect((await store.keys.create(acme, newKey({ creatorKeyId: maker.id }))).kind).toBe("creator_revoked");
+  const maker = await createIn("umbrella-one", { reach: Reach.INSTALLATION });
+  const key = await createIn("acme-one");
+  const shown: (Writer | undefined)[] = [];
+  const look = (writer: Writer | undefined): void => {
+    shown.push(writer);
+    if (writer?.key.revokeMs !== undefined) throw fail(ErrorReason.KEY_REVOKED, { key_id: writer.key.id });
+  };
+  const writes = [
+    () => store.keys.create(acme, newKey({ creatorKeyId: maker.id }), look),
+    () => store.keys.update(acme, key.id, maker.id, (current, writer) => ({ ...current, name: String(look(writer)) })),
+    () => store.keys.revoke(acme, key.id, maker.id, (_key, writer) => look(writer)),
+  ];
+  for (const write of writes.slice(0, 2)) expect(await reasonOf(write())).toBeUndefined();
+  await store.keys.update({ ...acme, projectId: "umbrella-one" }, maker.id, "nobody", (current, writer) => {
+    expect(writer).toBeUndefined();
+    return { ...current, permissions: ["usage.read"] };
+  });
+  expect(await reasonOf(writes[0]?.() ?? Promise.resolve())).toBeUndefined();
+  await store.keys.revoke({ ...acme, projectId: "umbrella-one" }, maker.id, "", anybody);
+  for (const write of writes) expect(await reasonOf(write())).toBe(ErrorReason.KEY_REVOKED);
+  expect(shown.map((writer) => [writer?.key.id, writer?.key.permissions])).toEqual([
+    ...Array.from({ length: 2 }, () => [maker.id, ["models.invoke"]]),
+    ...Array.from({ length: 4 }, () => [maker.id, ["usage.read"]]),
+  ]);
+  for (const writer of shown) expect(Math.abs((writer?.nowMs ?? 0) - Date.now())).toBeLessThan(60_000);
+  expect(await store.keys.get(acme, key.id)).toMatchObject({ name: "undefined", revokeMs: undefined });
 });
 
 test("changes are told by revision, without the keys that were only made", async () => {
@@ -218,9 +245,9 @@ test("changes are told by revision, without the keys that were only made", async
   const [a, b] = [await createIn("acme-one"), await createIn("acme-one")];
   const { revision: start } = await store.credentials.changesAfter(0n, 10);
   const c = await createIn("acme-two");
-  await store.keys.update(acme, a.id, (key) => ({ ...key, name: "x" }));
-  await store.keys.revoke(acme, b.id, () => {});
-  await store.keys.update(acme, a.id, (key) => ({ ...key, name: "y" }));
+  await store.keys.update(acme, a.id, "", (key) => ({ ...key, name: "x" }));
+  await store.keys.revoke(acme, b.id, "", anybody);
+  await store.keys.update(acme, a.id, "", (key) => ({ ...key, name: "y" }));
   const all = await store.credentials.changesAfter(start, 10);
   expect(all.changes).toEqual([
     { keyId: b.id, revoked: true, revision: start + 3n },
@@ -259,7 +286,7 @@ test("whoever has seen a revision has seen every change up to it, with many writ
     keys.map(async (key) => {
       const project = { projectId: key.projectId, orgId: undefined };
       for (let n = 1; n <= rounds; n++) {
-        await store.keys.update(project, key.id, (current) => ({ ...current, name: String(n) }));
+        await store.keys.update(project, key.id, "", (current) => ({ ...current, name: String(n) }));
       }
     }),
   );
@@ -286,7 +313,7 @@ test("a writer that waits holds back the revisions after it", async () => {
     await gate.promise;
   });
   await started.promise;
-  const fast = store.keys.revoke(acme, b.id, () => {});
+  const fast = store.keys.revoke(acme, b.id, "", anybody);
   expect(await store.credentials.changesAfter(start, 10)).toMatchObject({ revision: start, changes: [] });
   gate.resolve();
   await Promise.all([slow, fast]);
@@ -320,6 +347,16 @@ test("a pepper's fingerprint is kept as it was first told", async () => {
   expect(Object.fromEntries(kept)).toEqual({ 1: "one", 2: "two", 3: "three" });
 });
 
+test("revisions are of one epoch for as long as the server and its tables are the same", async () => {
+  const { epoch } = await store.credentials.find("nobody");
+  await tenants();
+  await createIn("acme-one");
+  expect((await store.credentials.changesAfter(1n, 1)).epoch).toBe(epoch);
+  await using restored = await createTestDatabase({ migrations: { auth: migrations } });
+  const other = postgresAuthStore(restored.kysely<AuthTables>(), restored.kysely<AuthTables>());
+  expect((await other.credentials.find("nobody")).epoch).not.toBe(epoch);
+});
+
 test("times are the database's", async () => {
   const { nowMs } = await store.credentials.find("nobody");
   expect(Math.abs(nowMs - Date.now())).toBeLessThan(60_000);
@@ -327,13 +364,16 @@ test("times are the database's", async () => {
 
 test("a database that is away is said to be away, and what it said stays inside", async () => {
   await using away = openPool("postgresql://weir@127.0.0.1:1/weir", { log: pino({ level: "silent" }) });
-  const lost = postgresAuthStore(away.kysely<AuthTables>());
+  const lost = postgresAuthStore(away.kysely<AuthTables>(), away.kysely<AuthTables>());
   const works = [
     lost.credentials.find("x"),
     lost.credentials.changesAfter(1n, 1),
+    lost.credentials.revokedOf(["x"]),
+    lost.credentials.orgOf("x"),
+    lost.credentials.hasOrg("x"),
     lost.keys.get(acme, "x"),
-    lost.keys.create(acme, newKey()),
-    lost.keys.revoke(acme, "x", () => {}),
+    lost.keys.create(acme, newKey(), anybody),
+    lost.keys.revoke(acme, "x", "", anybody),
     lost.tenants.getOrg("x"),
     lost.installation.firstKeyId(),
   ];
@@ -347,7 +387,9 @@ test("a database that is away is said to be away, and what it said stays inside"
 
 test("a statement that the database refuses is a defect, and what it said stays inside", async () => {
   await tenants();
-  const error: unknown = await store.keys.create(acme, newKey({ name: "a\0b" })).catch((thrown: unknown) => thrown);
+  const error: unknown = await store.keys
+    .create(acme, newKey({ name: "a\0b" }), anybody)
+    .catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ reason: ErrorReason.INTERNAL });
   expect(String(error)).not.toMatch(/UTF8|byte sequence|auth\.keys/);
 });

@@ -112,6 +112,7 @@ it.each([
   ["no address", [], 64, "write: engines probe URL"],
   ["an address that is none", ["ftp://127.0.0.1"], 64, "scheme ftp is not spoken"],
   ["a key file that is not there", ["http://127.0.0.1:1", "--engine-key-file", "/nowhere"], 64, "ENOENT"],
+  ["an empty key file", ["http://127.0.0.1:1", "--engine-key-file", "/dev/null"], 64, "/dev/null is empty"],
 ])("says what to do about %s", async (_what, args, code, text) => {
   const found = await probe(...args);
   expect(found).toMatchObject({ code, out: "" });

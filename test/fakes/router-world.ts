@@ -164,7 +164,7 @@ export class RouterWorld {
     const value = create(ReplicaSchema, {
       id,
       poolId,
-      url: `http://${id}`,
+      url: over.url ?? `http://${id}`,
       dialect: over.dialect ?? Dialect.OPENAI,
       state: {
         health: up ? ReplicaHealth.READY : ReplicaHealth.DOWN,
@@ -251,6 +251,8 @@ export interface ReplicaOptions {
   readonly up?: boolean;
   readonly ready?: boolean;
   readonly poolId?: string;
+  /** `http://` and the id where it is not told. */
+  readonly url?: string;
   readonly contextLength?: number;
   readonly dialect?: Dialect;
   readonly flavour?: string;

@@ -56,7 +56,7 @@ describe("a configuration file", () => {
       dialect: 0,
     });
     expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth", "quota", "usage"]);
-    expect(settings.pools[0]?.idleTimeoutMs).toBe(20_000);
+    expect(settings.pools[0]).toMatchObject({ idleTimeoutMs: 20_000, toolIdleTimeoutMs: 600_000 });
   });
 
   it("reports every problem at once, in the order of the file, each with its line", () => {

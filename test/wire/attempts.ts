@@ -18,6 +18,7 @@ export function targetAt(url: string, more: Partial<Target> = {}): Target {
     receiveBytesMax: 32 * 1024 * 1024,
     firstEventMs: 20_000,
     idleMs: 20_000,
+    toolIdleMs: 60_000,
     totalMs: 120_000,
     clock: systemClock,
     ...more,

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import { detectDialect, openDriver } from "../../services/drivers/registry.ts";
+import { engineUrl } from "../../services/runtime/config/engine-url.ts";
 import { startFakeOpenAi } from "../fakes/fake-openai.ts";
 import { attemptAt, run, targetAt } from "./attempts.ts";
 
@@ -25,6 +26,16 @@ describe("what answers at an address", () => {
     const { port } = server.address() as AddressInfo;
     const found = detectDialect(targetAt(`http://127.0.0.1:${port}`), AbortSignal.timeout(5_000));
     await expect(found).rejects.toThrow("neither");
+  });
+
+  test("an address without a scheme is asked over HTTP, too, below its path", async () => {
+    const server = cleanup.use(await startFakeOpenAi({ routes: { "/team/v1/models": card("us") } }));
+    const given = `${server.url.replace("http://", "")}/team/v1/`;
+    const found = engineUrl(given, { allowPrivate: false });
+    const target = targetAt("url" in found ? found.url : found.problem);
+    expect(await detectDialect(target, AbortSignal.timeout(5_000))).toBe(Dialect.OPENAI);
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, target));
+    expect((await driver.probe(AbortSignal.timeout(5_000))).models).toMatchObject([{ engineModel: "m" }]);
   });
 
   const card = (owner: string) => ({ data: [{ id: "m", owned_by: owner, max_model_len: 4096 }] });

@@ -3,31 +3,33 @@ import { type ReplicaLoad, type ReplicaModel, ReplicaModelSchema } from "../../.
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import { lengthFrom } from "../counts.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
 import { deploymentOf } from "./azure.ts";
 import { azure, type Flavour, flavours, hosted, type Identity, plain } from "./flavours.ts";
 import { loadFrom, unknownLoad } from "../http/gauges.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { ask, askFreely } from "../http/question.ts";
+import { isCredentialStatus, isPassingStatus } from "../http/status.ts";
 
 const modelsMax = 10_000;
 
 const nobody: Identity = { version: "", contextLength: 0, lacks: [] };
 
 /** Whether the server lists models as OpenAI does, or would if it accepted our key. Rejects if nothing listens there. */
-export async function isOpenAi(connection: Connection, signal: AbortSignal): Promise<boolean> {
+export async function isOpenAi(connection: Connection, signal: AbortSignal): Promise<Sighting> {
   const { status, text } = await ask(connection, modelsPath(connection), signal);
-  if (status === 401 || status === 403) return true;
-  return status === 200 && modelList(text) !== undefined;
+  if (isCredentialStatus(status)) return "guarded";
+  if (isPassingStatus(status)) return "silent";
+  return status === 200 && modelList(text) !== undefined ? "yes" : "no";
 }
 
 /** Asks what the server is, which models it has and how busy it is. */
 export async function probeOpenAi(connection: Connection, signal: AbortSignal): Promise<ProbeResult> {
   const reply = await ask(connection, modelsPath(connection), signal);
   const { status, text } = reply;
-  if (status === 401 || status === 403) throw fail(ErrorReason.ENGINE_CREDENTIAL);
-  if (status >= 500 || status === 429) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+  if (isCredentialStatus(status)) throw fail(ErrorReason.ENGINE_CREDENTIAL);
+  if (isPassingStatus(status)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
   const list = modelList(text);
   if (status !== 200 || !list) throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not list its models" });
   const deployment = deploymentOf(connection);

@@ -25,7 +25,7 @@ export type BuiltRequest =
 export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   const { request } = attempt;
   const isChat = request.input.case === "conversation";
-  const stream = request.stream || flavour.alwaysStream;
+  const stream = request.stream || flavour.alwaysStream || comesLong(request);
   const body: Record<string, unknown> = { model: attempt.model.engineModel, stream };
   if (stream) body["stream_options"] = streamOptions(request, flavour);
   addInput(body, request, flavour);
@@ -35,7 +35,8 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   if (form.kind === "unsupported") return form;
 
   const maxTokens = attempt.maxTokens || request.sampling?.maxTokens;
-  if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
+  if (request.sampling?.maxTokens === 0) body["max_tokens"] = 0;
+  else if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
   if (request.choices > 1) body["n"] = request.choices;
   if (isChat) addChatMembers(body, request, flavour);
   else addCompletionMembers(body, request);
@@ -48,6 +49,14 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   addAbsent(body, form.extras);
   addAbsent(body, flavour.defaults);
   return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream, ignored: form.ignored };
+}
+
+/**
+ * Log probabilities of eight choices of 4,096 tokens are 45 MB of JSON: they are read as they come. Servers do not stream the
+ * best of several.
+ */
+function comesLong({ logprobs, bestOf, choices }: GenerateRequest): boolean {
+  return logprobs !== undefined && bestOf <= Math.max(1, choices);
 }
 
 function addAbsent(body: Record<string, unknown>, members: Readonly<Record<string, unknown>>): void {

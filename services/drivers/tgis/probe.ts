@@ -1,20 +1,20 @@
 import { create } from "@bufbuild/protobuf";
 import { DecodingParametersSchema, GenerationService } from "../../../gen/ts/engine/tgis/generation_pb.ts";
 import { Feature, ReplicaLoadSchema, ReplicaModelSchema } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { isServing } from "../grpc/health.ts";
 import { filesWith } from "../grpc/reflection.ts";
-import { isAnswered, isStatusError, probeError } from "../grpc/status.ts";
+import { isStatusError, probeError, sightingBy } from "../grpc/status.ts";
 import { recognise } from "./errors.ts";
 import { modelName, type TgisInterface } from "./interface.ts";
 import { type PieceForm, pieceFormOf, telling } from "./pieces.ts";
 
 const { modelInfo, tokenize } = GenerationService.method;
 
-/** Whether the server at the channel's end is TGIS. Rejects with ENGINE_UNAVAILABLE if nothing answers. */
-export function isTgis(channel: Channel, signal: AbortSignal): Promise<boolean> {
-  return isAnswered(channel.ask(modelInfo, { modelId: modelName }, signal), recognise);
+/** Whether the server at the channel's end is TGIS. */
+export function isTgis(channel: Channel, signal: AbortSignal): Promise<Sighting> {
+  return sightingBy(channel.ask(modelInfo, { modelId: modelName }, signal), recognise);
 }
 
 /** Asks what the server's one model can do. How busy it is it does not say here, nor what it is called. */

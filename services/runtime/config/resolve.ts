@@ -214,6 +214,7 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
   const key = engineKeyFile
     ? readSecret(resolvePath(context.folder, engineKeyFile), `${at}.engine_key_file`, context)
     : engineKey;
+  const idleTimeoutMs = ms(pool.idleTimeout, defaults.pool.idleTimeoutMs);
   return {
     id: pool.id,
     replicas: pool.replicas.map((replica, r) => ({
@@ -227,7 +228,8 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
     choicesMax: pool.choicesMax ?? defaults.pool.choicesMax,
     concurrencyMax: pool.concurrencyMax ?? 0,
     firstEventTimeoutMs: ms(pool.firstEventTimeout, defaults.pool.firstEventTimeoutMs),
-    idleTimeoutMs: ms(pool.idleTimeout, defaults.pool.idleTimeoutMs),
+    idleTimeoutMs,
+    toolIdleTimeoutMs: ms(pool.toolIdleTimeout, Math.max(idleTimeoutMs, defaults.pool.toolIdleTimeoutMs)),
     totalTimeoutMs: ms(pool.totalTimeout, defaults.pool.totalTimeoutMs),
     receiveBytesMax: Number(pool.receiveBytesMax ?? defaults.pool.receiveBytesMax),
     discover: undefined,
@@ -253,10 +255,13 @@ function replicaUrls(
 }
 
 function readSecret(path: string, at: string, context: ResolveContext): string {
+  let secret = "";
   try {
-    return readFileSync(path, "utf8").trim();
+    secret = readFileSync(path, "utf8").trim();
+    if (secret === "")
+      context.say({ path: at, message: `${path} is empty: write the secret into it, or leave this field out` });
   } catch (error) {
     context.say({ path: at, message: `cannot be read: ${error instanceof Error ? error.message : "unknown"}` });
-    return "";
   }
+  return secret;
 }

@@ -132,6 +132,7 @@ export interface PoolSettings {
   readonly concurrencyMax: number;
   readonly firstEventTimeoutMs: number;
   readonly idleTimeoutMs: number;
+  readonly toolIdleTimeoutMs: number;
   readonly totalTimeoutMs: number;
   readonly receiveBytesMax: number;
   /**

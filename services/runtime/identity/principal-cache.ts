@@ -9,6 +9,8 @@ export interface Known {
   readonly validity: Validity;
   /** When the auth service last said so, on the monotonic clock. */
   readonly checkedMs: number;
+  /** From when on it is worth asking again, on the same clock. */
+  readonly refreshFromMs: number;
 }
 
 /** A key that was refused. */

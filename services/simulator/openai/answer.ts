@@ -81,6 +81,11 @@ class Answer implements JobSink {
     const choice = this.#choices[index];
     if (choice === undefined || choice.finish !== null) return;
     this.#tokens++;
+    if (this.#asked.onlyEcho) {
+      choice.finish = "length";
+      if (this.#asked.stream) this.#stream(index, choice);
+      return;
+    }
     const { text, stop } = choice.text.push(token.bytes);
     choice.shown += text;
     if (this.#asked.logprobs) choice.scored.push(scoredFrom(token, this.#asked.topLogprobs, choice.characters));

@@ -18,6 +18,8 @@ export interface Asked {
   /** The function that the answer calls. */
   readonly call: string | undefined;
   readonly echo: boolean;
+  /** Nothing follows the echo, though the engine makes a token. */
+  readonly onlyEcho: boolean;
 }
 
 /** Reads a body that the gateway sent; what a real engine would refuse is refused. */
@@ -40,6 +42,8 @@ export function askedFrom(
   const refusal = badNumber(body) ?? badOptions(body, stops) ?? tooLong(body, prompt, contextLength);
   if (refusal) return refusal;
   const call = calledFunction(body, prompt);
+  const maxTokens = maxTokensOf(body);
+  const onlyEcho = maxTokens === 0;
   const streamOptions = isMembers(body["stream_options"]) ? body["stream_options"] : {};
   return {
     kind,
@@ -48,7 +52,7 @@ export function askedFrom(
       model,
       prompt,
       seed: seedOf(body["seed"], numberOf(body["temperature"])),
-      maxTokens: maxTokensOf(body) ?? (kind === "completion" ? 16 : undefined),
+      maxTokens: onlyEcho ? 1 : (maxTokens ?? (kind === "completion" ? 16 : undefined)),
       minTokens: numberOf(body["min_tokens"]) ?? 0,
       ignoreEos: body["ignore_eos"] === true,
       choices: numberOf(body["n"]) ?? 1,
@@ -63,6 +67,7 @@ export function askedFrom(
     topLogprobs: numberOf(kind === "chat" ? body["top_logprobs"] : body["logprobs"]) ?? 0,
     call: call?.name,
     echo: kind === "completion" && body["echo"] === true,
+    onlyEcho,
   };
 }
 

@@ -70,8 +70,8 @@ const replica = (id: string, poolId: string): Replica =>
 const gone = fail(ErrorReason.ENGINE_UNAVAILABLE, { problem: "ECONNREFUSED" });
 
 function setUp(settings: Parameters<typeof desiredFrom>[0]) {
-  const store = createMemoryStore();
   const warnings: string[] = [];
+  const store = createMemoryStore((key) => void warnings.push(`${key} cannot be written`));
   const catalog = createCatalog({
     desired: desiredFrom(settings, 1_000),
     store,
