@@ -145,6 +145,7 @@ function poolFrom(pool: PoolSettings): Pool {
     hosted: pool.hosted,
     allowedMembers: [...pool.allowedMembers],
     engineKey: pool.engineKey ?? "",
+    engineKeyHeader: pool.engineKeyHeader,
     choicesMax: pool.choicesMax,
     concurrencyMax: pool.concurrencyMax,
     firstEventTimeout: durationFromMs(pool.firstEventTimeoutMs),

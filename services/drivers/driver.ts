@@ -17,6 +17,8 @@ export interface Target {
   readonly httpUrl: string | undefined;
   /** The credential that the engine wants from us. */
   readonly engineKey: string | undefined;
+  /** The header, of gRPC the metadata, that carries it as it is; undefined: where the protocol has its place for it. */
+  readonly engineKeyHeader: string | undefined;
   /** The longest message from the engine; a longer one is ANSWER_TOO_LARGE. */
   readonly receiveBytesMax: number;
   /** How long an engine may take to its first event. */

@@ -60,6 +60,7 @@ export function targetAt(url: string): Target {
     url,
     httpUrl: undefined,
     engineKey: "good-key",
+    engineKeyHeader: undefined,
     receiveBytesMax: 32 * 1_024 * 1_024,
     firstEventMs: 60_000,
     idleMs: 60_000,

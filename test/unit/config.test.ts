@@ -350,6 +350,16 @@ describe("values", () => {
     expect(load(`pools: [{ id: gpu, replicas: [{ url: "${url}" }] }]\n`).settings.pools[0]?.replicas[0]?.url).toBe(url);
   });
 
+  it("takes the header of an engine's credential, and says what is wrong with it", () => {
+    const pool = (more: string) => `pools: [{ id: gpu, ${more}, replicas: [{ url: "http://h:1" }] }]\n`;
+    const { settings } = load(pool("engine_key: '${ENGINE}', engine_key_header: x-key"), { ENGINE: "hunter2" });
+    expect(settings.pools[0]).toMatchObject({ engineKey: "hunter2", engineKeyHeader: "x-key" });
+    const wrong = (more: string) => problemsOf(pool(more)).map(({ path }) => path);
+    expect(wrong("engine_key_header: x-key")).toEqual(["pools[0].engine_key_header"]);
+    for (const name of ["X-Key", "te", "a b"])
+      expect(wrong(`engine_key: x, engine_key_header: "${name}"`)).toContain("pools[0].engine_key_header");
+  });
+
   it("warns of a secret in the file, and not of one from the environment", () => {
     const inline = `pools: [{ id: gpu, engine_key: hunter2, replicas: [{ url: "http://h:1" }] }]\n`;
     expect(load(inline).warnings).toMatchObject([{ line: 1, path: "pools[0].engine_key" }]);

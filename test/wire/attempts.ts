@@ -15,6 +15,7 @@ export function targetAt(url: string, more: Partial<Target> = {}): Target {
     url,
     httpUrl: undefined,
     engineKey: undefined,
+    engineKeyHeader: undefined,
     receiveBytesMax: 32 * 1024 * 1024,
     firstEventMs: 20_000,
     idleMs: 20_000,

@@ -1,6 +1,7 @@
 import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { deserializer, serializer } from "../../runtime/grpc-wire.ts";
+import { credentialHeader } from "../credential.ts";
 import type { Target } from "../driver.ts";
 import { questionTimeoutMs } from "../reach.ts";
 import { Session } from "./session.ts";
@@ -44,7 +45,7 @@ type FailingCall = Pick<StreamCall<unknown>, "fail">;
  */
 export function openChannel(target: Target): Channel {
   const session = new Session(target);
-  const own = target.engineKey === undefined ? {} : { authorization: `Bearer ${target.engineKey}` };
+  const own = credentialHeader(target);
   const open = new Set<FailingCall>();
   let closed = false;
 

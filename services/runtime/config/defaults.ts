@@ -62,6 +62,8 @@ export const defaults = {
     toolIdleTimeoutMs: 600_000,
     totalTimeoutMs: 3_600_000,
     receiveBytesMax: 33_554_432,
+    /** Where the protocol has its place for it. */
+    engineKeyHeader: "",
   },
   log: { level: "info" },
   probe: { intervalMs: 5_000, timeoutMs: 2_000 },

@@ -110,6 +110,9 @@ type Pool struct {
 	// How long an engine may be silent between events where functions are on offer and it reads their calls itself. Unset:
 	// 600 s.
 	ToolIdleTimeout *durationpb.Duration `protobuf:"bytes,11,opt,name=tool_idle_timeout,json=toolIdleTimeout,proto3" json:"tool_idle_timeout,omitempty"`
+	// The header, or metadata of gRPC, that carries `engine_key` as it is, such as `triton-grpc-protocol-weir`. Empty: where the
+	// protocol has its place for it, mostly `authorization: Bearer KEY`.
+	EngineKeyHeader string `protobuf:"bytes,12,opt,name=engine_key_header,json=engineKeyHeader,proto3" json:"engine_key_header,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -221,11 +224,18 @@ func (x *Pool) GetToolIdleTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *Pool) GetEngineKeyHeader() string {
+	if x != nil {
+		return x.EngineKeyHeader
+	}
+	return ""
+}
+
 var File_weir_catalog_v1_pool_proto protoreflect.FileDescriptor
 
 const file_weir_catalog_v1_pool_proto_rawDesc = "" +
 	"\n" +
-	"\x1aweir/catalog/v1/pool.proto\x12\x0fweir.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\"\xa0\x04\n" +
+	"\x1aweir/catalog/v1/pool.proto\x12\x0fweir.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\"\xcc\x04\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06hosted\x18\x02 \x01(\bR\x06hosted\x12E\n" +
@@ -240,7 +250,8 @@ const file_weir_catalog_v1_pool_proto_rawDesc = "" +
 	"\rtotal_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\ftotalTimeout\x12*\n" +
 	"\x11receive_bytes_max\x18\n" +
 	" \x01(\x03R\x0freceiveBytesMax\x12E\n" +
-	"\x11tool_idle_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\x0ftoolIdleTimeout*\xa9\x01\n" +
+	"\x11tool_idle_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\x0ftoolIdleTimeout\x12*\n" +
+	"\x11engine_key_header\x18\f \x01(\tR\x0fengineKeyHeader*\xa9\x01\n" +
 	"\vGatedMember\x12\x1c\n" +
 	"\x18GATED_MEMBER_UNSPECIFIED\x10\x00\x12%\n" +
 	"!GATED_MEMBER_CHAT_TEMPLATE_KWARGS\x10\x01\x12\x19\n" +
