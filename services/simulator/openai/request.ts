@@ -93,16 +93,11 @@ function badOptions(body: Members, stops: readonly string[]): Refusal | undefine
 }
 
 /** An answer that does not fit beside its prompt is cut; one that would not fit alone may be refused. */
-function tooLong(
-  body: Members,
-  prompt: string,
-  contextLength: number,
-  { overlong, refusesLongAnswers }: Manners,
-): Refusal | undefined {
+function tooLong(body: Members, prompt: string, contextLength: number, manners: Manners): Refusal | undefined {
   const promptTokens = countTokens(prompt);
-  if (promptTokens >= contextLength) return bad(overlong(promptTokens, contextLength));
+  if (promptTokens >= contextLength) return bad(manners.overlong(promptTokens, contextLength));
   const maxTokens = maxTokensOf(body) ?? 0;
-  if (maxTokens <= contextLength || !refusesLongAnswers) return undefined;
+  if (maxTokens <= contextLength || !manners.refusesLongAnswers) return undefined;
   return bad(
     `'max_tokens' or 'max_completion_tokens' is too large: ${maxTokens}. This model's maximum context length is ${contextLength} tokens and your request has ${promptTokens} input tokens.`,
   );
