@@ -48,7 +48,7 @@ function newKey(over: Partial<NewKey> = {}): NewKey {
   };
 }
 
-function resourceOf<T>(outcome: Created<T>): T {
+function resourceOf<T>(outcome: Created<T> | { kind: "project_full" | "org_full" }): T {
   if (outcome.kind !== "created" && outcome.kind !== "repeated") throw new Error(outcome.kind);
   return outcome.resource;
 }
@@ -65,8 +65,11 @@ async function tenants(): Promise<void> {
 
 const acme = { projectId: "acme-one", orgId: undefined };
 const anybody = () => {};
+const bounds = { perProject: 100, perOrg: 100 };
+/** A page that ends by its limit. */
+const bytesMax = 1e6;
 const createIn = async (projectId: string, over: Partial<NewKey> = {}) =>
-  resourceOf(await store.keys.create({ projectId, orgId: undefined }, newKey(over), anybody));
+  resourceOf(await store.keys.create({ projectId, orgId: undefined }, newKey(over), bounds, anybody));
 
 async function reasonOf(work: Promise<unknown>): Promise<ErrorReason | undefined> {
   try {
@@ -84,7 +87,7 @@ test("a key is kept whole", async () => {
   const expireMs = Date.UTC(2036, 11, 31, 23, 59, 59, 999);
   const labels = { team: "a'b\"c;--", __proto__: "no", "%": "$1" };
   const key = newKey({ startMs, expireMs, labels, reach: Reach.ORG, name: "' OR 1=1--", creatorKeyId: "maker" });
-  const kept = resourceOf(await store.keys.create(acme, key, anybody));
+  const kept = resourceOf(await store.keys.create(acme, key, bounds, anybody));
   expect(kept).toMatchObject({
     id: key.id,
     orgId: "acme",
@@ -110,14 +113,14 @@ test("a create is made once, however often it is asked for", async () => {
   await tenants();
   const key = newKey();
   const outcomes = await Promise.all(
-    Array.from({ length: 10 }, (_, n) => store.keys.create(acme, { ...key, id: `${key.id}x${n}` }, anybody)),
+    Array.from({ length: 10 }, (_, n) => store.keys.create(acme, { ...key, id: `${key.id}x${n}` }, bounds, anybody)),
   );
   expect(outcomes.map(({ kind }) => kind).sort()).toEqual(["created", ...Array.from({ length: 9 }, () => "repeated")]);
   expect(new Set(outcomes.map((outcome) => resourceOf(outcome).id)).size).toBe(1);
   const other = { ...newKey(), request: { ...key.request, fingerprint: "other" } };
-  expect((await store.keys.create(acme, other, anybody)).kind).toBe("request_used");
-  expect((await store.keys.create({ ...acme, projectId: "acme-two" }, other, anybody)).kind).toBe("created");
-  expect((await store.keys.create(acme, newKey({ id: other.id }), anybody)).kind).toBe("id_taken");
+  expect((await store.keys.create(acme, other, bounds, anybody)).kind).toBe("request_used");
+  expect((await store.keys.create({ ...acme, projectId: "acme-two" }, other, bounds, anybody)).kind).toBe("created");
+  expect((await store.keys.create(acme, newKey({ id: other.id }), bounds, anybody)).kind).toBe("id_taken");
 });
 
 test("tenants are made once too, under ids of their own", async () => {
@@ -143,10 +146,13 @@ test("whoever is bound to an organisation sees and changes nothing of another's"
   const theirs = await createIn("umbrella-one");
   const reach = { projectId: "umbrella-one", orgId: "acme" };
   expect(await store.keys.get(reach, theirs.id)).toBeUndefined();
-  expect(await store.keys.list(reach, { limit: 10, before: undefined, revoked: true })).toEqual([]);
+  expect(await store.keys.list(reach, { limit: 10, bytesMax, before: undefined, revoked: true })).toEqual({
+    keys: [],
+    more: false,
+  });
   expect(await store.keys.update(reach, theirs.id, "", () => ({ ...theirs, name: "mine" }))).toBeUndefined();
   expect(await store.keys.revoke(reach, theirs.id, "", anybody)).toBeUndefined();
-  expect((await store.keys.create(reach, newKey(), anybody)).kind).toBe("no_parent");
+  expect((await store.keys.create(reach, newKey(), bounds, anybody)).kind).toBe("no_parent");
   expect(await store.tenants.getProject(reach)).toBeUndefined();
   expect(await store.tenants.renameProject(reach, "mine")).toBeUndefined();
   // Nor of another project, by the key's id.
@@ -163,13 +169,45 @@ test("keys are listed newest first, in pages, with the revoked ones if asked", a
   const revokedId = ids[2] ?? "";
   await store.keys.revoke(acme, revokedId, "", anybody);
   const page = async (before: bigint | undefined, revoked: boolean) =>
-    store.keys.list(acme, { limit: 2, before, revoked });
+    store.keys.list(acme, { limit: 2, bytesMax, before, revoked });
   const first = await page(undefined, true);
-  const second = await page(first.at(-1)?.createRevision, true);
-  const third = await page(second.at(-1)?.createRevision, true);
-  expect([...first, ...second, ...third].map(({ id }) => id)).toEqual(ids);
-  const live = await store.keys.list(acme, { limit: 10, before: undefined, revoked: false });
-  expect(live.map(({ id }) => id)).toEqual(ids.filter((id) => id !== revokedId));
+  const second = await page(first.keys.at(-1)?.createRevision, true);
+  const third = await page(second.keys.at(-1)?.createRevision, true);
+  expect([first, second, third].map(({ more }) => more)).toEqual([true, true, false]);
+  expect([first, second, third].flatMap(({ keys }) => keys.map(({ id }) => id))).toEqual(ids);
+  const live = await store.keys.list(acme, { limit: 10, bytesMax, before: undefined, revoked: false });
+  expect(live.keys.map(({ id }) => id)).toEqual(ids.filter((id) => id !== revokedId));
+});
+
+test("a page of long keys ends with the one that reaches its bytes", async () => {
+  await tenants();
+  const long = { models: { all: false, names: ["m".repeat(400), "n".repeat(600)] } };
+  const ids: string[] = [];
+  for (let n = 0; n < 5; n++) ids.unshift((await createIn("acme-one", long)).id);
+  const page = async (bytes: number, before?: bigint) =>
+    store.keys.list(acme, { limit: 10, bytesMax: bytes, before, revoked: true });
+  const first = await page(2_000);
+  expect(first).toMatchObject({ keys: ids.slice(0, 2).map((id) => ({ id })), more: true });
+  const rest = await page(10_000, first.keys.at(-1)?.createRevision);
+  expect(rest).toMatchObject({ keys: ids.slice(2).map((id) => ({ id })), more: false });
+  // One key at least.
+  expect((await page(1)).keys.map(({ id }) => id)).toEqual(ids.slice(0, 1));
+});
+
+test("a project and an organisation have only so many keys that were not revoked", async () => {
+  await tenants();
+  const few = { perProject: 2, perOrg: 3 };
+  const create = (projectId: string, key = newKey()) => store.keys.create({ ...acme, projectId }, key, few, anybody);
+  const first = newKey();
+  expect((await create("acme-one", first)).kind).toBe("created");
+  expect((await create("acme-one")).kind).toBe("created");
+  expect((await create("acme-one")).kind).toBe("project_full");
+  expect((await create("acme-one", first)).kind).toBe("repeated");
+  expect((await create("acme-two")).kind).toBe("created");
+  expect((await create("acme-two")).kind).toBe("org_full");
+  expect((await create("umbrella-one")).kind).toBe("created");
+  await store.keys.revoke(acme, first.id, "", anybody);
+  expect((await create("acme-one")).kind).toBe("created");
 });
 
 test("tenants are listed by id, in pages", async () => {
@@ -220,7 +258,7 @@ test("a write shows the key that asks for it, as it is by then, and is not done 
     if (writer?.key.revokeMs !== undefined) throw fail(ErrorReason.KEY_REVOKED, { key_id: writer.key.id });
   };
   const writes = [
-    () => store.keys.create(acme, newKey({ creatorKeyId: maker.id }), look),
+    () => store.keys.create(acme, newKey({ creatorKeyId: maker.id }), bounds, look),
     () => store.keys.update(acme, key.id, maker.id, (current, writer) => ({ ...current, name: String(look(writer)) })),
     () => store.keys.revoke(acme, key.id, maker.id, (_key, writer) => look(writer)),
   ];
@@ -372,7 +410,7 @@ test("a database that is away is said to be away, and what it said stays inside"
     lost.credentials.orgOf("x"),
     lost.credentials.hasOrg("x"),
     lost.keys.get(acme, "x"),
-    lost.keys.create(acme, newKey(), anybody),
+    lost.keys.create(acme, newKey(), bounds, anybody),
     lost.keys.revoke(acme, "x", "", anybody),
     lost.tenants.getOrg("x"),
     lost.installation.firstKeyId(),
@@ -388,7 +426,7 @@ test("a database that is away is said to be away, and what it said stays inside"
 test("a statement that the database refuses is a defect, and what it said stays inside", async () => {
   await tenants();
   const error: unknown = await store.keys
-    .create(acme, newKey({ name: "a\0b" }), anybody)
+    .create(acme, newKey({ name: "a\0b" }), bounds, anybody)
     .catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ reason: ErrorReason.INTERNAL });
   expect(String(error)).not.toMatch(/UTF8|byte sequence|auth\.keys/);
