@@ -17,12 +17,16 @@ export interface Target {
   readonly httpUrl: string | undefined;
   /** The credential that the engine wants from us. */
   readonly engineKey: string | undefined;
-  /** The longest message from the engine; a longer one is ENGINE_PROTOCOL. */
+  /** The header, of gRPC the metadata, that carries it as it is; undefined: where the protocol has its place for it. */
+  readonly engineKeyHeader: string | undefined;
+  /** The longest message from the engine; a longer one is ANSWER_TOO_LARGE. */
   readonly receiveBytesMax: number;
   /** How long an engine may take to its first event. */
   readonly firstEventMs: number;
   /** How long it may be silent between events. */
   readonly idleMs: number;
+  /** The same while functions are on offer and the engine reads their calls itself. */
+  readonly toolIdleMs: number;
   /** The longest generation. */
   readonly totalMs: number;
   readonly clock: Clock;
@@ -76,8 +80,8 @@ export interface ProbeResult {
  *
  * `generate` starts a try and returns how to cancel it. To its sink it tells: a `started` event (its message is empty:
  * the router fills it in) at the engine's first sign of acceptance, deltas, a `finished` for every choice, a `usage`
- * if the engine counts, then `end`; or `fail` with a reason ENGINE_*, CONTEXT_LENGTH_EXCEEDED, UNSUPPORTED or
- * INVALID_ARGUMENT. A stream that ends without a `finished` for every choice fails with ENGINE_TRUNCATED. Its texts
+ * if the engine counts, then `end`; or `fail` with a reason ENGINE_*, ANSWER_TOO_LARGE,
+ * CONTEXT_LENGTH_EXCEEDED, UNSUPPORTED or INVALID_ARGUMENT. A stream that ends without a `finished` for every choice fails with ENGINE_TRUNCATED. Its texts
  * exclude the prompt and the stop text. It never throws.
  *
  * Cancel reaches the engine at once, in every phase; a model without FEATURE_CANCEL goes on, and `lingers` says until when.

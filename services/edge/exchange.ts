@@ -10,7 +10,7 @@ import { drainThen } from "./linger.ts";
 import { type Refusal, refusalBody } from "./refusal.ts";
 import { addLimitHeaders, type RateLimits, refusingLimitHeaders } from "./limit-headers.ts";
 import { clientRequestId } from "./request-headers.ts";
-import type { Patience } from "./slow-reader.ts";
+import { type Body, bytesIn, type Patience } from "./slow-reader.ts";
 
 export type Headers = Record<string, string | number>;
 
@@ -148,12 +148,12 @@ export class Exchange implements Patience {
     return headers;
   }
 
-  json(status: number, body: string, extra?: Headers): void {
+  json(status: number, body: Body, extra?: Headers): void {
     if (this.over) return;
     const headers = this.headers();
     headers["content-type"] = "application/json";
     if (extra !== undefined) Object.assign(headers, extra);
-    headers["content-length"] = Buffer.byteLength(body);
+    headers["content-length"] = bytesIn(body);
     if (this.request.method === "HEAD") body = "";
     drainThen(this, this.request, this.response, (closing) => {
       if (closing) headers["connection"] = "close";

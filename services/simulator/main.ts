@@ -15,6 +15,7 @@ const usage = `usage: node services/simulator/main.ts [flags]
   --host ADDRESS    default 127.0.0.1
   --record FILE     append the record to this file
   --model NAME      served over HTTP and vLLM's gRPC, repeatable; default weir-sim
+  --tgis-ibm        the gRPC of TGIS is that of IBM's own server, not of vLLM's adapter
   --no-decoupled    the TensorRT-LLM models answer in one piece only
   --no-guided       the TensorRT-LLM models have no grammar
   --slots N         requests that run at a time
@@ -47,6 +48,7 @@ function readFlags(args: readonly string[]) {
       host: text,
       record: text,
       model: { type: "string", multiple: true },
+      "tgis-ibm": { type: "boolean", default: false },
       decoupled: { type: "boolean", default: true },
       guided: { type: "boolean", default: true },
       ...Object.fromEntries(Object.keys(sizes).map((name) => [name, text])),
@@ -70,7 +72,7 @@ function readFlags(args: readonly string[]) {
     speed: Object.fromEntries(speed),
     openai: { port: number("http-port") ?? 0 },
     triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled, guided: values.guided },
-    tgis: { port: number("tgis-port") ?? 0 },
+    tgis: { port: number("tgis-port") ?? 0, ibm: values["tgis-ibm"] },
     vllm: { port: number("vllm-port") ?? 0 },
     tgi: { port: number("tgi-port") ?? 0 },
     anthropic: { port: number("anthropic-port") ?? 0 },

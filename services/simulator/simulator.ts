@@ -22,7 +22,11 @@ export interface SimulatorOptions {
     /** Whether they have a grammar. Default: true. */
     readonly guided?: boolean;
   };
-  readonly tgis?: { readonly port: number };
+  readonly tgis?: {
+    readonly port: number;
+    /** Whether it is IBM's own server, and not vLLM's adapter. Default: false. */
+    readonly ibm?: boolean;
+  };
   readonly vllm?: { readonly port: number };
   /** TGI's HTTP. */
   readonly tgi?: { readonly port: number };
@@ -77,7 +81,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const grpcUrl = options.triton
     ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, ...options.triton }))
     : "";
-  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
+  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, ibm: false, ...options.tgis })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";
   const tgiUrl = options.tgi ? await open(openTgiServer({ ...surroundings, port: options.tgi.port })) : "";
   const anthropicUrl = options.anthropic

@@ -75,6 +75,11 @@ export class LeaseHolders {
   /** The store's process starts anew: it knows nothing. Its watch is opened again. */
   async restartStore(): Promise<void> {
     this.#store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+    await this.reopen();
+  }
+
+  /** The watch breaks, and is opened again. */
+  async reopen(): Promise<void> {
     this.#sink?.end();
     await this.pass(100);
   }

@@ -128,6 +128,9 @@ describe("a request as OpenAI JSON", () => {
   test.each<[string, RequestInit, object]>([
     ["vllm", {}, { stream_options: { include_usage: true, continuous_usage_stats: true }, cache_salt: "salt" }],
     ["vllm", { choices: 2 }, { stream_options: { include_usage: true } }],
+    ["vllm", { stream: false }, { stream: false }],
+    ["vllm", { stream: false, logprobs: { top: 20 }, choices: 8 }, { stream: true, n: 8, logprobs: 20 }],
+    ["vllm", { stream: false, logprobs: { top: 1 }, choices: 2, bestOf: 3 }, { stream: false, best_of: 3 }],
     ["llamacpp", {}, { temperature: 1, top_p: 1, top_k: 0, min_p: 0, stream: true }],
     ["llamacpp", { stream: false }, { stream: true, stream_options: { include_usage: true } }],
     ["llamacpp", { sampling: { repetitionPenalty: 1.5, temperature: 0 } }, { repeat_penalty: 1.5, temperature: 0 }],

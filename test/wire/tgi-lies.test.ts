@@ -113,10 +113,10 @@ describe("a stream that tells lies", () => {
 
   test.each([
     ["a line", `data:"${"x".repeat(70_000)}`],
-    ["an event", `data:"x\n`.repeat(10_000)],
+    ["an event", `data:"x\n`.repeat(30_000)],
   ])("has %s beyond the limit", async (_, body) => {
     const { driver, attempt } = await serve(stream(body), { receiveBytesMax: 65_536 });
-    expect((await run(driver, attempt())).reason).toBe("ENGINE_PROTOCOL");
+    expect((await run(driver, attempt())).reason).toBe("ANSWER_TOO_LARGE");
   });
 
   test.each<[string, string, number | undefined]>([
@@ -176,7 +176,7 @@ describe("a whole answer", () => {
     ["has a token that is none", { generated_text: "", details: { ...details, tokens: [null] } }, "ENGINE_PROTOCOL"],
     ["has no reason", { generated_text: "", details: { ...details, finish_reason: 1 } }, "ENGINE_PROTOCOL"],
     ["is an error inside a 200", { error: "it broke", error_type: "generation" }, "ENGINE_FAILED"],
-    ["is longer than the limit", { generated_text: "x".repeat(70_000), details }, "ENGINE_PROTOCOL"],
+    ["is longer than the limit", { generated_text: "x".repeat(70_000), details }, "ANSWER_TOO_LARGE"],
   ])("that %s fails", async (_, body, reason) => {
     const { driver, attempt } = await serve(json(body), { receiveBytesMax: 65_536 });
     expect((await run(driver, attempt({ stream: false }))).reason).toBe(reason);

@@ -12,6 +12,7 @@ import {
   overloaded,
   protocol,
   refusal,
+  tooLarge,
   unavailable,
 } from "../failure.ts";
 import { StatusError } from "./status-error.ts";
@@ -65,6 +66,9 @@ export function failureFromStatus(code: number, text: string, recognise: Recogni
 
 /** Code 8 has several causes, and few are a quota: only the text tells them apart. */
 function exhausted(text: string, recognise: Recognise): Failure {
+  // Ours, of what it sends, and the server's own, of what it was sent.
+  const limit = /message larger than max \(\d+ > (\d+)\)/i.exec(text)?.[1];
+  if (limit !== undefined) return tooLarge(Number(limit));
   if (/message larger than max/i.test(text)) return protocol("a message longer than the limit");
   if (/metadata size|header/i.test(text)) return protocol("more metadata than it takes");
   // So a call says when the server reset its stream with ENHANCE_YOUR_CALM.
@@ -80,6 +84,8 @@ export function probeError(thrown: unknown, recognise?: Recognise): WeirError {
   const { reason, metadata } = failureFromStatus(thrown.code, thrown.details, recognise);
   if (reason === ErrorReason.ENGINE_CREDENTIAL || reason === ErrorReason.ENGINE_PROTOCOL)
     return fail(reason, metadata, { cause: thrown });
+  if (reason === ErrorReason.ANSWER_TOO_LARGE)
+    return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "an answer longer than the limit" }, { cause: thrown });
   return fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: thrown });
 }
 

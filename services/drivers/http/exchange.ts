@@ -1,7 +1,7 @@
 import type { Timer } from "../../runtime/clock.ts";
 import type { Answer, EngineSide } from "../answer.ts";
 import type { Target } from "../driver.ts";
-import { type Failure, lost, protocol, unavailable } from "../failure.ts";
+import { type Failure, lost, protocol, tooLarge, unavailable } from "../failure.ts";
 import type { BrokenBy, Connection, Exchange as HttpExchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
@@ -176,9 +176,9 @@ export class Exchange implements HttpExchange, EngineSide {
   }
 
   #broken(thrown: unknown): void {
-    const problem =
-      thrown instanceof EventTooLong ? "an answer longer than the limit" : "an answer that cannot be read";
-    this.#answer.fail(this.#answer.error(protocol(problem), thrown));
+    const isLong = thrown instanceof EventTooLong;
+    const failure = isLong ? tooLarge(this.#target.receiveBytesMax) : protocol("an answer that cannot be read");
+    this.#answer.fail(this.#answer.error(failure, thrown));
   }
 
   #fail(failure: Failure): void {

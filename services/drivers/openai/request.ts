@@ -25,7 +25,7 @@ export type BuiltRequest =
 export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   const { request } = attempt;
   const isChat = request.input.case === "conversation";
-  const stream = request.stream || flavour.alwaysStream;
+  const stream = request.stream || flavour.alwaysStream || comesLong(request);
   const body: Record<string, unknown> = { model: attempt.model.engineModel, stream };
   if (stream) body["stream_options"] = streamOptions(request, flavour);
   addInput(body, request, flavour);
@@ -49,6 +49,14 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   addAbsent(body, form.extras);
   addAbsent(body, flavour.defaults);
   return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream, ignored: form.ignored };
+}
+
+/**
+ * Log probabilities of eight choices of 4,096 tokens are 45 MB of JSON: they are read as they come. Servers do not stream the
+ * best of several.
+ */
+function comesLong({ logprobs, bestOf, choices }: GenerateRequest): boolean {
+  return logprobs !== undefined && bestOf <= Math.max(1, choices);
 }
 
 function addAbsent(body: Record<string, unknown>, members: Readonly<Record<string, unknown>>): void {

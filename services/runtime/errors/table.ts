@@ -47,6 +47,8 @@ const setTokenizer = "Tell the operator to set `tokenizer` for the model (or sta
 const engine = (m: Metadata) => `The engine of model \`${of(m, "model", "?")}\``;
 const strayed = (m: Metadata) =>
   `The answer is not what was asked for (${of(m, "form", "?")}): ${of(m, "problem", "?")}. ${engine(m)} can't be held to it. Send the request again, and say in the prompt what the answer must look like.`;
+const overlong = (m: Metadata) =>
+  `The answer of model \`${of(m, "model", "?")}\` is longer than ${of(m, "limit", "?")} bytes, and no more is taken. Ask for less: fewer inputs, choices, tokens or log probabilities; or let it stream.${m["setting"] ? ` Or tell the operator to raise \`${m["setting"]}\` of the pool.` : ""}`;
 const setAside = (m: Metadata) => `Delivery \`${of(m, "id", "?")}\` was set aside: ${of(m, "problem", "?")}.`;
 const uncontrolled = (m: Metadata) => `The engine takes no orders about its models: ${of(m, "problem", "?")}.`;
 
@@ -292,6 +294,7 @@ const rows: Record<Name, ErrorRow> = {
     (m) => `${engine(m)} refused the gateway's own credential. Tell the operator to check the pool's engine key.`,
   ),
   ANSWER_MISMATCH: row("badGateway", "answer_mismatch", ENGINE, SAME, strayed),
+  ANSWER_TOO_LARGE: row("invalid", "answer_too_large", CALLER, NO, overlong),
   CHAT_TEMPLATE_MISSING: row(
     "invalid",
     "chat_template_missing",

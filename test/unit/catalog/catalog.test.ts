@@ -91,7 +91,7 @@ describe("what the configuration says", () => {
   test("becomes resources, with aliases of aliases resolved", () => {
     const { resources } = desiredFrom(
       {
-        pools: [poolSettings("p", ["a"], { engineKey: "secret", allowedMembers: [2] })],
+        pools: [poolSettings("p", ["a"], { engineKey: "secret", engineKeyHeader: "x-key", allowedMembers: [2] })],
         models: [
           modelSettings("m", "p", {
             toolParser: ToolParser.LLAMA3,
@@ -127,7 +127,11 @@ describe("what the configuration says", () => {
         controlTokens: ["<s>"],
       },
     });
-    expect(resources[0]?.value).toMatchObject({ engineKey: "secret", firstEventTimeout: { seconds: 600n } });
+    expect(resources[0]?.value).toMatchObject({
+      engineKey: "secret",
+      engineKeyHeader: "x-key",
+      firstEventTimeout: { seconds: 600n },
+    });
   });
 });
 
