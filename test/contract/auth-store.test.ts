@@ -4,11 +4,12 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { migrations } from "../../services/auth/migrations/migrations.ts";
-import type { AuthStore, Created, NewKey, Writer } from "../../services/auth/store.ts";
+import type { AuthStore, NewKey, Writer } from "../../services/auth/store.ts";
 import { type AuthTables, postgresAuthStore } from "../../services/auth/store-postgres.ts";
 import { fail, WeirError } from "../../services/runtime/errors/fail.ts";
 import { openPool } from "../../services/runtime/postgres/pool.ts";
 import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
+import { acme, anybody, bounds, makeKey, makeTenants, newKey, resourceOf } from "./auth-store.ts";
 
 let database: TestDatabase;
 let store: AuthStore;
@@ -27,49 +28,10 @@ beforeEach(async () => {
   await store.installation.keepPeppers(new Map([[1, "one"]]));
 });
 
-let made = 0;
-
-function newKey(over: Partial<NewKey> = {}): NewKey {
-  made += 1;
-  return {
-    id: `key${made}`,
-    name: "a key",
-    reach: Reach.PROJECT,
-    permissions: ["models.invoke"],
-    models: { all: false, names: ["m", "qwen-*"] },
-    startMs: undefined,
-    expireMs: undefined,
-    labels: {},
-    creatorKeyId: "",
-    mac: Uint8Array.from({ length: 32 }, (_, place) => place),
-    pepperVersion: 1,
-    request: { id: `request${made}`, fingerprint: "same" },
-    ...over,
-  };
-}
-
-function resourceOf<T>(outcome: Created<T> | { kind: "project_full" | "org_full" }): T {
-  if (outcome.kind !== "created" && outcome.kind !== "repeated") throw new Error(outcome.kind);
-  return outcome.resource;
-}
-
-async function tenants(): Promise<void> {
-  for (const org of ["acme", "umbrella"]) {
-    await store.tenants.createOrg({ id: org, name: org, request: { id: org, fingerprint: "" } });
-    for (const project of ["one", "two"]) {
-      const id = `${org}-${project}`;
-      await store.tenants.createProject({ id, orgId: org, name: id, request: { id: project, fingerprint: "" } });
-    }
-  }
-}
-
-const acme = { projectId: "acme-one", orgId: undefined };
-const anybody = () => {};
-const bounds = { perProject: 100, perOrg: 100 };
+const tenants = () => makeTenants(store);
 /** A page that ends by its limit. */
 const bytesMax = 1e6;
-const createIn = async (projectId: string, over: Partial<NewKey> = {}) =>
-  resourceOf(await store.keys.create({ projectId, orgId: undefined }, newKey(over), bounds, anybody));
+const createIn = (projectId: string, over: Partial<NewKey> = {}) => makeKey(store, projectId, over);
 
 async function reasonOf(work: Promise<unknown>): Promise<ErrorReason | undefined> {
   try {
@@ -278,87 +240,6 @@ test("a write shows the key that asks for it, as it is by then, and is not done 
   expect(await store.keys.get(acme, key.id)).toMatchObject({ name: "undefined", revokeMs: undefined });
 });
 
-test("changes are told by revision, without the keys that were only made", async () => {
-  await tenants();
-  const [a, b] = [await createIn("acme-one"), await createIn("acme-one")];
-  const { revision: start } = await store.credentials.changesAfter(0n, 10);
-  const c = await createIn("acme-two");
-  await store.keys.update(acme, a.id, "", (key) => ({ ...key, name: "x" }));
-  await store.keys.revoke(acme, b.id, "", anybody);
-  await store.keys.update(acme, a.id, "", (key) => ({ ...key, name: "y" }));
-  const all = await store.credentials.changesAfter(start, 10);
-  expect(all.changes).toEqual([
-    { keyId: b.id, revoked: true, revision: start + 3n },
-    { keyId: a.id, revoked: false, revision: start + 4n },
-  ]);
-  expect(all.revision).toBe(start + 4n);
-  expect((await store.credentials.changesAfter(start, 1)).changes.map(({ keyId }) => keyId)).toEqual([b.id]);
-  expect((await store.credentials.changesAfter(start + 4n, 10)).changes).toEqual([]);
-  expect((await store.credentials.find(c.id)).found?.key.id).toBe(c.id);
-  expect((await store.credentials.find("nobody")).found).toBeUndefined();
-});
-
-test("whoever has seen a revision has seen every change up to it, with many writers at once", async () => {
-  await tenants();
-  const keys = [];
-  for (let n = 0; n < 8; n++) keys.push(await createIn(n % 2 ? "acme-one" : "acme-two"));
-  const { revision: start } = await store.credentials.changesAfter(0n, 10);
-  const seen = new Map<string, number>();
-  let after = start;
-  let writing = true;
-  const watching = (async () => {
-    for (let last = false; !last; ) {
-      last = !writing;
-      const read = await store.credentials.changesAfter(after, 3);
-      for (const { keyId, revision } of read.changes) {
-        expect(revision).toBeGreaterThan(after);
-        after = revision;
-        seen.set(keyId, (seen.get(keyId) ?? 0) + 1);
-      }
-      if (read.changes.length < 3) after = read.revision;
-      else last = false;
-    }
-  })();
-  const rounds = 12;
-  await Promise.all(
-    keys.map(async (key) => {
-      const project = { projectId: key.projectId, orgId: undefined };
-      for (let n = 1; n <= rounds; n++) {
-        await store.keys.update(project, key.id, "", (current) => ({ ...current, name: String(n) }));
-      }
-    }),
-  );
-  writing = false;
-  await watching;
-  // The counter took one step a write, and the last change of every key was seen.
-  expect(after).toBe(start + BigInt(rounds * keys.length));
-  expect([...seen.keys()].sort()).toEqual(keys.map(({ id }) => id).sort());
-});
-
-test("a writer that waits holds back the revisions after it", async () => {
-  await tenants();
-  const [a, b] = [await createIn("acme-one"), await createIn("acme-one")];
-  const { revision: start } = await store.credentials.changesAfter(0n, 10);
-  const db = database.kysely<AuthTables>();
-  const gate = Promise.withResolvers<void>();
-  const started = Promise.withResolvers<void>();
-  // A write by hand that has taken its revision and is slow to commit.
-  const slow = db.transaction().execute(async (trx) => {
-    await sql`select pg_advisory_xact_lock(${0x7765697261757468n})`.execute(trx);
-    await sql`update auth.state set revision = revision + 1`.execute(trx);
-    await sql`update auth.keys set revision = ${start + 1n} where id = ${a.id}`.execute(trx);
-    started.resolve();
-    await gate.promise;
-  });
-  await started.promise;
-  const fast = store.keys.revoke(acme, b.id, "", anybody);
-  expect(await store.credentials.changesAfter(start, 10)).toMatchObject({ revision: start, changes: [] });
-  gate.resolve();
-  await Promise.all([slow, fast]);
-  const { changes } = await store.credentials.changesAfter(start, 10);
-  expect(changes.map(({ keyId }) => keyId)).toEqual([a.id, b.id]);
-});
-
 test("the first key is made once, by whoever comes first, and replaced when that is asked for", async () => {
   const first = Array.from({ length: 5 }, () => newKey());
   const results = await Promise.all(first.map((key) => store.installation.keepFirstKey(key, false)));
@@ -383,16 +264,6 @@ test("a pepper's fingerprint is kept as it was first told", async () => {
     ]),
   );
   expect(Object.fromEntries(kept)).toEqual({ 1: "one", 2: "two", 3: "three" });
-});
-
-test("revisions are of one epoch for as long as the server and its tables are the same", async () => {
-  const { epoch } = await store.credentials.find("nobody");
-  await tenants();
-  await createIn("acme-one");
-  expect((await store.credentials.changesAfter(1n, 1)).epoch).toBe(epoch);
-  await using restored = await createTestDatabase({ migrations: { auth: migrations } });
-  const other = postgresAuthStore(restored.kysely<AuthTables>(), restored.kysely<AuthTables>());
-  expect((await other.credentials.find("nobody")).epoch).not.toBe(epoch);
 });
 
 test("times are the database's", async () => {
