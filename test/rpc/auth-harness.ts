@@ -101,7 +101,7 @@ export async function startAuth(others: TestDatabaseOptions["migrations"] = {}):
       request: { id: `weir:${keyId}`, fingerprint: "" },
       ...peppers.proofOf(keyId),
     };
-    await store.keys.create({ orgId, projectId }, key, () => {});
+    await store.keys.create({ orgId, projectId }, key, { perProject: 100, perOrg: 100 }, () => {});
   };
   await keep(principal());
   return {
