@@ -59,6 +59,7 @@ async function askEngine(command: EngineCommand, flags: Flags): Promise<void> {
   const {
     engines: [url = ""],
     engineKeyFile,
+    engineKeyHeader,
     engineModel,
   } = flags;
   let engineKey: string | undefined;
@@ -67,10 +68,16 @@ async function askEngine(command: EngineCommand, flags: Flags): Promise<void> {
   } catch (error) {
     return quit(exitUsage, `--engine-key-file: ${error instanceof Error ? error.message : String(error)}`);
   }
+  if (engineKey === "")
+    return quit(
+      exitUsage,
+      `--engine-key-file: ${engineKeyFile} is empty; leave the flag out, or name a file with the key`,
+    );
+  const credential = { engineKey, engineKeyHeader };
   const found =
     command === "engines probe"
-      ? await probeEngine(url, engineKey, systemClock)
-      : await orderEngine({ command, url, engineModel }, engineKey, systemClock);
+      ? await probeEngine(url, credential, systemClock)
+      : await orderEngine({ command, url, engineModel }, credential, systemClock);
   if (found.kind === "failed") return quit(1, found.problem);
   process.stdout.write(found.report);
 }

@@ -4,6 +4,7 @@ import {
   EngineModelStateSchema,
 } from "../gen/ts/weir/catalog/v1/engine_service_pb.ts";
 import { ErrorReason } from "../gen/ts/weir/error/v1/error_pb.ts";
+import type { Credential } from "./drivers/credential.ts";
 import { detectDialect, openDriver } from "./drivers/registry.ts";
 import type { ModelRepository } from "./drivers/repository.ts";
 import { type EngineProbe, problemOf, targetOf } from "./probe-engine.ts";
@@ -25,14 +26,14 @@ const detectTimeoutMs = 10_000;
 /**
  * Lists, loads or unloads models of the engine at a URL, directly.
  *
- * @param engineKey the credential that it wants.
+ * @param credential what it wants; undefined: nothing.
  */
 export async function orderEngine(
   { command, url, engineModel }: EngineOrder,
-  engineKey: string | undefined,
+  credential: Credential | undefined,
   clock: Clock,
 ): Promise<EngineProbe> {
-  const target = targetOf(url, engineKey, clock);
+  const target = targetOf(url, credential, clock);
   try {
     const dialect = await detectDialect(target, AbortSignal.timeout(detectTimeoutMs));
     await using driver = openDriver(dialect, target);

@@ -1,3 +1,4 @@
+import type { Credential } from "./drivers/credential.ts";
 import type { Target } from "./drivers/driver.ts";
 import { detectDialect, openDriver } from "./drivers/registry.ts";
 import { engineReport } from "./engine-report.ts";
@@ -17,21 +18,23 @@ export function problemOf({ reason, facts, rawMessage }: WeirError): string {
     case ErrorReason.ENGINE_TIMEOUT:
       return `no answer within ${timeoutMs / 1_000} s. Is this the engine's port?`;
     case ErrorReason.ENGINE_CREDENTIAL:
-      return "it refuses the credential, or wants one: --engine-key-file FILE";
+      return "it refuses the credential, or wants one: --engine-key-file FILE, and --engine-key-header NAME if it has a name of its own for it";
     default:
       return facts["problem"] ?? rawMessage;
   }
 }
 
 /** An engine as one question reaches it. */
-export function targetOf(url: string, engineKey: string | undefined, clock: Clock): Target {
+export function targetOf(url: string, credential: Credential | undefined, clock: Clock): Target {
   return {
     url,
     httpUrl: undefined,
-    engineKey,
+    engineKey: credential?.engineKey,
+    engineKeyHeader: credential?.engineKeyHeader,
     receiveBytesMax: defaults.pool.receiveBytesMax,
     firstEventMs: defaults.pool.firstEventTimeoutMs,
     idleMs: defaults.pool.idleTimeoutMs,
+    toolIdleMs: defaults.pool.toolIdleTimeoutMs,
     totalMs: defaults.pool.totalTimeoutMs,
     clock,
   };
@@ -45,10 +48,10 @@ export type EngineProbe =
 /**
  * Asks the server at a URL what it speaks and has, once.
  *
- * @param engineKey the credential that it wants.
+ * @param credential what it wants; undefined: nothing.
  */
-export async function probeEngine(url: string, engineKey: string | undefined, clock: Clock): Promise<EngineProbe> {
-  const target = targetOf(url, engineKey, clock);
+export async function probeEngine(url: string, credential: Credential | undefined, clock: Clock): Promise<EngineProbe> {
+  const target = targetOf(url, credential, clock);
   const timeout = new AbortController();
   const late = sleep(clock, timeoutMs, timeout.signal).then((passed) => {
     if (passed) throw fail(ErrorReason.ENGINE_TIMEOUT, { phase: "probe", waited_ms: String(timeoutMs) });

@@ -12,20 +12,13 @@ export interface Grant {
   readonly expireMs: number | undefined;
 }
 
-/** Who grants. */
-export interface Grantor extends Grant {
-  /** Empty for a process of the installation. */
-  readonly keyId: string;
-}
-
 /** The caller as a grantor. A process of the installation that calls in its own name holds everything. */
-export function grantorFrom(principal: Principal | undefined): Grantor {
+export function grantorFrom(principal: Principal | undefined): Grant {
   if (!principal) {
     const models = { all: true, names: [] };
-    return { keyId: "", reach: Reach.INSTALLATION, permissions: ["*"], models, expireMs: undefined };
+    return { reach: Reach.INSTALLATION, permissions: ["*"], models, expireMs: undefined };
   }
   return {
-    keyId: principal.keyId,
     reach: principal.reach,
     permissions: principal.permissions,
     models: { all: principal.models?.all ?? false, names: principal.models?.names ?? [] },
@@ -34,7 +27,7 @@ export function grantorFrom(principal: Principal | undefined): Grantor {
 }
 
 /** What the grant has beyond its grantor, in words; undefined if nothing. Nobody grants more than they hold. */
-export function excessOf(grant: Grant, grantor: Grantor): string | undefined {
+export function excessOf(grant: Grant, grantor: Grant): string | undefined {
   return (
     excessReach(grant.reach, grantor) ??
     excessPermission(grant.permissions, grantor.permissions) ??
@@ -44,7 +37,7 @@ export function excessOf(grant: Grant, grantor: Grantor): string | undefined {
 }
 
 /** A reach beyond the grantor's, in words; undefined if there is none. */
-export function excessReach(reach: Reach, grantor: Grantor): string | undefined {
+export function excessReach(reach: Reach, grantor: Grant): string | undefined {
   return width(reach) > width(grantor.reach) ? `reach ${nameOf(reach)}` : undefined;
 }
 

@@ -12,7 +12,7 @@ import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { principalFromStored } from "./key-message.ts";
 import type { Peppers } from "./pepper.ts";
 import { notFound } from "./scope.ts";
-import type { CredentialStore, TenantStore } from "./store.ts";
+import type { CredentialStore } from "./store.ts";
 
 /** Half of it is how late a revocation is on average; a watcher calls four missed beats silence. */
 const pollMs = 500;
@@ -29,7 +29,6 @@ type WatchMessage = MessageInitShape<typeof WatchRevocationsResponseSchema>;
 /** Checks keys, tells which changed, and whose a project or a key is. */
 export function authService(options: {
   readonly store: CredentialStore;
-  readonly tenants: Pick<TenantStore, "getProject" | "getOrg">;
   readonly peppers: Peppers;
   readonly clock: Clock;
 }): ServiceImplementation<typeof AuthService> {
@@ -43,18 +42,19 @@ export function authService(options: {
       return {
         outcome: outcomeOf(read.found, key, keyId, options.peppers),
         revision: read.revision,
+        epoch: read.epoch,
         storeTime: timestampFromMs(read.nowMs),
       };
     },
 
     async resolveProject({ projectId }) {
-      const project = await options.tenants.getProject({ projectId, orgId: undefined });
-      if (project === undefined) throw notFound("project", projectId);
-      return { orgId: project.orgId };
+      const orgId = await store.orgOf(projectId);
+      if (orgId === undefined) throw notFound("project", projectId);
+      return { orgId };
     },
 
     async resolveOrg({ orgId }) {
-      if ((await options.tenants.getOrg(orgId)) === undefined) throw notFound("organization", orgId);
+      if (!(await store.hasOrg(orgId))) throw notFound("organization", orgId);
       return {};
     },
 
@@ -64,8 +64,12 @@ export function authService(options: {
       return { orgId: found.key.orgId, projectId: found.key.projectId };
     },
 
-    async *watchRevocations({ afterRevision }, { signal }) {
-      const watch = { after: afterRevision, inSync: false };
+    async findRevoked({ keyIds }) {
+      return { keyIds: [...(await store.revokedOf(keyIds))] };
+    },
+
+    async *watchRevocations({ afterRevision, epoch }, { signal }) {
+      const watch = { after: afterRevision, epoch, inSync: false };
       while (!signal.aborted) {
         const read = await store.changesAfter(watch.after, changesMax);
         yield* messagesOf(watch, read);
@@ -96,23 +100,25 @@ function refusal(reason: ErrorReason, keyId: string, ttlMs: number): Outcome {
 
 /** What one reading of the store has to tell; it moves the watch on. */
 function* messagesOf(
-  watch: { after: bigint; inSync: boolean },
+  watch: { after: bigint; epoch: string; inSync: boolean },
   read: Awaited<ReturnType<CredentialStore["changesAfter"]>>,
 ): Generator<WatchMessage> {
-  const storeTime = timestampFromMs(read.nowMs);
-  // Nothing was seen, or what the store has lost since, by being restored: there is no telling what changed.
-  if (watch.after === 0n || watch.after > read.revision) {
+  const told = { epoch: read.epoch, storeTime: timestampFromMs(read.nowMs) };
+  const sameEpoch = watch.epoch === "" || watch.epoch === read.epoch;
+  watch.epoch = read.epoch;
+  // Nothing was seen, or what the store may have lost since: there is no telling what changed.
+  if (watch.after === 0n || watch.after > read.revision || !sameEpoch) {
     watch.after = read.revision;
-    yield { revision: read.revision, storeTime, event: { case: "reset", value: {} } };
+    yield { ...told, revision: read.revision, event: { case: "reset", value: {} } };
   } else {
     for (const { keyId, revoked, revision } of read.changes) {
       watch.after = revision;
-      yield { revision, storeTime, event: { case: "change", value: { keyId, revoked } } };
+      yield { ...told, revision, event: { case: "change", value: { keyId, revoked } } };
     }
     if (read.changes.length === changesMax) return;
     watch.after = read.revision;
   }
   const event = watch.inSync ? "heartbeat" : "snapshotEnd";
   watch.inSync = true;
-  yield { revision: read.revision, storeTime, event: { case: event, value: {} } };
+  yield { ...told, revision: read.revision, event: { case: event, value: {} } };
 }

@@ -4,18 +4,25 @@ import type { CreateKeyRequest, KeyService, UpdateKeyRequest } from "../../gen/t
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { checkText, fingerprintOf, invalid, maskedFields } from "../runtime/arguments.ts";
-import { fail } from "../runtime/errors/fail.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
-import { excessOf, excessReach, type Grant, type Grantor, grantorFrom } from "./grants.ts";
+import { excessOf, excessReach, type Grant, grantorFrom } from "./grants.ts";
+import { grantorNow } from "./grantor-now.ts";
 import { makeCredential } from "./key-material.ts";
 import { keyFromStored } from "./key-message.ts";
 import type { Peppers } from "./pepper.ts";
 import { createdOr, notFound, projectScope } from "./scope.ts";
-import type { KeyModelsSpec, KeySpec, KeyStore, StoredKey } from "./store.ts";
+import type { KeyBounds, KeyModelsSpec, KeySpec, KeyStore, NewKey, StoredKey } from "./store.ts";
 
 const pageSizeDefault = 50;
+/** Of a page, in bytes of text. */
+const pageBytesMax = 1_048_576;
+/** As many as the contract says. */
+const bounds: KeyBounds = { perProject: 10_000, perOrg: 50_000 };
+/** Characters of a key's model names together, as the contract says. */
+const modelNamesLengthMax = 16_384;
 /** What a key may do whose maker did not say. */
 const permissionsDefault: readonly string[] = ["models.invoke", "models.read"];
 const updatable = ["name", "permissions", "models", "start_time", "expire_time", "labels"] as const;
@@ -46,19 +53,20 @@ export function keyService(options: KeyServiceOptions): ServiceImplementation<ty
     async listKeys({ pageSize, pageToken, showRevoked }, context) {
       const limit = pageSize || pageSizeDefault;
       const before = revisionFrom(pageToken);
-      const found = await store.list(projectScope(context), { limit: limit + 1, before, revoked: showRevoked });
-      const keys = found.slice(0, limit);
+      const page = { limit, bytesMax: pageBytesMax, before, revoked: showRevoked };
+      const { keys, more } = await store.list(projectScope(context), page);
       const last = keys.at(-1);
       return {
         keys: keys.map(keyFromStored),
-        nextPageToken: last && found.length > limit ? tokenFromKey(String(last.createRevision)) : "",
+        nextPageToken: last && more ? tokenFromKey(String(last.createRevision)) : "",
       };
     },
 
     async updateKey(request, context) {
       const fields = maskedFields(request.updateMask, updatable);
-      const grantor = grantorFrom(context.principal);
-      const key = await store.update(projectScope(context), request.keyId, (current) => {
+      const by = context.principal?.keyId ?? "";
+      const key = await store.update(projectScope(context), request.keyId, by, (current, writer) => {
+        const grantor = grantorNow(context.principal, writer);
         checkReach(current, grantor);
         if (current.revokeMs !== undefined) throw fail(ErrorReason.KEY_REVOKED, { key_id: current.id });
         const spec = changed(current, request, fields);
@@ -71,8 +79,10 @@ export function keyService(options: KeyServiceOptions): ServiceImplementation<ty
     },
 
     async revokeKey({ keyId }, context) {
-      const grantor = grantorFrom(context.principal);
-      const key = await store.revoke(projectScope(context), keyId, (current) => checkReach(current, grantor));
+      const by = context.principal?.keyId ?? "";
+      const key = await store.revoke(projectScope(context), keyId, by, (current, writer) => {
+        checkReach(current, grantorNow(context.principal, writer));
+      });
       return { key: keyFromStored(foundOr(key, keyId)) };
     },
   };
@@ -80,33 +90,35 @@ export function keyService(options: KeyServiceOptions): ServiceImplementation<ty
 
 async function createKey(options: KeyServiceOptions, request: CreateKeyRequest, context: CallContext) {
   const project = projectScope(context);
-  const grantor = grantorFrom(context.principal);
-  const spec = newSpec(request, grantor);
+  const spec = newSpec(request, grantorFrom(context.principal));
   const reach = request.reach || Reach.PROJECT;
   checkSpec(spec, options.permissions());
-  checkGrant({ ...spec, reach }, grantor);
   const { id, key } = makeCredential(options.randomBytes);
-  const outcome = await options.store.create(project, {
+  const made: NewKey = {
     ...spec,
     ...options.peppers.proofOf(key),
     id,
     reach,
-    creatorKeyId: grantor.keyId,
+    creatorKeyId: context.principal?.keyId ?? "",
     request: { id: request.requestId, fingerprint: fingerprintOf({ ...spec, reach }) },
+  };
+  const outcome = await options.store.create(project, made, bounds, (writer) => {
+    checkGrant({ ...spec, reach }, grantorNow(context.principal, writer));
   });
-  if (outcome.kind === "creator_revoked") throw fail(ErrorReason.KEY_REVOKED, { key_id: grantor.keyId });
+  if (outcome.kind === "project_full") throw full("project_id", `it has ${bounds.perProject} keys`);
+  if (outcome.kind === "org_full") throw full("org_id", `its projects have ${bounds.perOrg} keys`);
   const parent = notFound("project", project.projectId);
-  const made = createdOr(outcome, { requestId: request.requestId, resource: "key", id, parent });
-  return { key: keyFromStored(made), secret: outcome.kind === "created" ? key : "" };
+  const kept = createdOr(outcome, { requestId: request.requestId, resource: "key", id, parent });
+  return { key: keyFromStored(kept), secret: outcome.kind === "created" ? key : "" };
 }
 
-function newSpec(request: CreateKeyRequest, grantor: Grantor): KeySpec {
+function newSpec(request: CreateKeyRequest, grantor: Grant): KeySpec {
   return {
     name: request.name,
     permissions: request.permissions.length > 0 ? request.permissions : permissionsDefault,
     models: request.models ? modelsFrom(request.models) : grantor.models,
-    startMs: msFrom(request.startTime),
-    expireMs: msFrom(request.expireTime),
+    startMs: msFrom("start_time", request.startTime),
+    expireMs: msFrom("expire_time", request.expireTime),
     labels: request.labels,
   };
 }
@@ -120,8 +132,8 @@ function changed(current: StoredKey, request: UpdateKeyRequest, fields: Readonly
     name: fields.has("name") ? request.name : current.name,
     permissions: fields.has("permissions") ? request.permissions : current.permissions,
     models: fields.has("models") && request.models ? modelsFrom(request.models) : current.models,
-    startMs: fields.has("start_time") ? msFrom(request.startTime) : current.startMs,
-    expireMs: fields.has("expire_time") ? msFrom(request.expireTime) : current.expireMs,
+    startMs: fields.has("start_time") ? msFrom("start_time", request.startTime) : current.startMs,
+    expireMs: fields.has("expire_time") ? msFrom("expire_time", request.expireTime) : current.expireMs,
     labels: fields.has("labels") ? request.labels : current.labels,
   };
 }
@@ -140,13 +152,13 @@ function checkSpec(spec: KeySpec, known: ReadonlySet<string> | undefined): void 
   }
 }
 
-function checkGrant(grant: Grant, grantor: Grantor): void {
+function checkGrant(grant: Grant, grantor: Grant): void {
   const permission = excessOf(grant, grantor);
   if (permission !== undefined) throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission });
 }
 
 /** A key that reaches further than the caller's is not the caller's to change. */
-function checkReach(key: StoredKey, grantor: Grantor): void {
+function checkReach(key: StoredKey, grantor: Grant): void {
   const permission = excessReach(key.reach, grantor);
   if (permission !== undefined) throw fail(ErrorReason.GRANT_EXCEEDS_GRANTOR, { permission });
 }
@@ -156,12 +168,23 @@ function foundOr(key: StoredKey | undefined, keyId: string): StoredKey {
   return key;
 }
 
+function full(param: string, problem: string): WeirError {
+  return invalid(param, `${problem}, the most that there can be; revoke one, or change one that is there`);
+}
+
 function modelsFrom({ all, names }: KeyModels): KeyModelsSpec {
+  const length = names.reduce((sum, name) => sum + name.length, 0);
+  if (length > modelNamesLengthMax) {
+    throw invalid("models.names", `they have ${length} characters, more than ${modelNamesLengthMax}; use patterns`);
+  }
   return { all, names };
 }
 
-function msFrom(time: Timestamp | undefined): number | undefined {
-  return time && timestampMs(time);
+/** The contract bounds the whole seconds. */
+function msFrom(param: string, time: Timestamp | undefined): number | undefined {
+  if (time === undefined) return undefined;
+  if (time.nanos < 0 || time.nanos > 999_999_999) throw invalid(param, "its nanos are not within a second");
+  return timestampMs(time);
 }
 
 /** 2^63 has 19 digits. */

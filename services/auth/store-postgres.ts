@@ -7,11 +7,15 @@ import { tenantStore } from "./store-postgres-tenants.ts";
 
 export type { AuthTables } from "./store-postgres-tables.ts";
 
-/** The store in PostgreSQL, in a database that has the migrations of this service. */
-export function postgresAuthStore(db: AuthDatabase): AuthStore {
+/**
+ * The store in PostgreSQL, in a database that has the migrations of this service.
+ *
+ * @param dataPath connections to the same database for what the data path asks.
+ */
+export function postgresAuthStore(db: AuthDatabase, dataPath: AuthDatabase): AuthStore {
   return {
     keys: keyStore(db),
-    credentials: credentialStore(db),
+    credentials: credentialStore(dataPath),
     tenants: tenantStore(db),
     installation: installationStore(db),
   };

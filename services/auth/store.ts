@@ -71,30 +71,73 @@ export interface KeyProof {
 export interface NewKey extends KeySpec, KeyProof {
   readonly id: string;
   readonly reach: Reach;
-  /** The key that makes it; empty: the process itself. A key that was revoked makes none. */
+  /** The key that makes it; empty: the process itself. */
   readonly creatorKeyId: string;
   readonly request: CreateRequest;
 }
 
-/** Keys as their owners see them. */
+/** The key that asks for a write, as it is when the write runs: nobody's memory of it. */
+export interface Writer {
+  readonly key: StoredKey;
+  readonly nowMs: number;
+}
+
+/** How many keys that were not revoked there can be. */
+export interface KeyBounds {
+  readonly perProject: number;
+  readonly perOrg: number;
+}
+
+/** Which keys a list is to show, newest first. */
+export interface KeyPage {
+  readonly limit: number;
+  /** Of text: the page ends with the key that reaches it. */
+  readonly bytesMax: number;
+  /** Only keys that were created before this revision. */
+  readonly before: bigint | undefined;
+  /** Also those that were revoked. */
+  readonly revoked: boolean;
+}
+
+/**
+ * Keys as their owners see them. A write reads the key that asks for it (`key.creatorKeyId`, `by`) under the lock, and
+ * shows it to a callback; undefined if there is no such key. What the callback throws leaves all as it was.
+ */
 export interface KeyStore {
-  /** `creator_revoked`: the key that would make it may no longer. */
-  create(project: ProjectScope, key: NewKey): Promise<Created<StoredKey> | { readonly kind: "creator_revoked" }>;
-  get(project: ProjectScope, keyId: string): Promise<StoredKey | undefined>;
-  /** Newest first. `before`: only keys that were created before that revision. */
-  list(
+  /** Not judged, and not made, where there is no such project. */
+  create(
     project: ProjectScope,
-    page: { readonly limit: number; readonly before: bigint | undefined; readonly revoked: boolean },
-  ): Promise<readonly StoredKey[]>;
-  /** Replaces what the owner sets by what `change` makes of it under the lock. What that throws leaves all as it was. */
-  update(project: ProjectScope, keyId: string, change: (key: StoredKey) => KeySpec): Promise<StoredKey | undefined>;
-  /** Revokes for good; `check` may throw. A revoked key stays as it is. */
-  revoke(project: ProjectScope, keyId: string, check: (key: StoredKey) => void): Promise<StoredKey | undefined>;
+    key: NewKey,
+    bounds: KeyBounds,
+    check: (writer: Writer | undefined) => void,
+  ): Promise<Created<StoredKey> | { readonly kind: "project_full" } | { readonly kind: "org_full" }>;
+  get(project: ProjectScope, keyId: string): Promise<StoredKey | undefined>;
+  /** `more`: others follow after these. */
+  list(project: ProjectScope, page: KeyPage): Promise<{ readonly keys: readonly StoredKey[]; readonly more: boolean }>;
+  /** Replaces what the owner sets by what `change` makes of it. */
+  update(
+    project: ProjectScope,
+    keyId: string,
+    by: string,
+    change: (key: StoredKey, writer: Writer | undefined) => KeySpec,
+  ): Promise<StoredKey | undefined>;
+  /** Revokes for good. A revoked key stays as it is. */
+  revoke(
+    project: ProjectScope,
+    keyId: string,
+    by: string,
+    check: (key: StoredKey, writer: Writer | undefined) => void,
+  ): Promise<StoredKey | undefined>;
 }
 
 /** What was read at which moment of the store. */
 export interface Moment {
   readonly revision: bigint;
+  /**
+   * What the revision counts within: another one when the store may have lost what it told, because another server
+   * answers, the server was started anew, or its tables were.
+   */
+  readonly epoch: string;
   readonly nowMs: number;
 }
 
@@ -114,6 +157,11 @@ export interface CredentialStore {
    * there is no other up to the moment's revision.
    */
   changesAfter(after: bigint, limit: number): Promise<Moment & { readonly changes: readonly KeyChanged[] }>;
+  /** Those of the ids whose keys were revoked, or are not there. */
+  revokedOf(keyIds: readonly string[]): Promise<readonly string[]>;
+  /** Whose a project is; undefined if there is no such project. */
+  orgOf(projectId: string): Promise<string | undefined>;
+  hasOrg(orgId: string): Promise<boolean>;
 }
 
 /** An organisation or project as it is kept. */

@@ -145,10 +145,12 @@ function poolFrom(pool: PoolSettings): Pool {
     hosted: pool.hosted,
     allowedMembers: [...pool.allowedMembers],
     engineKey: pool.engineKey ?? "",
+    engineKeyHeader: pool.engineKeyHeader,
     choicesMax: pool.choicesMax,
     concurrencyMax: pool.concurrencyMax,
     firstEventTimeout: durationFromMs(pool.firstEventTimeoutMs),
     idleTimeout: durationFromMs(pool.idleTimeoutMs),
+    toolIdleTimeout: durationFromMs(pool.toolIdleTimeoutMs),
     totalTimeout: durationFromMs(pool.totalTimeoutMs),
     receiveBytesMax: BigInt(pool.receiveBytesMax),
   });

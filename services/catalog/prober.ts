@@ -3,7 +3,9 @@ import type { ProbeResult } from "../drivers/driver.ts";
 import type { Clock, Timer } from "../runtime/clock.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, type WeirError, weirErrorFrom } from "../runtime/errors/fail.ts";
+import { bounded } from "./bounded.ts";
 import type { ProbedReplica } from "./probed-replica.ts";
+import { failuresUntilDown } from "./replica-state.ts";
 
 /** What a probe brought. */
 export type ProbeOutcome =
@@ -19,7 +21,7 @@ export interface ProberOptions {
   /** 0 to 1: spreads the probes, so that replicas are not all asked in one instant. */
   readonly random: () => number;
   readonly report: (outcome: ProbeOutcome) => void;
-  /** Each replica has answered or failed once. */
+  /** Each replica has answered once, or failed as often as makes it down. */
   readonly askedAll: () => void;
 }
 
@@ -48,8 +50,9 @@ export function startProber(options: ProberOptions): Prober {
 }
 
 class Loop {
-  /** Resolves when the first probe is over, also if the loop was stopped. */
+  /** Resolves when the replica has answered or is known to be down, also if the loop was stopped. */
   readonly asked: Promise<void>;
+  readonly #known: () => void;
   readonly #replica: ProbedReplica;
   readonly #options: ProberOptions;
   readonly #stop = new AbortController();
@@ -62,13 +65,16 @@ class Loop {
   constructor(replica: ProbedReplica, options: ProberOptions) {
     this.#replica = replica;
     this.#options = options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.asked = promise;
+    this.#known = resolve;
     this.#start();
-    this.asked = this.#running ?? Promise.resolve();
   }
 
   async stop(): Promise<void> {
     this.#stop.abort();
     this.#timer?.cancel();
+    this.#known();
     await this.#running;
     await this.#replica[Symbol.asyncDispose]();
   }
@@ -122,6 +128,7 @@ class Loop {
     if (this.#stop.signal.aborted) return;
     this.#failures = outcome.kind === "answered" ? 0 : this.#failures + 1;
     report(outcome);
+    if (this.#failures === 0 || this.#failures >= failuresUntilDown) this.#known();
   }
 
   #delayMs(): number {
@@ -130,14 +137,4 @@ class Loop {
     if (this.#failures === 0) return intervalMs * jitter;
     return Math.min(intervalMs, retryMs * 2 ** Math.min(this.#failures - 1, 20)) * jitter;
   }
-}
-
-/** The answer, or a rejection once the signal says so: a driver that forgets its signal may not stop the probes. */
-function bounded<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const giveUp = () => reject(fail(ErrorReason.CANCELLED));
-    if (signal.aborted) return giveUp();
-    signal.addEventListener("abort", giveUp, { once: true });
-    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", giveUp));
-  });
 }

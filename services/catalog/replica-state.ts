@@ -21,7 +21,7 @@ export interface Observed {
 }
 
 /** One lost probe is no verdict: a busy engine may answer late. */
-const failuresUntilDown = 2;
+export const failuresUntilDown = 2;
 
 /** After a probe that was answered: its models under the catalogue's names. Others of the engine are left out. */
 export function answered(result: ProbeResult, served: readonly ServedName[], nowMs: number): Observed {

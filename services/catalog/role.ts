@@ -23,7 +23,9 @@ export const role: Role = {
   async start(runtime) {
     const { clock, settings } = runtime;
     const log = runtime.log.child({ role: "catalog" });
-    const store = createMemoryStore();
+    const store = createMemoryStore((resource, err) =>
+      log.error({ resource, err }, "a resource can't be told to routers: what was known of it stays"),
+    );
     const desired = desiredFrom(settings, clock.nowMs());
     const catalog = createCatalog({
       desired,

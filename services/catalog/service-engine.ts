@@ -22,12 +22,17 @@ export interface EngineServiceOptions {
 
 /** What operators have engines do. */
 export function engineService({ replicas, prober }: EngineServiceOptions): ServiceImplementation<typeof EngineService> {
-  async function repositoryOf(replicaId: string, signal: AbortSignal): Promise<ModelRepository> {
+  async function ordered<T>(
+    replicaId: string,
+    signal: AbortSignal,
+    order: (repository: ModelRepository) => Promise<T>,
+  ): Promise<T> {
     const found = replicas.find(({ replica }) => replica.id === replicaId);
     if (!found) throw fail(ErrorReason.NOT_FOUND, { resource: "replica", id: replicaId });
-    const repository = await found.repository(signal);
-    if (!repository) throw fail(ErrorReason.ENGINE_CONTROL_OFF, { problem: "its protocol has no such orders" });
-    return repository;
+    return found.order((repository) => {
+      if (!repository) throw fail(ErrorReason.ENGINE_CONTROL_OFF, { problem: "its protocol has no such orders" });
+      return order(repository);
+    }, signal);
   }
 
   /** What failed may have changed something too: a load that was not waited for goes on. */
@@ -41,19 +46,19 @@ export function engineService({ replicas, prober }: EngineServiceOptions): Servi
 
   return {
     async listEngineModels(request, { signal }) {
-      const models = await (await repositoryOf(request.replicaId, signal)).list(signal);
+      const models = await ordered(request.replicaId, signal, (repository) => repository.list(signal));
       // A line feed sorts before every character of a name, so that versions stay together.
       const { items, nextPageToken } = pageOf(models, keyOf, request, pageSizeDefault);
       return create(ListEngineModelsResponseSchema, { models: [...items], nextPageToken });
     },
     async loadEngineModel({ replicaId, engineModel }, { signal }) {
-      const repository = await repositoryOf(replicaId, signal);
-      await changing(replicaId, repository.load(engineModel, signal));
+      await ordered(replicaId, signal, (repository) => changing(replicaId, repository.load(engineModel, signal)));
       return create(LoadEngineModelResponseSchema);
     },
     async unloadEngineModel({ replicaId, engineModel }, { signal }) {
-      const repository = await repositoryOf(replicaId, signal);
-      const state = await changing(replicaId, repository.unload(engineModel, signal));
+      const state = await ordered(replicaId, signal, (repository) =>
+        changing(replicaId, repository.unload(engineModel, signal)),
+      );
       return create(UnloadEngineModelResponseSchema, { state });
     },
   };

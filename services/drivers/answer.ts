@@ -1,12 +1,14 @@
+import { Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { FinishReason } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { ToolChoiceMode } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import type { WeirError } from "../runtime/errors/fail.ts";
 import type { Sink } from "../runtime/mesh/push.ts";
 import type { Attempt, Target } from "./driver.ts";
 import { accepted, type Counts, finished, usageEvent } from "./events.ts";
 import { engineError, type Failure } from "./failure.ts";
-import { createWatchdog, type Watchdog } from "./watchdog.ts";
+import { createWatchdog, type Patience, type Watchdog } from "./watchdog.ts";
 
 const truncated: Failure = { reason: ErrorReason.ENGINE_TRUNCATED, metadata: {} };
 
@@ -55,11 +57,7 @@ export class Answer {
     this.choices = Math.max(1, options.attempt.request.choices);
     this.#finished = new Array<boolean>(this.choices).fill(false);
     this.#left = this.choices;
-    const { clock, firstEventMs, idleMs, totalMs } = options.target;
-    const patience = options.streams
-      ? { firstEventMs, idleMs, totalMs }
-      : { firstEventMs: totalMs, idleMs: totalMs, totalMs };
-    this.#watchdog = createWatchdog(clock, patience, (phase, waitedMs) =>
+    this.#watchdog = createWatchdog(options.target.clock, patienceWith(options), (phase, waitedMs) =>
       this.broke(
         this.error({
           reason: ErrorReason.ENGINE_TIMEOUT,
@@ -187,4 +185,22 @@ export class Answer {
     this.#watchdog.resume();
     this.#options.engine.resume();
   };
+}
+
+/**
+ * An engine that reads calls itself may tell an argument only when it is whole, and nothing while it makes it: how long that
+ * takes is no sign of its health.
+ */
+function patienceWith({ attempt, target, streams }: AnswerOptions): Patience {
+  const { firstEventMs, idleMs, toolIdleMs, totalMs } = target;
+  if (!streams) return { firstEventMs: totalMs, idleMs: totalMs, totalMs };
+  return { firstEventMs, idleMs: readsCalls(attempt) ? toolIdleMs : idleMs, totalMs };
+}
+
+function readsCalls({ request, model }: Attempt): boolean {
+  return (
+    request.tools.length > 0 &&
+    request.toolChoice?.mode !== ToolChoiceMode.NONE &&
+    model.features.includes(Feature.TOOLS)
+  );
 }

@@ -8,18 +8,25 @@ import type { UnaryDriver } from "./unary.ts";
 
 /** How to reach one replica, and what to bear from it. Times are in milliseconds, sizes in bytes. */
 export interface Target {
-  /** grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version. */
+  /**
+   * grpc://host:port, or http(s)://host:port/path without a trailing slash, for a deployment of Azure's with its version;
+   * any://host:port/path for one that may be either, without TLS.
+   */
   readonly url: string;
   /** Where the same engine serves HTTP too (Triton its metrics), if that is known: http(s)://host:port. */
   readonly httpUrl: string | undefined;
   /** The credential that the engine wants from us. */
   readonly engineKey: string | undefined;
-  /** The longest message from the engine; a longer one is ENGINE_PROTOCOL. */
+  /** The header, of gRPC the metadata, that carries it as it is; undefined: where the protocol has its place for it. */
+  readonly engineKeyHeader: string | undefined;
+  /** The longest message from the engine; a longer one is ANSWER_TOO_LARGE. */
   readonly receiveBytesMax: number;
   /** How long an engine may take to its first event. */
   readonly firstEventMs: number;
   /** How long it may be silent between events. */
   readonly idleMs: number;
+  /** The same while functions are on offer and the engine reads their calls itself. */
+  readonly toolIdleMs: number;
   /** The longest generation. */
   readonly totalMs: number;
   readonly clock: Clock;
@@ -73,8 +80,8 @@ export interface ProbeResult {
  *
  * `generate` starts a try and returns how to cancel it. To its sink it tells: a `started` event (its message is empty:
  * the router fills it in) at the engine's first sign of acceptance, deltas, a `finished` for every choice, a `usage`
- * if the engine counts, then `end`; or `fail` with a reason ENGINE_*, CONTEXT_LENGTH_EXCEEDED, UNSUPPORTED or
- * INVALID_ARGUMENT. A stream that ends without a `finished` for every choice fails with ENGINE_TRUNCATED. Its texts
+ * if the engine counts, then `end`; or `fail` with a reason ENGINE_*, ANSWER_TOO_LARGE,
+ * CONTEXT_LENGTH_EXCEEDED, UNSUPPORTED or INVALID_ARGUMENT. A stream that ends without a `finished` for every choice fails with ENGINE_TRUNCATED. Its texts
  * exclude the prompt and the stop text. It never throws.
  *
  * Cancel reaches the engine at once, in every phase; a model without FEATURE_CANCEL goes on, and `lingers` says until when.
@@ -89,10 +96,21 @@ export interface Driver extends AsyncDisposable, UnaryDriver {
   probe(signal: AbortSignal): Promise<ProbeResult>;
 }
 
+/** What a server said when it was asked whether it speaks a dialect. */
+export type Sighting =
+  | "yes"
+  /** It, or what stands before it, wants to know first who asks: it may speak any dialect. */
+  | "guarded"
+  | "no"
+  /** Nothing, or that it cannot answer now: it may say another thing in a moment. */
+  | "silent";
+
 /** One dialect: adding one is a folder and a line in `registry.ts`. */
 export interface DriverKind {
   readonly dialect: Dialect;
+  /** Whether a server at such an address can speak this dialect at all; the others are not asked. */
+  canBeAt(url: string): boolean;
   /** Whether the server at the target speaks this dialect, found by asking it. */
-  detect(target: Target, signal: AbortSignal): Promise<boolean>;
+  detect(target: Target, signal: AbortSignal): Promise<Sighting>;
   open(target: Target): Driver;
 }

@@ -32,6 +32,12 @@ export function protocol(problem: string): Failure {
   return { reason: ErrorReason.ENGINE_PROTOCOL, metadata: { problem } };
 }
 
+/** The answer is longer than `receive_bytes_max` lets the engine send. */
+export function tooLarge(limitBytes: number): Failure {
+  const metadata = { limit: String(limitBytes), setting: "receive_bytes_max" };
+  return { reason: ErrorReason.ANSWER_TOO_LARGE, metadata };
+}
+
 /** Prompt and answer do not fit the context. */
 export function contextFailure(overflow: ContextOverflow): Failure {
   return {

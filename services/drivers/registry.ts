@@ -1,6 +1,5 @@
 import type { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail, weirErrorFrom } from "../runtime/errors/fail.ts";
+import { detectKind } from "./detection.ts";
 import type { Driver, DriverKind, Target } from "./driver.ts";
 import { anthropicDriver } from "./anthropic/driver.ts";
 import { openaiDriver } from "./openai/driver.ts";
@@ -10,8 +9,8 @@ import { tritonDriver } from "./triton/driver.ts";
 import { vllmDriver } from "./vllm/driver.ts";
 
 /**
- * Every dialect that engines are spoken to in. OpenAI's is the last one: TGI lists its models as OpenAI does, too, and a
- * server that refuses our key may be anything.
+ * Every dialect that engines are spoken to in, those that fewer servers answer first. OpenAI's is the last one: TGI lists
+ * its models as OpenAI does, too, and a server that refuses our key may be anything.
  */
 const driverKinds: readonly DriverKind[] = [
   tritonDriver,
@@ -37,14 +36,5 @@ export function openDriver(dialect: Dialect, target: Target): Driver {
  * Rejects with ENGINE_UNAVAILABLE if nothing answers there, with ENGINE_PROTOCOL if what answers speaks none of them.
  */
 export async function detectDialect(target: Target, signal: AbortSignal): Promise<Dialect> {
-  const answers = await Promise.allSettled(driverKinds.map((kind) => kind.detect(target, signal)));
-  const at = answers.findIndex((answer) => answer.status === "fulfilled" && answer.value);
-  const found = driverKinds[at];
-  if (found) return found.dialect;
-  if (answers.every(isSilence)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
-  throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither an engine's gRPC nor an engine's HTTP" });
-}
-
-function isSilence(answer: PromiseSettledResult<boolean>): boolean {
-  return answer.status === "rejected" && weirErrorFrom(answer.reason).reason === ErrorReason.ENGINE_UNAVAILABLE;
+  return (await detectKind(driverKinds, target, signal)).dialect;
 }

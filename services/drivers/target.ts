@@ -12,9 +12,11 @@ export function targetFrom({ url, httpUrl }: Replica, pool: Pool, clock: Clock):
     url,
     httpUrl: httpUrl || undefined,
     engineKey: pool.engineKey || undefined,
+    engineKeyHeader: pool.engineKeyHeader || undefined,
     receiveBytesMax: Number(pool.receiveBytesMax) || receiveBytesMaxDefault,
     firstEventMs: ms(pool.firstEventTimeout, 600_000),
     idleMs: ms(pool.idleTimeout, 20_000),
+    toolIdleMs: ms(pool.toolIdleTimeout, 600_000),
     totalMs: ms(pool.totalTimeout, 3_600_000),
     clock,
   };

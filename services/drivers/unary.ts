@@ -102,13 +102,12 @@ function vectorFromBase64(text: string): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Holds vectors against what was asked for: as many as inputs, all of one length, that which was asked for, and only
- * finite numbers in them.
+ * Holds vectors against what was asked for: one for each input, all of one length, that which was asked for, and only finite
+ * numbers in them.
  * @throws BadAnswer
  */
-export function checkVectors({ inputs, dimensions }: EmbedRequest, vectors: readonly Uint8Array[]): void {
-  if (vectors.length !== inputs.length)
-    throw new BadAnswer(`${vectors.length} embeddings, and ${inputs.length} were asked for`);
+export function checkVectors(inputs: number, dimensions: number | undefined, vectors: readonly Uint8Array[]): void {
+  if (vectors.length !== inputs) throw new BadAnswer(`${vectors.length} embeddings, and ${inputs} were asked for`);
   const length = dimensions === undefined ? (vectors[0]?.length ?? 0) : dimensions * bytesPerValue;
   for (const vector of vectors) {
     if (vector.length !== length || length === 0)

@@ -4,6 +4,7 @@ import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { AnswerControl, Delivery } from "./answer.ts";
 import type { Exchange } from "./exchange.ts";
 import type { BodyFormat } from "./openai/answer-format.ts";
+import { answerWith } from "./written.ts";
 
 /** Characters of an answer that are held for its one body: more than any context has room for. */
 const heldMax = 64 * 1024 * 1024;
@@ -30,12 +31,9 @@ export class BodyDelivery implements Delivery {
 
   delta(delta: Delta): void {
     this.#exchange.firstToken();
-    this.#held += sizeOf(delta);
-    if (this.#held <= heldMax) this.#format.delta(delta);
-    else
-      this.#control.stop(
-        fail(ErrorReason.ENGINE_PROTOCOL, { model: this.#model, problem: "an answer without an end" }),
-      );
+    this.#held += this.#format.delta(delta);
+    if (this.#held <= heldMax) return;
+    this.#control.stop(fail(ErrorReason.ANSWER_TOO_LARGE, { model: this.#model, limit: String(heldMax) }));
   }
 
   finished(finished: Finished): void {
@@ -47,7 +45,7 @@ export class BodyDelivery implements Delivery {
   }
 
   complete(usage: Usage | undefined): void {
-    this.#exchange.json(200, this.#format.body(usage));
+    answerWith(this.#exchange, this.#format.body(usage));
   }
 
   fail(error: WeirError): void {
@@ -61,10 +59,4 @@ export class BodyDelivery implements Delivery {
   full(): boolean {
     return false;
   }
-}
-
-/** In characters, as far as it matters: an entry of a log probability holds a token and its alternatives. */
-function sizeOf({ fragment, logprobs }: Delta): number {
-  const text = fragment.case === "toolCall" ? fragment.value.arguments.length + 64 : (fragment.value?.length ?? 0);
-  return text + logprobs.reduce((sum, { top }) => sum + 64 * (top.length + 1), 0);
 }

@@ -10,7 +10,7 @@ import { drainThen } from "./linger.ts";
 import { type Refusal, refusalBody } from "./refusal.ts";
 import { addLimitHeaders, type RateLimits, refusingLimitHeaders } from "./limit-headers.ts";
 import { clientRequestId } from "./request-headers.ts";
-import type { Patience } from "./slow-reader.ts";
+import { type Body, bytesIn, type Patience } from "./slow-reader.ts";
 
 export type Headers = Record<string, string | number>;
 
@@ -148,12 +148,12 @@ export class Exchange implements Patience {
     return headers;
   }
 
-  json(status: number, body: string, extra?: Headers): void {
+  json(status: number, body: Body, extra?: Headers): void {
     if (this.over) return;
     const headers = this.headers();
     headers["content-type"] = "application/json";
     if (extra !== undefined) Object.assign(headers, extra);
-    headers["content-length"] = Buffer.byteLength(body);
+    headers["content-length"] = bytesIn(body);
     if (this.request.method === "HEAD") body = "";
     drainThen(this, this.request, this.response, (closing) => {
       if (closing) headers["connection"] = "close";
@@ -198,10 +198,10 @@ function failureHeaders(error: WeirError): Headers {
   const headers: Headers = {};
   if (http === 401) headers["www-authenticate"] = 'Bearer realm="weir"';
   Object.assign(headers, refusingLimitHeaders(error));
-  const retried = http === 409 || http === 429 || http >= 500;
+  const retried = http === 409 || http === 422 || http === 429 || http >= 500;
   if (!retried) return headers;
   if (retry === Retry.NO) {
-    // Clients try these statuses again unless they are told not to.
+    // Clients, or what stands around them, try these statuses again unless they are told not to.
     headers["x-should-retry"] = "false";
   } else if (retry === Retry.AFTER || http === 429 || http === 503) {
     const afterMs = Math.max(1, Math.ceil(error.retryAfterMs ?? retryAfterDefaultMs));
@@ -215,7 +215,7 @@ function failureHeaders(error: WeirError): Headers {
 function headerFromNames(names: ReadonlySet<string>): string {
   let list = "";
   for (const name of names) {
-    if (!/^[\w.[\]-]{1,64}$/.test(name)) continue;
+    if (!/^[\w.[\]*-]{1,64}$/.test(name)) continue;
     if (list.length + name.length > ignoredLengthMax) return `${list}, ...`;
     list += list === "" ? name : `, ${name}`;
   }

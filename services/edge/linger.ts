@@ -1,6 +1,6 @@
 import type { HttpRequest } from "../runtime/server/app.ts";
 import type { HttpWriter } from "./exchange.ts";
-import { endPatiently, type Patience } from "./slow-reader.ts";
+import { type Body, endPatiently, type Patience } from "./slow-reader.ts";
 
 /** A body that is not wanted is read up to this many bytes, so that its sender sees the answer and not a reset. */
 const unwantedBytesMax = 65_536;
@@ -15,7 +15,7 @@ export function drainThen(
   patience: Patience,
   request: HttpRequest,
   response: HttpWriter,
-  head: (closing: boolean) => string,
+  head: (closing: boolean) => Body,
 ): void {
   if (request.complete || isShort(request)) {
     const body = head(false);
@@ -31,7 +31,7 @@ export function drainThen(
     return;
   }
   // The whole body is out, and only its end is held back: Node closes the connection at once after that.
-  response.write(body);
+  for (const piece of typeof body === "string" ? [body] : body) response.write(piece);
   let unwanted = 0;
   const done = () => {
     timer.cancel();

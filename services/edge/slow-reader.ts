@@ -15,35 +15,50 @@ export interface Patience {
 /** Bytes of a long body that are handed over at once. A reader who takes these in time is not too slow. */
 const pieceBytes = 262_144;
 
+/** A body as its text, or as the bytes of one that was written over several turns: pieces, none of them empty. */
+export type Body = string | readonly Buffer[];
+
+export function bytesIn(body: Body): number {
+  return typeof body === "string" ? Buffer.byteLength(body) : body.reduce((sum, piece) => sum + piece.length, 0);
+}
+
 /** Ends an answer with the rest of its body, or with nothing. A reader who does not take it is cut. */
-export function endPatiently(patience: Patience, response: HttpWriter, body: string): void {
-  if (body.length > pieceBytes) return endInPieces(patience, response, Buffer.from(body));
+export function endPatiently(patience: Patience, response: HttpWriter, body: Body): void {
+  if (typeof body !== "string") return endInPieces(patience, response, body);
+  if (body.length > pieceBytes) return endInPieces(patience, response, [Buffer.from(body)]);
   if (body === "") response.end();
   else response.end(body);
   watchEnd(patience, response);
 }
 
 /** Of one piece nobody could tell whether its reader takes some of it. */
-function endInPieces(patience: Patience, response: HttpWriter, body: Buffer): void {
-  let at = 0;
+function endInPieces(patience: Patience, response: HttpWriter, body: readonly Buffer[]): void {
+  // What is handed over is not held any more.
+  const pieces = body.flatMap(shortPieces);
   let timer: Timer | undefined;
   const next = () => {
     timer?.cancel();
     timer = undefined;
-    while (body.length - at > pieceBytes) {
-      const piece = body.subarray(at, at + pieceBytes);
-      at += pieceBytes;
-      if (response.write(piece)) continue;
-      timer = cutLater(patience, response);
-      return;
+    for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
+      if (pieces.length === 0) {
+        response.off("drain", next);
+        response.end(piece);
+        watchEnd(patience, response);
+      } else if (!response.write(piece)) {
+        timer = cutLater(patience, response);
+        return;
+      }
     }
-    response.off("drain", next);
-    response.end(body.subarray(at));
-    watchEnd(patience, response);
   };
   response.on("drain", next);
   response.once("close", () => timer?.cancel());
   next();
+}
+
+function shortPieces(bytes: Buffer): Buffer[] {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += pieceBytes) pieces.push(bytes.subarray(at, at + pieceBytes));
+  return pieces;
 }
 
 /** Cuts the reader of an ended answer, should it leave the last bytes with us. Nearly always they are gone at once. */

@@ -8,6 +8,7 @@ import type { Exchange } from "./exchange.ts";
 import type { JsonObject } from "./json/parse.ts";
 import { readJsonBody } from "./request-body.ts";
 import { deadlineOf } from "./request-headers.ts";
+import { answerWith } from "./written.ts";
 
 /** A request that has one answer: what is called, and how the answer is written. */
 export interface UnaryCall<R extends { readonly started?: Started | undefined }> {
@@ -44,32 +45,13 @@ export function answerOnce<R extends { readonly started?: Started | undefined }>
     };
     call
       .call(options)
-      .then(async (answer) => {
+      .then((answer) => {
         if (answer.started) {
           exchange.ignore(answer.started.ignored);
           exchange.limits(answer.started);
         }
-        const text = await written(call.body(answer), exchange);
-        if (text !== undefined) exchange.json(200, text);
+        answerWith(exchange, call.body(answer));
       })
       .catch((thrown: unknown) => exchange.fail(weirErrorFrom(thrown)));
   });
-}
-
-/** Written in one turn of the event loop: a few milliseconds of it. */
-const turnLength = 1_000_000;
-
-/** The whole text. A long one is made over several turns, so that nobody else waits for it; undefined: its reader left. */
-async function written(pieces: Iterable<string>, exchange: Exchange): Promise<string | undefined> {
-  const parts: string[] = [];
-  let length = 0;
-  for (const piece of pieces) {
-    parts.push(piece);
-    length += piece.length;
-    if (length < turnLength) continue;
-    length = 0;
-    await new Promise((resolve) => setImmediate(resolve));
-    if (exchange.over) return undefined;
-  }
-  return parts.join("");
 }

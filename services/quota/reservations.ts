@@ -11,7 +11,7 @@ export type Share = Account;
 export interface Booking {
   readonly requestId: string;
   shares: readonly Share[];
-  /** Running: it may draw. Expired: what it had told is booked. Settled: the truth is. Released: nothing is, nor will be. */
+  /** Running: it may draw. Expired: what it had told is booked. Settled: the truth is. Released: nothing is. */
   state: "running" | "expired" | "settled" | "released";
   /** The most that Extend told. */
   readonly told: Amounts;
@@ -76,13 +76,18 @@ export class BookingBook {
     return this.#running.get(requestId) ?? this.#ended.get(requestId);
   }
 
-  /** Whether a request that isn't known could be one that was forgotten. */
-  mayBeForgotten(requestId: string): boolean {
+  /**
+   * Whether what a request used has no booking to be counted on: it was never heard of, or was taken for one that would use
+   * nothing. One that isn't known any more could be one that was forgotten.
+   */
+  isOpen(requestId: string): boolean {
+    const booking = this.get(requestId);
+    if (booking !== undefined) return booking.state === "released";
     const madeMs = madeAt(requestId);
-    return madeMs !== undefined && madeMs <= this.#forgottenMs;
+    return madeMs === undefined || madeMs > this.#forgottenMs;
   }
 
-  /** Begins one, or begins one anew that has expired. */
+  /** Begins one, or begins one anew that has expired or was released. */
   begin(requestId: string, shares: readonly Share[], outputTokensMax: bigint): Booking {
     const expired = this.#ended.get(requestId);
     this.#ended.delete(requestId);

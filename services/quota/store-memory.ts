@@ -134,7 +134,7 @@ class MemoryQuotaStore implements QuotaStore {
       this.#reserves.get(request.requestId)?.cancel();
       const leased = request.leasedLimitIds.length > 0 ? new Set(request.leasedLimitIds) : undefined;
       let booking = this.#bookings.get(request.requestId);
-      if (booking === undefined && !request.reservedOnly && !this.#bookings.mayBeForgotten(request.requestId)) {
+      if (!request.reservedOnly && this.#bookings.isOpen(request.requestId)) {
         const shares: Share[] = [];
         for (const limit of limits) {
           if (leased?.has(limit.id) || (used && !counts(limit, used))) continue;

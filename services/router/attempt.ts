@@ -118,7 +118,7 @@ export class AttemptBuilder {
     const context = Number(seat.model.contextLength) || Number(model.contextLength);
     const most = this.#mostTokens(plan, context, mustBeTold(seat));
     if (most instanceof WeirError) return most;
-    const maxTokens = capped(most, grant.outputTokensMax, this.#choices);
+    const maxTokens = this.#asksNothing ? 0 : capped(most, grant.outputTokensMax, this.#choices);
     const seamed = takesConversation(seat.features) ? undefined : this.#rendered?.prompt;
     if (seamed instanceof WeirError) return seamed;
     const prompt = seamed?.replaceAll(seam, "");
@@ -138,6 +138,7 @@ export class AttemptBuilder {
         prompt: this.#size(),
         bytesPerToken: this.#deps.estimate.bytesPerToken(model.id),
         promptMax: context,
+        onlyEcho: this.#asksNothing,
         // Left to the engine, an answer still has to fit into the context.
         completionMax: (maxTokens ? maxTokens + endTokens : context) * this.#choices,
       }),
@@ -151,7 +152,7 @@ export class AttemptBuilder {
     const choices = this.#choices;
     const stated = (this.#request.sampling?.maxTokens ?? 0) * choices;
     const longest = Number(model.maxOutputTokens) || Number.POSITIVE_INFINITY;
-    const answer = stated || Math.min(longest, this.#deps.answers.likely(model.id)) * choices;
+    const answer = this.#asksNothing ? 0 : stated || Math.min(longest, this.#deps.answers.likely(model.id)) * choices;
     return {
       expected: { inputTokens: likely, outputTokens: answer },
       least: { inputTokens: least, outputTokens: stated },
@@ -160,7 +161,13 @@ export class AttemptBuilder {
 
   /** An answer is complete. */
   learnAnswer(modelId: string, tokens: number): void {
+    if (this.#asksNothing) return;
     this.#deps.answers.learn(modelId, tokens / this.#choices);
+  }
+
+  /** It is about its prompt only, which is echoed. */
+  get #asksNothing(): boolean {
+    return this.#request.sampling?.maxTokens === 0;
   }
 
   get #choices(): number {

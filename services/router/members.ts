@@ -93,12 +93,15 @@ function checkMember(name: string, value: unknown, pool: Pool): WeirError | unde
   const nested = refusedInside(value, name);
   if (nested !== undefined) return unknownMember(nested);
   if (name === "chat_template_kwargs") return checkTemplateKeys(value);
-  if (name === "prompt_logprobs") return checkCount(name, value, 20);
+  // Its result has no place in the contract: the engine would work for nobody.
+  if (name === "prompt_logprobs" && value !== null) return refuse(name, "unsupported_parameter", promptLogprobs);
   if (name === "logprob_token_ids" && (!Array.isArray(value) || value.length > 128)) {
     return refuse(name, "array_above_max_length", "is no list of at most 128 token ids");
   }
   return undefined;
 }
+
+const promptLogprobs = "has no place in an answer here: ask a completion for its `echo` with `logprobs`";
 
 function checkTemplateKeys(value: unknown): WeirError | undefined {
   if (!isObject(value)) return refuse("chat_template_kwargs", "invalid_type", "is no object");
@@ -108,11 +111,4 @@ function checkTemplateKeys(value: unknown): WeirError | undefined {
     if (typeof setting !== "boolean") return refuse(path, "invalid_type", "is neither true nor false");
   }
   return undefined;
-}
-
-function checkCount(name: string, value: unknown, most: number): WeirError | undefined {
-  if (value === null) return undefined;
-  if (typeof value !== "number" || !Number.isInteger(value)) return refuse(name, "invalid_type", "is no whole number");
-  if (value > most) return refuse(name, "integer_above_max_value", `is above ${most}`);
-  return value < 0 ? refuse(name, "integer_below_min_value", "is below 0") : undefined;
 }

@@ -6,6 +6,7 @@ import { fail, WeirError } from "../runtime/errors/fail.ts";
 import type { ModelEntry } from "./fleet/fleet.ts";
 import { checkExtras } from "./members.ts";
 import { checkMessages } from "./message-members.ts";
+import { refuse } from "./refused-members.ts";
 
 /** A request as one model's pool may get it. */
 export interface Plan {
@@ -22,6 +23,8 @@ export function planFor(request: GenerateRequest, entry: ModelEntry): Plan | Wei
   const most = pool.choicesMax || choicesMaxDefault;
   if (request.choices > most) return tooMany("n", most);
   if (request.bestOf > most) return tooMany("best_of", most);
+  const onlyEcho = request.echo && request.input.case !== "conversation";
+  if (request.sampling?.maxTokens === 0 && !onlyEcho) return nothingAsked();
   const carried = checkExtras(request.extrasJson, pool);
   if (carried instanceof WeirError) return carried;
   const problem = checkMessages(request, pool);
@@ -33,6 +36,10 @@ export function planFor(request: GenerateRequest, entry: ModelEntry): Plan | Wei
 }
 
 const choicesMaxDefault = 8;
+
+function nothingAsked(): WeirError {
+  return refuse("max_tokens", "integer_below_min_value", "is 0, which goes with the echo of a prompt only");
+}
 
 function tooMany(param: string, most: number): WeirError {
   const problem = `at most ${most} are allowed`;

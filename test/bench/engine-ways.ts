@@ -60,9 +60,11 @@ export function targetAt(url: string): Target {
     url,
     httpUrl: undefined,
     engineKey: "good-key",
+    engineKeyHeader: undefined,
     receiveBytesMax: 32 * 1_024 * 1_024,
     firstEventMs: 60_000,
     idleMs: 60_000,
+    toolIdleMs: 60_000,
     totalMs: 600_000,
     clock: systemClock,
   };

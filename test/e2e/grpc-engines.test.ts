@@ -103,6 +103,33 @@ describe("tools", () => {
   });
 });
 
+describe("a prompt without an answer", () => {
+  it("is echoed where the server serves HTTP, and counted as a prompt", async () => {
+    const wish = { model: "both", prompt: "tell me of the river", echo: true, max_tokens: 0 };
+    const { json } = await ask("/v1/completions", wish);
+    expect(json.choices).toMatchObject([{ text: "tell me of the river", finish_reason: "length" }]);
+    // vLLM makes a token all the same.
+    expect(json.usage).toMatchObject({ prompt_tokens: 5, completion_tokens: 1 });
+    const streamed = await gateway.ask("/v1/completions", { ...wish, stream: true }).done();
+    expect(eventsOf(streamed?.body ?? "")).toMatchObject({ text: "tell me of the river", dones: 1 });
+  });
+
+  it("is refused by name where it can't be echoed, or is not to be", async () => {
+    const wish = { model: "vllm", prompt: "x", max_tokens: 0 };
+    const echoed = await ask("/v1/completions", { ...wish, echo: true });
+    expect([echoed.status, echoed.json.error?.param]).toEqual([400, "echo"]);
+    const silent = await ask("/v1/completions", wish);
+    expect([silent.status, silent.json.error?.param]).toEqual([400, "max_tokens"]);
+  });
+});
+
+it("log probabilities of a prompt are refused, as nobody would see them", async () => {
+  for (const model of ["vllm", "both"]) {
+    const { status, json } = await ask("/v1/completions", { model, prompt: "x", prompt_logprobs: 1 });
+    expect([status, json.error]).toMatchObject([400, { code: "unsupported_parameter", param: "prompt_logprobs" }]);
+  }
+});
+
 it("log probabilities have the texts of their tokens", async () => {
   for (const model of ["tgis", "both"]) {
     const { json } = await ask("/v1/completions", { model, prompt: "x", max_tokens: 3, logprobs: 1 });

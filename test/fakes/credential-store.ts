@@ -19,6 +19,7 @@ export class FakeCredentialStore implements CredentialStore {
   /** How many keys were asked for. */
   finds = 0;
   revision = 1n;
+  epoch = "first";
   readonly #keys = new Map<string, { key: StoredKey; text: string; changed: bigint }>();
   readonly #clock: Clock;
   readonly #peppers: Peppers;
@@ -78,7 +79,7 @@ export class FakeCredentialStore implements CredentialStore {
     await this.#answering();
     const entry = this.#keys.get(keyId);
     const found = entry && { key: entry.key, proof: this.#peppers.proofOf(entry.text) };
-    const answer = { revision: this.revision, nowMs: this.nowMs, found };
+    const answer = { revision: this.revision, epoch: this.epoch, nowMs: this.nowMs, found };
     await this.delay;
     return answer;
   }
@@ -91,7 +92,22 @@ export class FakeCredentialStore implements CredentialStore {
       .sort((a, b) => Number(a.changed - b.changed))
       .slice(0, limit)
       .map(({ key, changed }) => ({ keyId: key.id, revoked: key.revokeMs !== undefined, revision: changed }));
-    return { revision: this.revision, nowMs: this.nowMs, changes };
+    return { revision: this.revision, epoch: this.epoch, nowMs: this.nowMs, changes };
+  }
+
+  async revokedOf(keyIds: readonly string[]): ReturnType<CredentialStore["revokedOf"]> {
+    await this.#answering();
+    return keyIds.filter((id) => this.#keys.get(id)?.key.revokeMs !== undefined || !this.#keys.has(id));
+  }
+
+  async orgOf(projectId: string): ReturnType<CredentialStore["orgOf"]> {
+    await this.#answering();
+    return [...this.#keys.values()].find(({ key }) => key.projectId === projectId)?.key.orgId;
+  }
+
+  async hasOrg(orgId: string): ReturnType<CredentialStore["hasOrg"]> {
+    await this.#answering();
+    return [...this.#keys.values()].some(({ key }) => key.orgId === orgId);
   }
 
   async #answering(): Promise<void> {

@@ -3,7 +3,7 @@ import { type FakeHttp, type FakeHttpOptions, startFakeHttp } from "./fake-http.
 export type { FakeExchange } from "./fake-http.ts";
 
 /** What it says of itself. */
-const tgiInfo = {
+export const tgiInfo = {
   model_id: "fake/model",
   model_pipeline_tag: "text-generation",
   max_concurrent_requests: 128,

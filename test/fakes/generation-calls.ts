@@ -34,7 +34,6 @@ export async function closeClean(world: RouterWorld): Promise<void> {
   expect(world.inFlight).toBe(0);
   expect(world.queued).toBe(0);
   expect(world.admission.waiting).toBe(0);
-  expect(world.clock.pendingTimers).toBe(0);
   for (const seat of world.fleet.resolve("m")?.seats ?? []) expect(seat.inFlight).toBe(0);
   for (const { sink } of running) {
     sink.event(textDelta(0, "late", 1));
@@ -49,6 +48,7 @@ export async function closeClean(world: RouterWorld): Promise<void> {
   );
   expect(world.journal.running.size).toBe(0);
   await world.fleet[Symbol.asyncDispose]();
+  expect(world.clock.pendingTimers).toBe(0);
 }
 
 /** The engine answers the try from start to end, one token a text. */

@@ -1,3 +1,4 @@
+import type { Client } from "@connectrpc/connect";
 import { pino } from "pino";
 import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
@@ -25,6 +26,7 @@ export interface IdentityProcess {
   readonly clock: SimulatedClock;
   readonly store: FakeCredentialStore;
   readonly identity: Identity & AsyncDisposable;
+  readonly auth: Client<typeof AuthService>;
   readonly ask: (key: string, from?: string) => Promise<Answer>;
   /** The answer, which has to be there at once. */
   readonly askWarm: (key: string, from?: string) => Answer;
@@ -36,15 +38,7 @@ export function startIdentity(badKeysPerMinuteMax = 600): IdentityProcess {
   const clock = new SimulatedClock();
   const store = new FakeCredentialStore(clock, peppers);
   const registry = createRegistry();
-  registry.add(
-    AuthService,
-    authService({
-      store,
-      tenants: { getProject: () => Promise.resolve(undefined), getOrg: () => Promise.resolve(undefined) },
-      peppers,
-      clock,
-    }),
-  );
+  registry.add(AuthService, authService({ store, peppers, clock }));
   const nobody: Identity = { authenticate: () => fail(ErrorReason.INTERNAL), onRevoked: () => () => {} };
   const gate = createGate({
     clock,
@@ -54,11 +48,13 @@ export function startIdentity(badKeysPerMinuteMax = 600): IdentityProcess {
     owners: ownersOf({ project1: "org1", project2: "org1", project3: "org2" }),
   });
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
-  const identity = createIdentity({ auth: mesh.client(AuthService), clock, log, staleMaxMs, badKeysPerMinuteMax });
+  const auth = mesh.client(AuthService);
+  const identity = createIdentity({ auth, clock, log, staleMaxMs, badKeysPerMinuteMax });
   return {
     clock,
     store,
     identity,
+    auth,
     ask: async (key, from = address) => identity.authenticate(key, from),
     askWarm(key, from = address) {
       const answer = identity.authenticate(key, from);

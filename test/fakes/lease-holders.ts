@@ -28,8 +28,10 @@ export class LeaseHolders {
   readonly returned: string[] = [];
   /** Calls so far, by method. */
   readonly calls = { reserve: 0, lease: 0, extend: 0, settle: 0, release: 0, returnLease: 0 };
-  /** Answers to calls for leases wait for this. */
-  leaseAnswers: Promise<void> | undefined;
+  /** Answers to calls of these methods wait for this. */
+  readonly answers: Partial<Record<keyof LeaseHolders["calls"], Promise<void>>> = {};
+  /** Calls of these methods do not arrive. */
+  readonly lost = new Set<keyof LeaseHolders["calls"]>();
   /** The store can't be reached. */
   cut = false;
   /** It hears, and its answers are lost. */
@@ -73,6 +75,11 @@ export class LeaseHolders {
   /** The store's process starts anew: it knows nothing. Its watch is opened again. */
   async restartStore(): Promise<void> {
     this.#store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+    await this.reopen();
+  }
+
+  /** The watch breaks, and is opened again. */
+  async reopen(): Promise<void> {
     this.#sink?.end();
     await this.pass(100);
   }
@@ -116,11 +123,7 @@ export class LeaseHolders {
   #client(): QuotaClient {
     const client = () => storeClient(this.#store, this.#limits);
     return {
-      lease: this.#over("lease", async (request) => {
-        const answer = await client().lease(request);
-        await this.leaseAnswers;
-        return answer;
-      }),
+      lease: this.#over("lease", (request) => client().lease(request)),
       reserve: this.#over("reserve", (request) => client().reserve(request)),
       extend: this.#over("extend", (request) => client().extend(request)),
       settle: this.#over("settle", (request) => client().settle(request)),
@@ -137,8 +140,9 @@ export class LeaseHolders {
     return async (request) => {
       this.calls[method] += 1;
       await turns(2);
-      if (this.cut) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
+      if (this.cut || this.lost.has(method)) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
       const answer = await run(request);
+      await this.answers[method];
       await turns(2);
       if (this.mute) throw fail(ErrorReason.SERVICE_UNAVAILABLE, { service: "quota" });
       return answer;

@@ -24,6 +24,7 @@ import { createTokenEstimate } from "../../services/router/metering/token-estima
 import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
 import { createUnaries, type Unaries } from "../../services/router/unary/unary.ts";
+import { Quarantine } from "../../services/router/quarantine/quarantine.ts";
 import { noQuota, type Quota } from "../../services/router/quota/quota.ts";
 import { UsageJournal } from "../../services/router/usage/usage-journal.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
@@ -121,6 +122,7 @@ export class RouterWorld {
       estimate: createTokenEstimate(),
       answers: createAnswerEstimate(),
       quota,
+      quarantine: new Quarantine(clock),
       attemptsMax,
       cacheSalt: (project) => `salt-of-${project}`,
       metrics: { inFlight: count("inFlight") },
@@ -164,7 +166,7 @@ export class RouterWorld {
     const value = create(ReplicaSchema, {
       id,
       poolId,
-      url: `http://${id}`,
+      url: over.url ?? `http://${id}`,
       dialect: over.dialect ?? Dialect.OPENAI,
       state: {
         health: up ? ReplicaHealth.READY : ReplicaHealth.DOWN,
@@ -251,6 +253,8 @@ export interface ReplicaOptions {
   readonly up?: boolean;
   readonly ready?: boolean;
   readonly poolId?: string;
+  /** `http://` and the id where it is not told. */
+  readonly url?: string;
   readonly contextLength?: number;
   readonly dialect?: Dialect;
   readonly flavour?: string;

@@ -1,6 +1,7 @@
 import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { EmbedRequest, RerankRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt, AttemptSink, Driver, ProbeResult } from "../../services/drivers/driver.ts";
+import type { ModelRepository } from "../../services/drivers/repository.ts";
 import type { CountAttempt, Embedded, Ranked, UnaryAttempt } from "../../services/drivers/unary.ts";
 import type { WeirError } from "../../services/runtime/errors/fail.ts";
 
@@ -27,6 +28,7 @@ export class ScriptedDriver implements Driver {
   readonly tries: ScriptedTry[] = [];
   /** Answers each try while it starts. */
   onTry: ((one: ScriptedTry) => void) | undefined;
+  repository?: ModelRepository;
   onProbe: (signal: AbortSignal) => Promise<ProbeResult>;
   /** Tries that have one answer. */
   readonly asks: ScriptedAsk[] = [];

@@ -202,7 +202,7 @@ describe.each(transports)("%s", (name) => {
       await left();
     });
 
-    test.each(streams)("a revoked key ends %s with the reason", async (form) => {
+    test.each(["ask", ...streams] as const)("a revoked key ends %s with the reason", async (form) => {
       const work = stall(form);
       await entered();
       harness.identity.revoke("key1");

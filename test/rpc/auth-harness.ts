@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Client } from "@connectrpc/connect";
 import { pino } from "pino";
 import { AuthService } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
@@ -38,6 +39,8 @@ export interface AuthHarness extends AsyncDisposable {
   readonly registry: Registry;
   readonly database: TestDatabase;
   readonly metrics: Metrics;
+  /** Keeps the key of a caller who is to write keys. That of an administrator is there. */
+  keep(caller: Principal): Promise<void>;
 }
 
 const log = pino({ level: "silent" });
@@ -50,7 +53,7 @@ const nobody: Identity = { authenticate: () => principal(), onRevoked: () => () 
  */
 export async function startAuth(others: TestDatabaseOptions["migrations"] = {}): Promise<AuthHarness> {
   const database = await createTestDatabase({ migrations: { auth: migrations, ...others } });
-  const store = postgresAuthStore(database.kysely<AuthTables>());
+  const store = postgresAuthStore(database.kysely<AuthTables>(), database.kysely<AuthTables>());
   const peppers = peppersFrom(randomBytes(32).toString("base64url"));
   await store.installation.keepPeppers(peppers.fingerprints);
   const registry = createRegistry();
@@ -64,7 +67,7 @@ export async function startAuth(others: TestDatabaseOptions["migrations"] = {}):
     owners: ownersFrom(store.tenants),
   });
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
-  registry.add(AuthService, authService({ store: store.credentials, tenants: store.tenants, peppers, clock }));
+  registry.add(AuthService, authService({ store: store.credentials, peppers, clock }));
   const permissions = () => knownPermissions([]);
   registry.add(KeyService, keyService({ store: store.keys, peppers, randomBytes, permissions }));
   registry.add(TenantService, tenantService(store.tenants));
@@ -76,9 +79,35 @@ export async function startAuth(others: TestDatabaseOptions["migrations"] = {}):
       await store.tenants.createProject({ id, orgId, name, request: { id, fingerprint: "" } });
     }
   }
+  const keep = async ({
+    keyId,
+    orgId,
+    projectId,
+    reach,
+    permissions,
+    models,
+    expireTime,
+  }: Principal): Promise<void> => {
+    const key = {
+      id: keyId,
+      name: keyId,
+      reach,
+      permissions,
+      models: { all: models?.all ?? false, names: models?.names ?? [] },
+      startMs: undefined,
+      expireMs: expireTime && timestampMs(expireTime),
+      labels: {},
+      creatorKeyId: "",
+      request: { id: `weir:${keyId}`, fingerprint: "" },
+      ...peppers.proofOf(keyId),
+    };
+    await store.keys.create({ orgId, projectId }, key, { perProject: 100, perOrg: 100 }, () => {});
+  };
+  await keep(principal());
   return {
     store,
     peppers,
+    keep,
     mesh,
     tenants,
     auth: mesh.client(AuthService),

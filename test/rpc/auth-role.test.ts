@@ -2,10 +2,12 @@ import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
+import { type Kysely, sql } from "kysely";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { KeyService } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
 import { type Principal, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ConfigSchema } from "../../gen/ts/weir/config/v1/config_pb.ts";
+import type { AuthTables } from "../../services/auth/store-postgres.ts";
 import { role as authRole } from "../../services/auth/role.ts";
 import { type Assembled, assemble } from "../../services/runtime/assemble.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
@@ -140,3 +142,44 @@ test("a pepper is replaced by appending one", async () => {
   await writeFile(file, `${await readFile(file, "utf8")}${"n".repeat(43)}\n`);
   await life(async (process) => expect((await whoIs(process, first ?? "")).permissions).toEqual(["*"]));
 });
+
+test("writers that wait for the lock keep nobody from being known, and no reader waiting", async () => {
+  const db = database.kysely<AuthTables>();
+  await life(async (process) => {
+    const admin = await whoIs(process, process.adminKey?.key ?? "");
+    const keys = process.runtime.mesh.client(KeyService);
+    const asAdmin = withCallOptions({ principal: admin });
+    const { secret } = await keys.createKey({ requestId: "r", name: "k" }, asAdmin);
+    const held = Promise.withResolvers<void>();
+    const over = Promise.withResolvers<void>();
+    const holding = db.transaction().execute(async (trx) => {
+      await sql`select pg_advisory_xact_lock(${0x7765697261757468n})`.execute(trx);
+      held.resolve();
+      await over.promise;
+    });
+    await held.promise;
+    const writing = Promise.all(
+      Array.from({ length: 40 }, (_, n) => keys.createKey({ requestId: `r${n}`, name: "k" }, asAdmin)),
+    );
+    try {
+      // One of them waits within the database.
+      await expect.poll(() => waitingFor(db)).toBe(1);
+      expect((await whoIs(process, secret)).projectId).toBe("default");
+      expect((await keys.listKeys({}, asAdmin)).keys).toHaveLength(2);
+      expect(await waitingFor(db)).toBe(1);
+    } finally {
+      over.resolve();
+      await Promise.allSettled([holding, writing]);
+    }
+    await writing;
+  });
+});
+
+/** How many sessions wait for a lock. */
+async function waitingFor(db: Kysely<AuthTables>): Promise<number> {
+  const { rows } = await sql<{ n: number }>`
+    select count(*)::int as n from pg_locks
+    where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())
+  `.execute(db);
+  return rows[0]?.n ?? 0;
+}

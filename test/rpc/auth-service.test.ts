@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Key } from "../../gen/ts/weir/auth/v1/key_pb.ts";
 import type {
@@ -19,6 +20,7 @@ let harness: AuthHarness;
 
 beforeAll(async () => {
   harness = await startAuth();
+  for (const caller of [orgAdmin, member, reader, small]) await harness.keep(caller);
 });
 afterAll(() => harness[Symbol.asyncDispose]());
 
@@ -27,6 +29,16 @@ type Update = Exclude<MessageInitShape<typeof UpdateKeyRequestSchema>, UpdateKey
 
 const by = (caller: Principal) => withCallOptions({ principal: caller });
 const admin = principal();
+const orgAdmin = principal({ keyId: "orgAdmin", reach: Reach.ORG });
+const member = principal({
+  keyId: "member",
+  reach: Reach.PROJECT,
+  permissions: ["keys.write", "keys.read", "models.invoke", "models.read"],
+  models: { names: ["m", "qwen-*"] },
+  expireTime: timestampFromMs(Date.UTC(2100, 0, 1)),
+});
+const reader = principal({ keyId: "reader", permissions: ["keys.read"] });
+const small = principal({ keyId: "small", models: { names: ["m"] } });
 
 let requests = 0;
 const requestId = () => `request-${++requests}`;
@@ -87,7 +99,7 @@ test("a key is shown once, and is then who its owner said", async () => {
 });
 
 test("a key whose maker said little may call what its maker may call", async () => {
-  const { key } = await newKey({}, principal({ models: { names: ["m"] } }));
+  const { key } = await newKey({}, small);
   expect(key).toMatchObject({
     projectId: "acme-one",
     reach: Reach.PROJECT,
@@ -123,14 +135,11 @@ test("a key is followed through revocation", async () => {
   expect((await told(update)).reason).toBe("KEY_REVOKED");
 });
 
-const orgAdmin = principal({ reach: Reach.ORG });
-const member = principal({
-  reach: Reach.PROJECT,
-  permissions: ["keys.write", "keys.read", "models.invoke", "models.read"],
-  models: { names: ["m", "qwen-*"] },
-  expireTime: timestampFromMs(Date.UTC(2100, 0, 1)),
-});
 const until = (year: number) => timestampFromMs(Date.UTC(year, 0, 1));
+
+const longNames = (count: number) => Array.from({ length: count }, (_, n) => String(n).padStart(256, "m"));
+/** Of the year 9999. */
+const lastSecond = 253_402_300_799n;
 
 const creates: readonly (readonly [what: string, Principal, Create, reason: string, fact: string])[] = [
   ["its own permissions", member, { expireTime: until(2090) }, "none", ""],
@@ -165,9 +174,35 @@ const creates: readonly (readonly [what: string, Principal, Create, reason: stri
     "INVALID_ARGUMENT",
     "expire_time",
   ],
+  ["as many model names as there is room for", admin, { models: { names: longNames(64) } }, "none", ""],
+  ["too many long model names", admin, { models: { names: longNames(65) } }, "INVALID_ARGUMENT", "models.names"],
+  [
+    "a start before the calendar",
+    admin,
+    { startTime: { seconds: -62_135_596_801n } },
+    "INVALID_ARGUMENT",
+    "start_time",
+  ],
+  ["the last end that can be said", admin, { expireTime: { seconds: lastSecond } }, "none", ""],
+  ["an end in the year 10000", admin, { expireTime: { seconds: lastSecond + 1n } }, "INVALID_ARGUMENT", "expire_time"],
+  [
+    "an end a moment before it",
+    admin,
+    { expireTime: { seconds: lastSecond, nanos: 1 } },
+    "INVALID_ARGUMENT",
+    "expire_time",
+  ],
+  ["an end that is no time", admin, { expireTime: { seconds: 2n ** 60n } }, "INVALID_ARGUMENT", "expire_time"],
+  [
+    "a start with nanos of two seconds",
+    admin,
+    { startTime: { seconds: 0n, nanos: 2e9 } },
+    "INVALID_ARGUMENT",
+    "start_time",
+  ],
   ["all models and names", admin, { models: { all: true, names: ["m"] } }, "INVALID_ARGUMENT", "models"],
   ["no request_id", admin, { requestId: "" }, "INVALID_ARGUMENT", "request_id"],
-  ["who may not make keys", principal({ permissions: ["keys.read"] }), {}, "PERMISSION_DENIED", "keys.write"],
+  ["who may not make keys", reader, {}, "PERMISSION_DENIED", "keys.write"],
 ];
 
 test.each(creates)("making a key with %s", async (_what, caller, request, reason, fact) => {
@@ -182,6 +217,14 @@ const updates: readonly (readonly [what: string, Principal, Update, paths: strin
   ["more permissions", member, { permissions: ["usage.read"] }, ["permissions"], "GRANT_EXCEEDS_GRANTOR"],
   ["unknown permissions", admin, { permissions: ["gpu.melt"] }, ["permissions"], "INVALID_ARGUMENT"],
   ["more models", member, { models: { all: true } }, ["models"], "GRANT_EXCEEDS_GRANTOR"],
+  [
+    "an end in the year 10000",
+    admin,
+    { expireTime: { seconds: lastSecond + 1n } },
+    ["expire_time"],
+    "INVALID_ARGUMENT",
+  ],
+  ["too many long models", admin, { models: { names: longNames(65) } }, ["models"], "INVALID_ARGUMENT"],
   ["no end", member, {}, ["expire_time"], "GRANT_EXCEEDS_GRANTOR"],
   ["no end, by who has none", admin, {}, ["expire_time"], "none"],
   ["models that are not said", admin, {}, ["models"], "INVALID_ARGUMENT"],
@@ -246,14 +289,52 @@ test("whoever may only write names can't lengthen the life of a key that may mor
   expect(await told(harness.keys.updateKey(longer, by(member)))).toMatchObject({ reason: "GRANT_EXCEEDS_GRANTOR" });
 });
 
-test("a key that was revoked makes no key, although its principal is still known somewhere", async () => {
-  const { key } = await newKey({ permissions: ["*"] });
-  await harness.keys.revokeKey({ keyId: key.id }, by(admin));
-  expect(await told(newKey({}, principal({ keyId: key.id })))).toEqual({
-    reason: "KEY_REVOKED",
-    facts: { key_id: key.id },
-  });
-});
+const expired = () => sql`update auth.keys set expire_time = now() - interval '1 s' where id = ${holder}`;
+const notYet = () => sql`update auth.keys set start_time = now() + interval '1 h' where id = ${holder}`;
+let holder = "";
+const change = (request: Update, path: string) => () =>
+  harness.keys.updateKey({ ...request, keyId: holder, updateMask: { paths: [path] } }, by(admin));
+const losses: readonly (readonly [what: string, lose: () => Promise<unknown>, reason: string, alsoRevokes: boolean])[] =
+  [
+    ["was revoked", () => harness.keys.revokeKey({ keyId: holder }, by(admin)), "KEY_REVOKED", false],
+    ["has ended", () => expired().execute(harness.database.kysely()), "KEY_EXPIRED", false],
+    ["begins later", () => notYet().execute(harness.database.kysely()), "KEY_NOT_YET_VALID", false],
+    ["writes keys no more", change({ permissions: ["models.invoke"] }, "permissions"), "PERMISSION_DENIED", false],
+    [
+      "was left fewer permissions",
+      change({ permissions: ["keys.write"] }, "permissions"),
+      "GRANT_EXCEEDS_GRANTOR",
+      true,
+    ],
+    ["was left fewer models", change({ models: { names: ["m"] } }, "models"), "GRANT_EXCEEDS_GRANTOR", true],
+    ["was given an end", change({ expireTime: until(2090) }, "expire_time"), "GRANT_EXCEEDS_GRANTOR", true],
+    [
+      "is not there",
+      () => sql`delete from auth.keys where id = ${holder}`.execute(harness.database.kysely()),
+      "CREDENTIAL_INVALID",
+      false,
+    ],
+  ];
+
+test.each(losses)(
+  "a key that %s is judged so at once, although another is remembered",
+  async (_what, lose, reason, alsoRevokes) => {
+    const other = (await newKey()).key;
+    const { key } = await newKey({ permissions: ["*"] });
+    const remembered = principal({ keyId: key.id });
+    holder = key.id;
+    await lose();
+    const mask = { updateMask: { paths: ["permissions"] } };
+    const writes = [
+      () => newKey({ permissions: ["usage.read"] }, remembered),
+      () => harness.keys.updateKey({ keyId: other.id, permissions: ["usage.read"], ...mask }, by(remembered)),
+    ];
+    for (const write of writes) expect((await told(write())).reason).toBe(reason);
+    expect((await harness.keys.getKey({ keyId: other.id }, by(admin))).key).toEqual(other);
+    const revoking = await told(harness.keys.revokeKey({ keyId: other.id }, by(remembered)));
+    expect(revoking.reason).toBe(alsoRevokes ? "none" : reason);
+  },
+);
 
 test("of another project, organisation or nobody's, a key is not found", async () => {
   const mine = (await newKey()).key;

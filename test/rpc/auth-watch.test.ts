@@ -26,10 +26,11 @@ async function newKey() {
 function watch(
   afterRevision: bigint,
   enough: (heard: readonly WatchRevocationsResponse[]) => boolean,
+  epoch = "",
 ): Promise<WatchRevocationsResponse[]> {
   return withStream(
     AbortSignal.timeout(20_000),
-    (signal) => harness.auth.watchRevocations({ afterRevision }, { signal }),
+    (signal) => harness.auth.watchRevocations({ afterRevision, epoch }, { signal }),
     async (messages) => {
       const heard: WatchRevocationsResponse[] = [];
       for await (const message of messages) {
@@ -74,4 +75,23 @@ test("a watch from a revision that the store has lost begins with a reset", asyn
   const [first] = await watch(2n ** 40n, () => true);
   expect(first?.event.case).toBe("reset");
   expect(first?.revision).toBeLessThan(2n ** 40n);
+});
+
+test("a watch from another epoch begins with a reset, whatever its revision; one of the same goes on", async () => {
+  const { revision, epoch } = await harness.auth.authenticate({ key: (await newKey()).secret });
+  expect(epoch).not.toBe("");
+  const { key } = await newKey();
+  await harness.keys.revokeKey({ keyId: key.id }, asAdmin);
+  const [same] = await watch(revision, () => true, epoch);
+  expect(same?.event).toMatchObject({ case: "change", value: { keyId: key.id } });
+  const [other] = await watch(revision, () => true, "another");
+  expect(other).toMatchObject({ event: { case: "reset" }, epoch });
+});
+
+test("of some keys, those that were revoked or are not there are told", async () => {
+  const [good, revoked] = [(await newKey()).key, (await newKey()).key];
+  await harness.keys.revokeKey({ keyId: revoked.id }, asAdmin);
+  const { keyIds } = await harness.auth.findRevoked({ keyIds: [good.id, revoked.id, "nobody"] });
+  expect([...keyIds].sort()).toEqual([revoked.id, "nobody"].sort());
+  expect((await harness.auth.findRevoked({ keyIds: [] })).keyIds).toEqual([]);
 });

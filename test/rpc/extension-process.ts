@@ -101,6 +101,7 @@ const noFlags = {
   reasoningParser: 0,
   engineModel: "",
   engineKeyFile: undefined,
+  engineKeyHeader: undefined,
 } as const;
 
 /** No engine is called: the pool names an address where nobody listens. */

@@ -56,7 +56,7 @@ describe("a configuration file", () => {
       dialect: 0,
     });
     expect([...settings.roles]).toEqual(["edge", "router", "catalog", "auth", "quota", "usage"]);
-    expect(settings.pools[0]?.idleTimeoutMs).toBe(20_000);
+    expect(settings.pools[0]).toMatchObject({ idleTimeoutMs: 20_000, toolIdleTimeoutMs: 600_000 });
   });
 
   it("reports every problem at once, in the order of the file, each with its line", () => {
@@ -348,6 +348,16 @@ describe("values", () => {
   it("keeps the version of a deployment's address", () => {
     const url = "https://x.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21";
     expect(load(`pools: [{ id: gpu, replicas: [{ url: "${url}" }] }]\n`).settings.pools[0]?.replicas[0]?.url).toBe(url);
+  });
+
+  it("takes the header of an engine's credential, and says what is wrong with it", () => {
+    const pool = (more: string) => `pools: [{ id: gpu, ${more}, replicas: [{ url: "http://h:1" }] }]\n`;
+    const { settings } = load(pool("engine_key: '${ENGINE}', engine_key_header: x-key"), { ENGINE: "hunter2" });
+    expect(settings.pools[0]).toMatchObject({ engineKey: "hunter2", engineKeyHeader: "x-key" });
+    const wrong = (more: string) => problemsOf(pool(more)).map(({ path }) => path);
+    expect(wrong("engine_key_header: x-key")).toEqual(["pools[0].engine_key_header"]);
+    for (const name of ["X-Key", "te", "a b"])
+      expect(wrong(`engine_key: x, engine_key_header: "${name}"`)).toContain("pools[0].engine_key_header");
   });
 
   it("warns of a secret in the file, and not of one from the environment", () => {

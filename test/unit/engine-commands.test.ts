@@ -13,9 +13,16 @@ describe("the commands of `engines`", () => {
     ["load", ["m"], "m"],
     ["unload", ["m"], "m"],
   ])("%s", (name, more, engineModel) => {
-    const parsed = parseFlags(["engines", name, url, ...more, "--engine-key-file", "key"]);
+    const credential = ["--engine-key-file", "key", "--engine-key-header", "x-key"];
+    const parsed = parseFlags(["engines", name, url, ...more, ...credential]);
     expect(parsed).toMatchObject({
-      flags: { command: `engines ${name}`, engines: [url], engineModel, engineKeyFile: "key" },
+      flags: {
+        command: `engines ${name}`,
+        engines: [url],
+        engineModel,
+        engineKeyFile: "key",
+        engineKeyHeader: "x-key",
+      },
     });
   });
 
@@ -25,6 +32,8 @@ describe("the commands of `engines`", () => {
     [["engines", "toString", url], "write: engines probe URL, or engines models URL, or engines load URL MODEL"],
     [["engines"], "write: engines probe URL"],
     [["engines", "unload", "ftp://x", "m"], "engines unload ftp://x: scheme ftp is not spoken"],
+    [["engines", "probe", url, "--engine-key-header", "x"], "--engine-key-header goes with --engine-key-file"],
+    [["engines", "probe", url, "--engine-key-file", "k", "--engine-key-header", "X: y"], "is no name of a header"],
     [["--engine-key-file", "key"], "--engine-key-file goes with `engines probe` and its like"],
   ])("%j is refused with what to write", (args, problem) => {
     const parsed = parseFlags(args);

@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { PrincipalSchema, Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import { excessOf, type Grant, type Grantor, grantorFrom } from "../../services/auth/grants.ts";
+import { excessOf, type Grant, grantorFrom } from "../../services/auth/grants.ts";
 import { knownPermissions } from "../../services/auth/permissions.ts";
 import { mayCall } from "../../services/runtime/identity/allow.ts";
 
@@ -10,8 +10,7 @@ const all = { all: true, names: [] };
 const named = (...names: string[]) => ({ all: false, names });
 const endMs = Date.UTC(2027, 0, 1);
 
-const everything: Grantor = {
-  keyId: "a",
+const everything: Grant = {
   reach: Reach.INSTALLATION,
   permissions: ["*"],
   models: all,
@@ -19,7 +18,7 @@ const everything: Grantor = {
 };
 const little: Grant = { reach: Reach.PROJECT, permissions: ["models.invoke"], models: named("m"), expireMs: endMs };
 
-const cases: readonly (readonly [what: string, Partial<Grantor>, Partial<Grant>, excess: string | undefined])[] = [
+const cases: readonly (readonly [what: string, Partial<Grant>, Partial<Grant>, excess: string | undefined])[] = [
   ["everything by who holds everything", {}, { ...everything }, undefined],
   ["a little by who holds everything", {}, {}, undefined],
   ["what is held, exactly", { ...little, permissions: ["models.invoke"] }, {}, undefined],
@@ -79,7 +78,6 @@ test("a principal grants what it holds, and a process of the installation anythi
     expireTime: timestampFromMs(endMs),
   });
   expect(grantorFrom(principal)).toEqual({
-    keyId: "k",
     reach: Reach.ORG,
     permissions: ["models.invoke"],
     models: named("m"),

@@ -98,6 +98,7 @@ describe("a request as OpenAI JSON", () => {
       max_tokens: 5,
     });
     expect(bodyOf("vllm", { input: { case: "tokenIds", value: { ids: [1, 2] } } })["prompt"]).toEqual([1, 2]);
+    expect(bodyOf("vllm", { echo: true, sampling: { maxTokens: 0 } }, { maxTokens: 0 })["max_tokens"]).toBe(0);
   });
 
   test("of an answer's form and log probabilities", () => {
@@ -127,18 +128,23 @@ describe("a request as OpenAI JSON", () => {
   test.each<[string, RequestInit, object]>([
     ["vllm", {}, { stream_options: { include_usage: true, continuous_usage_stats: true }, cache_salt: "salt" }],
     ["vllm", { choices: 2 }, { stream_options: { include_usage: true } }],
+    ["vllm", { stream: false }, { stream: false }],
+    ["vllm", { stream: false, logprobs: { top: 20 }, choices: 8 }, { stream: true, n: 8, logprobs: 20 }],
+    ["vllm", { stream: false, logprobs: { top: 1 }, choices: 2, bestOf: 3 }, { stream: false, best_of: 3 }],
     ["llamacpp", {}, { temperature: 1, top_p: 1, top_k: 0, min_p: 0, stream: true }],
     ["llamacpp", { stream: false }, { stream: true, stream_options: { include_usage: true } }],
     ["llamacpp", { sampling: { repetitionPenalty: 1.5, temperature: 0 } }, { repeat_penalty: 1.5, temperature: 0 }],
     ["sglang", { sampling: { topK: 0 } }, { top_k: -1, rid: "id-1" }],
-    ["openai", { sampling: { topK: 5, seed: 3n } }, { top_k: 5, seed: 3 }],
+    ["trtllm", { logprobs: { top: 0 } }, { logprobs: 1, stream_options: { continuous_usage_stats: true } }],
+    ["openai", { sampling: { topK: 5, seed: 3n }, logprobs: { top: 0 } }, { top_k: 5, seed: 3, logprobs: 0 }],
   ])("for %s with %o", (flavour, request, expected) => {
     expect(bodyOf(flavour, request, { id: "id-1", cacheSalt: "salt" })).toMatchObject(expected);
   });
 
   test("gives the salt only to servers that take it", () => {
-    for (const flavour of ["llamacpp", "sglang", "ollama", "openai"])
+    for (const flavour of ["llamacpp", "sglang", "ollama", "openai", "trtllm"])
       expect(bodyOf(flavour, {}, { cacheSalt: "salt" })).not.toHaveProperty("cache_salt");
+    expect(bodyOf("trtllm", chat(says("hi")), { cacheSalt: "salt" })).toMatchObject({ cache_salt: "salt" });
   });
 
   test.each([
@@ -211,7 +217,8 @@ class Recorder implements Outlet {
 
 function read(chunks: unknown[], choices = 1, options = { usageCountsChoices: true, usageIsOfChunk: false }): Recorder {
   const recorder = new Recorder(choices);
-  const reader = new ChunkReader(recorder, options);
+  let ids = 0;
+  const reader = new ChunkReader(recorder, options, { short: (length) => `${length}-${++ids}` });
   for (const chunk of chunks) expect(reader.read(chunk)).toBeUndefined();
   return recorder;
 }
@@ -280,57 +287,13 @@ describe("a chunk", () => {
   });
 });
 
-describe("function calls", () => {
-  const calls = (...tool_calls: object[]) => chunk({ tool_calls });
-
-  test.each<[string, object[], unknown[]]>([
-    [
-      "in fragments, two at a time",
-      [
-        calls({ index: 0, id: "a", type: "function", function: { name: "f", arguments: "" } }),
-        calls({ index: 0, function: { arguments: "{" } }, { index: 1, id: "b", function: { name: "g" } }),
-        calls({ index: 0, function: { arguments: "}" } }),
-      ],
-      [
-        [0, "a", "f", ""],
-        [0, "", "", "{"],
-        [1, "b", "g", ""],
-        [0, "", "", "}"],
-      ],
-    ],
-    [
-      "whose id and name are repeated",
-      [
-        calls({ index: 0, id: "a", function: { name: "f", arguments: "1" } }),
-        calls({ index: 0, id: "a", function: { name: "f", arguments: "2" } }),
-      ],
-      [
-        [0, "a", "f", "1"],
-        [0, "", "", "2"],
-      ],
-    ],
-    [
-      "whole, without an index",
-      [
-        calls(
-          { id: "a", function: { name: "f", arguments: "1" } },
-          { id: "b", function: { name: "g", arguments: { x: 1 } } },
-        ),
-      ],
-      [
-        [0, "a", "f", "1"],
-        [1, "b", "g", '{"x":1}'],
-      ],
-    ],
-    ["with an index beyond all bounds", [calls({ index: 4_000, id: "a", function: { name: "f" } })], []],
-    [
-      "that are nonsense",
-      [calls({ index: 0 }), chunk({ tool_calls: "x" }), chunk({ tool_calls: [null] })],
-      [[0, "", "", ""]],
-    ],
-  ])("%s", (_, chunks, told) => {
-    expect(read(chunks).told).toEqual(told);
-  });
+test("calls of a whole answer are told apart by where they stand", () => {
+  const call = { function: { name: "f", arguments: "{}" } };
+  const answer = { choices: [{ index: 0, message: { tool_calls: [call, call] }, finish_reason: "tool_calls" }] };
+  expect(read([answer]).told).toEqual([
+    [0, "call_24-1", "f", "{}"],
+    [1, "call_24-2", "f", "{}"],
+  ]);
 });
 
 describe("counts", () => {

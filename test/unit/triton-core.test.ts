@@ -105,6 +105,12 @@ describe("its request", () => {
     expect(words).toEqual({ shape: [1, 2, 3], numbers: [otherEnd, 70, 71, 1, 2, 3] });
   });
 
+  test("draws from all tokens with a seed of its own, or takes the likeliest", () => {
+    const sampled = model("runtime_top_k", "runtime_top_p", "temperature", "seed");
+    expect(Object.keys(values(built(sampled))).slice(3)).toEqual(["temperature", "runtime_top_p", "seed"]);
+    expect(Object.keys(values(built(sampled, { temperature: 0 }))).slice(3)).toEqual(["temperature", "runtime_top_k"]);
+  });
+
   test("is refused for what has no input", () => {
     expect(built(model(), { minP: 0.5 })).toEqual({ kind: "unsupported", param: "min_p" });
     expect(built(model(), { frequencyPenalty: 0.5 })).toEqual({ kind: "unsupported", param: "frequency_penalty" });

@@ -3,13 +3,13 @@ import { describe, expect, test } from "vitest";
 import { ModelMetadataResponseSchema } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { ModelConfigSchema } from "../../gen/ts/engine/triton/model_config_pb.ts";
 import { Feature, ReplicaModelSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { coreCandidates, takesStop } from "../../services/drivers/triton/behind.ts";
 import {
-  coreCandidates,
+  type Behind,
   featuresOf,
   flavourOf,
   interfaceOf,
   type TritonInterface,
-  takesStop,
 } from "../../services/drivers/triton/flavour.ts";
 import type { InferRequest } from "../../services/drivers/triton/inputs.ts";
 import { llmapiRequest } from "../../services/drivers/triton/request-llmapi.ts";
@@ -23,6 +23,7 @@ const metadata = (inputs: string[], outputs = ["text_output"]) =>
     inputs: inputs.map((name) => tensor(name)),
     outputs: outputs.map((name) => tensor(name)),
   });
+const nothing: Behind = { stopModel: "", grammar: false };
 const config = (init: MessageInitShape<typeof ModelConfigSchema> = {}) => create(ModelConfigSchema, init);
 const ensembleConfig = config({
   schedulingChoice: {
@@ -57,11 +58,11 @@ describe("a model's flavour is found by its inputs", () => {
     [undefined, "unknown"],
   ])("BLS with accumulate_tokens %s sends %s texts", (value, mode) => {
     const parameters = value === undefined ? {} : { accumulate_tokens: { stringValue: value } };
-    expect(interfaceOf(metadata(["text_input", "max_tokens"]), config({ parameters }), "")?.textMode).toBe(mode);
+    expect(interfaceOf(metadata(["text_input", "max_tokens"]), config({ parameters }), nothing)?.textMode).toBe(mode);
   });
 
   test("the step that can be told to stop is one that takes token ids", () => {
-    expect(coreCandidates(ensembleConfig)).toEqual(["core"]);
+    expect(coreCandidates("ensemble", ensembleConfig)).toEqual(["core"]);
     expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len", "stop"]))).toBe(true);
     expect(takesStop(metadata(["input_ids", "input_lengths", "request_output_len"]))).toBe(false);
   });
@@ -69,7 +70,7 @@ describe("a model's flavour is found by its inputs", () => {
   test("the LLM API streams where it is decoupled, and hears a cancel", () => {
     expect(featuresOf(llmapi)).toEqual([Feature.PROMPT, Feature.STREAM, Feature.CANCEL]);
     expect(featuresOf({ ...llmapi, decoupled: false })).toEqual([Feature.PROMPT, Feature.CANCEL]);
-    expect(interfaceOf(metadata(["text_input", "sampling_param_max_tokens"]), config(), "core")).toMatchObject({
+    expect(interfaceOf(metadata(["text_input", "sampling_param_max_tokens"]), config(), nothing)).toMatchObject({
       textMode: "unknown",
       stopModel: "",
     });
@@ -78,7 +79,7 @@ describe("a model's flavour is found by its inputs", () => {
   test("an ensemble that cannot be stopped says so", () => {
     const described = metadata(["text_input", "max_tokens"]);
     const features = (stopModel: string) => {
-      const model = interfaceOf(described, ensembleConfig, stopModel);
+      const model = interfaceOf(described, ensembleConfig, { ...nothing, stopModel });
       return model ? featuresOf(model) : [];
     };
     expect(features("core")).toContain(Feature.CANCEL);
@@ -134,12 +135,12 @@ function built(model: TritonInterface, request: RequestInit, more = {}) {
 }
 
 /** Inputs as name, datatype, shape and raw bytes. */
-function inputsOf(request: InferRequest): Record<string, string> {
+function inputsOf(request: InferRequest, encoding: "latin1" | "hex" = "latin1"): Record<string, string> {
   return Object.fromEntries(
     (request.inputs ?? []).map((input, at) => [
       input.name ?? "",
       `${input.datatype} [${input.shape?.join()}] ${Buffer.from(request.rawInputContents?.[at] ?? [])
-        .toString("latin1")
+        .toString(encoding)
         .replace(/[^\x20-\x7e]/g, ".")}`,
     ]),
   );
@@ -181,6 +182,40 @@ describe("a request for TensorRT-LLM", () => {
   test("leaves out what has no effect", () => {
     const sampling = { topK: -1, minP: 0, frequencyPenalty: 0, presencePenalty: 0, repetitionPenalty: 1, minTokens: 0 };
     expect(built(trt(), { sampling, choices: 1 })).toMatchObject({ kind: "request" });
+  });
+
+  const explicit = { ...trtInputs, top_k: "INT32" };
+  const sent = (sampling: NonNullable<RequestInit>["sampling"], id = "id-1") => {
+    const request = built(trt(explicit), { sampling }, { id });
+    if (request.kind !== "request") throw new Error("unsupported");
+    const { temperature, top_p, top_k, seed } = inputsOf(request.request, "hex");
+    return { temperature, top_p, top_k, seed };
+  };
+  const one = { float: "FP32 [1,1] 0000803f", integer: "INT32 [1,1] 01000000" };
+
+  test("draws at a temperature of 1 where nothing is said, each time with another seed", () => {
+    const first = sent({});
+    expect(first).toEqual({ temperature: one.float, top_p: one.float, top_k: undefined, seed: expect.any(String) });
+    expect(sent({}).seed).toBe(first.seed);
+    expect(sent({}, "id-2").seed).not.toBe(first.seed);
+  });
+
+  test.each([
+    ["a temperature alone draws from all tokens", { temperature: 0.5 }, { top_p: one.float }],
+    ["top_k of all tokens is none", { topK: -1 }, { top_p: one.float, top_k: "INT32 [1,1] 00000000" }],
+    ["top_k is enough", { topK: 1 }, { top_p: undefined, top_k: one.integer }],
+    ["top_p is enough", { topP: 0.5 }, { top_p: "FP32 [1,1] 0000003f", top_k: undefined }],
+    ["a temperature of 0 is the likeliest token", { temperature: 0 }, { top_p: undefined, top_k: one.integer }],
+    ["whatever else is said", { temperature: 0, topP: 0.5, topK: 5 }, { top_p: undefined, top_k: one.integer }],
+  ])("%s", (_, sampling, inputs) => {
+    expect(sent(sampling)).toMatchObject(inputs);
+  });
+
+  test("what nobody asked for is left out where the model has no input for it", () => {
+    const bare = trt({ text_input: "BYTES", max_tokens: "INT32", temperature: "FP32" });
+    expect(built(bare, {})).toMatchObject({ kind: "request" });
+    expect(built(bare, { sampling: { temperature: 0 } })).toMatchObject({ kind: "request" });
+    expect(built(bare, { sampling: { seed: 1n } })).toEqual({ kind: "unsupported", param: "seed" });
   });
 
   test("uses the older names of inputs", () => {
@@ -294,7 +329,7 @@ describe("a request for the vLLM backend", () => {
       ignore_eos: true,
       max_tokens: 16,
       skip_special_tokens: false,
-      structured_outputs: { json_object: true },
+      structured_outputs: '{"json_object":true}',
     });
     expect(request.ignored).toEqual(["max_tokens", "user"]);
   });
@@ -305,13 +340,32 @@ describe("a request for the vLLM backend", () => {
       const made = built(vllm, request, extras);
       if (made.kind !== "request") throw new Error("unsupported");
       const sent = inputsOf(made.request)["sampling_parameters"] ?? "";
-      return [JSON.parse(sent.slice(sent.indexOf("{"))).structured_outputs, made.ignored];
+      // A JSON text in the JSON text: the backend reads it once more.
+      const { structured_outputs: form } = JSON.parse(sent.slice(sent.indexOf("{")));
+      return [form && JSON.parse(form), made.ignored];
     };
     expect(parameters({}, asked)).toEqual([asked.extras.structured_outputs, []]);
     expect(parameters({ responseFormat: { form: { case: "text", value: {} } } }, asked)[1]).toEqual([]);
     const object = { responseFormat: { form: { case: "jsonObject", value: {} } } };
     expect(parameters(object, asked)).toEqual([{ json_object: true }, ["structured_outputs"]]);
     expect(parameters({}, { extras: { structured_outputs: "yes" } })).toEqual([undefined, ["structured_outputs"]]);
+  });
+
+  test("asks for log probabilities where the model tells them", () => {
+    const scored: TritonInterface = { ...vllm, inputs: { ...vllm.inputs, return_logprobs: "BOOL" } };
+    const telling = { ...scored, outputs: ["text_output", "logprobs"] };
+    expect([vllm, scored, telling].map((model) => featuresOf(model).includes(Feature.LOGPROBS))).toEqual([
+      false,
+      false,
+      true,
+    ]);
+    const request = built(telling, { logprobs: { top: 0 } });
+    if (request.kind !== "request") throw new Error("unsupported");
+    const sent = inputsOf(request.request);
+    expect(sent["return_logprobs"]).toBe("BOOL [1] .");
+    expect(sent["sampling_parameters"]).toContain('"logprobs":0');
+    const without = built(telling, {});
+    expect(without.kind === "request" && inputsOf(without.request)).not.toHaveProperty("return_logprobs");
   });
 
   test("asks for some number of tokens in any case", () => {

@@ -1,4 +1,6 @@
+import { toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
+import { ReplicaLoadSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { loadIn, metricsUrlOf } from "../../services/drivers/triton/load.ts";
 
 /** What Triton counts itself, of requests that failed, left or wait inside an engine. */
@@ -32,6 +34,14 @@ describe("how busy a Triton is", () => {
     ["both add up, and the fullest cache counts", tensorrt + vllm, [6, 6, 0.5]],
   ])("%s", (_, metrics, [running, waiting, kvUsed]) => {
     expect(loadIn(metrics)).toMatchObject({ running, waiting, kvUsed });
+  });
+
+  test("that nobody can be is bounded by what the catalogue can tell", () => {
+    const absurd = ["scheduled", "waiting"].map((type) => `nv_trt_llm_request_metrics{request_type="${type}"} 1e300\n`);
+    const most = 2 ** 31 - 1;
+    const load = loadIn(absurd.join(""));
+    expect(load).toMatchObject({ running: most, waiting: most });
+    expect(() => toBinary(ReplicaLoadSchema, load)).not.toThrow();
   });
 
   test.each([

@@ -104,10 +104,10 @@ describe("a stream that tells lies", () => {
 
   test.each([
     ["a line", `data: "${"x".repeat(70_000)}`],
-    ["an event", `data: "x\n`.repeat(10_000)],
+    ["an event", `data: "x\n`.repeat(30_000)],
   ])("has %s beyond the limit", async (_, body) => {
     const { driver, attempt } = await serve(stream(body), { receiveBytesMax: 65_536 });
-    expect((await run(driver, attempt())).reason).toBe("ENGINE_PROTOCOL");
+    expect((await run(driver, attempt())).reason).toBe("ANSWER_TOO_LARGE");
   });
 
   test("has blocks without end", async () => {
@@ -262,7 +262,7 @@ describe("a whole answer", () => {
     ["has a block that is none", message({ content: [5] }), "ENGINE_PROTOCOL"],
     ["has no reason", message({ stop_reason: null }), "ENGINE_TRUNCATED"],
     ["is an error inside a 200", { type: "error", error: { type: "api_error", message: "no" } }, "ENGINE_FAILED"],
-    ["is longer than the limit", message({ id: "x".repeat(70_000) }), "ENGINE_PROTOCOL"],
+    ["is longer than the limit", message({ id: "x".repeat(70_000) }), "ANSWER_TOO_LARGE"],
   ])("that %s fails", async (_, body, reason) => {
     const { driver, attempt } = await serve(json(body), { receiveBytesMax: 65_536 });
     expect((await run(driver, attempt({ stream: false }))).reason).toBe(reason);

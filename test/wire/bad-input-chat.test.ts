@@ -152,8 +152,15 @@ test.each<[string, object, Record<string, string>, string]>([
 
 test("what had no effect is named, as far as a header can", async () => {
   edge.script = ({ sink }) => sink.fail(fail(ErrorReason.QUEUE_FULL, {}));
-  const response = await send(edge.url, { body: { ...least, store: true, user: "u" } });
-  expect(response.headers.get("x-weir-ignored")).toBe("store, user");
+  const content = [{ type: "text", text: "x", cache_control: {}, "\u0430\r\n": 1 }];
+  const messages = [{ role: "user", content }];
+  const response = await send(edge.url, { body: { ...least, store: true, user: "u", messages } });
+  expect(response.headers.get("x-weir-ignored")?.split(", ").sort()).toEqual([
+    "messages[].content[].*",
+    "messages[].content[].cache_control",
+    "store",
+    "user",
+  ]);
 });
 
 /** What official clients do next is told by headers. */

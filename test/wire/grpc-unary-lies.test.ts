@@ -85,7 +85,7 @@ describe("Triton's embeddings", () => {
     expect(requests()).toMatchObject([
       {
         modelName: "fake",
-        id: `${attempt.id}-0`,
+        id: attempt.id,
         inputs: [{ name: "TEXT", datatype: "BYTES", shape: [2n, 1n] }],
         outputs: [{ name: "EMBEDDING" }],
       },

@@ -52,8 +52,20 @@ export const jsonRows: readonly Row[] = [
     code: "unknown_parameter",
     param: "constructor",
   },
-  { name: "J12 1e400", body: chat('"x"', ',"temperature":1e400'), status: 400, code: "invalid_number" },
-  { name: "J12 -1e400", body: chat('"x"', ',"temperature":-1e400'), status: 400, code: "invalid_number" },
+  {
+    name: "J12 1e400",
+    body: chat('"x"', ',"temperature":1e400'),
+    status: 400,
+    code: "invalid_number",
+    param: "temperature",
+  },
+  {
+    name: "J12 -1e400",
+    body: chat('"x"', ',"temperature":-1e400'),
+    status: 400,
+    code: "invalid_number",
+    param: "temperature",
+  },
   { name: "J12 NaN", body: chat('"x"', ',"temperature":NaN'), status: 400, code: "invalid_number" },
   { name: "J12 Infinity", body: chat('"x"', ',"temperature":Infinity'), status: 400, code: "invalid_number" },
   {
@@ -61,6 +73,7 @@ export const jsonRows: readonly Row[] = [
     body: chat('"x"', ',"max_tokens":9007199254740993'),
     status: 400,
     code: "integer_out_of_range",
+    param: "max_tokens",
   },
   {
     name: 'J14 "1" for an integer',

@@ -124,10 +124,10 @@ describe("a stream that tells lies", () => {
 
   test.each([
     ["a line", `data: "${"x".repeat(70_000)}`],
-    ["an event", `data: "x\n`.repeat(10_000)],
+    ["an event", `data: "x\n`.repeat(30_000)],
   ])("has %s beyond the limit", async (_, body) => {
     const { driver, attempt } = await serve(stream(body), { receiveBytesMax: 65_536 });
-    expect((await run(driver, attempt())).reason).toBe("ENGINE_PROTOCOL");
+    expect((await run(driver, attempt())).reason).toBe("ANSWER_TOO_LARGE");
   });
 
   test.each<[string, string, string]>([
@@ -231,7 +231,7 @@ describe("a whole answer", () => {
     [
       "is longer than the limit",
       JSON.stringify({ choices: [choice({ message: { content: "x".repeat(70_000) } })] }),
-      "ENGINE_PROTOCOL",
+      "ANSWER_TOO_LARGE",
     ],
   ])("that %s fails", async (_, body, reason) => {
     const { driver, attempt } = await serve(json(body), { receiveBytesMax: 65_536 });

@@ -35,6 +35,14 @@ async function stream(inputs: string, parameters: object = {}): Promise<{ status
   return { status: response.status, events: lines.map((line): Event => JSON.parse(line.slice("data:".length))) };
 }
 
+interface CallChunk {
+  readonly choices: readonly {
+    readonly finish_reason: string | null;
+    readonly delta: { readonly tool_calls: readonly { function: { name: string | null; arguments: string } }[] };
+  }[];
+  readonly usage: object | null;
+}
+
 const textOf = (events: readonly Event[]) => events.map(({ token }) => (token.special ? "" : token.text)).join("");
 
 describe("a stream", () => {
@@ -48,9 +56,9 @@ describe("a stream", () => {
     });
   });
 
-  test("is greedy and 100 tokens long where nothing is said", async () => {
-    const [one, other] = [await stream("[[sim length=300]] x"), await stream("[[sim length=300]] x")];
-    expect(one.events).toHaveLength(100);
+  test("is greedy, and as long as fits, where nothing is said", async () => {
+    const [one, other] = [await stream("[[sim length=600]] x"), await stream("[[sim length=600]] x")];
+    expect(one.events.at(-1)?.details).toMatchObject({ finish_reason: "length", generated_tokens: 495 });
     expect(textOf(one.events)).toBe(textOf(other.events));
   });
 
@@ -122,6 +130,62 @@ test("a chat is OpenAI's, but for its end at a stop text", async () => {
   expect(free.choices[0]?.finish_reason).toBe("length");
   const stop = free.choices[0]?.message.content.split(" ")[2] ?? "";
   expect((await ask({ max_tokens: 9, stop: [stop] })).choices[0]?.finish_reason).toBe("stop_sequence");
+});
+
+test("a call has no end of its own: its usage follows the last brace", async () => {
+  const parameters = { type: "object", properties: { river: { type: "string" } }, required: ["river"] };
+  const body = {
+    model: "tgi",
+    messages: [{ role: "user", content: "x" }],
+    tools: [{ type: "function", function: { name: "gauge", parameters } }],
+    tool_choice: "required",
+    stream: true,
+    stream_options: { include_usage: true },
+  };
+  const chunksOf = async (more: object) => {
+    const text = await (await post("/v1/chat/completions", { ...body, ...more })).text();
+    const lines = text.trim().split("\n\n");
+    expect(lines.at(-1)).toBe("data:[DONE]");
+    return lines.slice(0, -1).map((line): CallChunk => JSON.parse(line.slice("data:".length)));
+  };
+  const chunks = await chunksOf({});
+  const choices = chunks.flatMap((chunk) => chunk.choices);
+  expect(choices.every(({ finish_reason: reason }) => reason === null)).toBe(true);
+  const calls = choices.flatMap(({ delta }) => delta.tool_calls);
+  expect(calls.map((call) => call.function.name)).toEqual(["gauge", ...calls.slice(1).map(() => null)]);
+  expect(JSON.parse(calls.map((call) => call.function.arguments).join(""))).toHaveProperty("river");
+  expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { completion_tokens: choices.length + 1 } });
+  expect((await chunksOf({ max_tokens: 2 })).at(-2)?.choices[0]?.finish_reason).toBe("length");
+});
+
+test.each<[string, object, string]>([
+  ["messages", { messages: "x" }, "missing field `messages`"],
+  ["a content", { messages: [{ role: "user", content: null }] }, "messages[0]: data did not match any variant"],
+  [
+    "a function's parameters",
+    { messages: [{ role: "user", content: "x" }], tools: [{ type: "function", function: { name: "f" } }] },
+    "tools[0].function: missing field `arguments`",
+  ],
+])("a chat without %s is none, also to be counted", async (_, body, problem) => {
+  for (const path of ["/chat_tokenize", "/v1/chat/completions"]) {
+    const response = await post(path, { model: "tgi", stream: true, ...body });
+    expect([path, response.status, await response.text()]).toEqual([path, 422, expect.stringContaining(problem)]);
+  }
+});
+
+test("a chat of a text and calls loses the calls", async () => {
+  const calls = [{ id: "0", type: "function", function: { name: "f", arguments: "{}" } }];
+  const count = async (message: object) => {
+    const messages = [
+      { role: "user", content: "x" },
+      { role: "assistant", ...message },
+    ];
+    const answer = await (await post("/chat_tokenize", { messages })).json();
+    return (answer as { tokenize_response: unknown[] }).tokenize_response.length;
+  };
+  const both = await count({ content: "y", tool_calls: calls });
+  expect(both).toBe(await count({ content: "y" }));
+  expect(await count({ tool_calls: calls })).toBeGreaterThan(both);
 });
 
 test("who leaves ends what runs", async () => {

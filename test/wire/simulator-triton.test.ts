@@ -106,7 +106,7 @@ describe("the ensemble", () => {
   });
 
   test("says the same for the same seed, in one piece too, with the prompt unless it is left out", async () => {
-    const seeded = { seed: 4, max_tokens: 12 };
+    const seeded = { top_p: 1, seed: 4, max_tokens: 12 };
     const streamed = await infer("ensemble", tensorrt("hi", seeded));
     const whole = await infer("ensemble", tensorrt("hi", { ...seeded, stream: false }));
     const prompted = await infer(
@@ -120,6 +120,18 @@ describe("the ensemble", () => {
     expect(other.texts).not.toEqual(streamed.texts);
   });
 
+  test.each(["ensemble", "tensorrt_llm_bls"])(
+    "of %s a temperature alone does nothing, and nothing is new",
+    async (model) => {
+      const said = async (more: TensorValues) => (await infer(model, tensorrt("draw", more))).texts;
+      const greedy = await said({});
+      expect(await said({ temperature: 1, seed: 5 })).toEqual(greedy);
+      expect(await said({ temperature: 1, top_k: 1, seed: 5 })).toEqual(greedy);
+      expect(await said({ temperature: 1, top_p: 1, seed: 5 })).not.toEqual(greedy);
+      expect(await said({ temperature: 1, top_p: 1 })).toEqual(await said({ temperature: 1, top_p: 1 }));
+    },
+  );
+
   test("breaks characters of several tokens, the vLLM backend does not", async () => {
     const tokens = { max_tokens: 400, min_tokens: 400 };
     const { texts } = await infer("ensemble", tensorrt("characters", tokens));
@@ -130,11 +142,11 @@ describe("the ensemble", () => {
   });
 
   test("leaves the stop word in the text", async () => {
-    const { texts } = await infer("ensemble", tensorrt("stop", { seed: 2 }));
+    const { texts } = await infer("ensemble", tensorrt("stop", { top_k: 40, seed: 2 }));
     const word = texts.find((text) => /[a-z]{5}/.test(text))?.trim() ?? "";
     const at = texts.findIndex((text) => text.includes(word));
     expect(at).toBeLessThan(texts.length - 1);
-    const stopped = await infer("ensemble", tensorrt("stop", { seed: 2, stop_words: [word] }));
+    const stopped = await infer("ensemble", tensorrt("stop", { top_k: 40, seed: 2, stop_words: [word] }));
     expect(stopped.texts).toEqual(texts.slice(0, at + 1));
     expect(stopped.finals.at(-1)).toBe(true);
   });
@@ -253,42 +265,6 @@ describe("the LLM API", () => {
     expect((await infer("llmapi", asked({ stop: true }))).errors).toEqual(["Request cancelled by client"]);
     const { responses } = await running;
     expect(responses.flatMap((response) => textsOf(response, "finish_reason")).at(-1)).toBe("cancelled");
-  });
-});
-
-describe("the vLLM backend", () => {
-  test("says None while it goes on, and counts without a dimension", async () => {
-    const { responses, finals } = await infer("vllm_model", vllm("hello", { max_tokens: 3, ignore_eos: true }));
-    const reasons = responses.flatMap((response) => textsOf(response, "finish_reason"));
-    expect(reasons).toEqual(["None", "None", "length"]);
-    expect(finals).toEqual([false, false, true]);
-    const head = responses[0]?.outputs.find(({ name }) => name === "num_input_tokens");
-    expect(head).toMatchObject({ datatype: "UINT32", shape: [] });
-    expect(responses.flatMap((response) => integersOf(response, "num_input_tokens"))).toEqual([2, 2, 2]);
-  });
-
-  test("has an element for each choice, and leaves the stop text out", async () => {
-    const two = await infer("vllm_model", vllm("two", { n: 2, max_tokens: 2, ignore_eos: true }));
-    expect(two.responses.map((response) => textsOf(response, "text_output").length)).toEqual([2, 2]);
-    const json = { structured_outputs: { json_object: true }, max_tokens: 60 };
-    const stopped = await infer("vllm_model", vllm("json", { ...json, stop: ["forty"] }));
-    expect(stopped.texts.join("")).toBe('{"answer": "');
-  });
-
-  test.each([
-    [{ choice: ["yes", "no"] }, "yes"],
-    [{ regex: "(?:no)|(?:yes)" }, "no"],
-  ])("keeps to %j", async (structured_outputs, said) => {
-    const { texts } = await infer("vllm_model", vllm("maybe", { structured_outputs, max_tokens: 60 }));
-    expect(texts.join("")).toBe(said);
-  });
-
-  test("repeats the prompt in an answer of one piece unless it is left out", async () => {
-    const whole = { stream: false };
-    const prompted = await infer("vllm_model", vllm("prompt", {}, whole));
-    expect(prompted.texts[0]?.startsWith("prompt")).toBe(true);
-    const { errors } = await infer("vllm_model", vllm("prompt", {}, { exclude_input_in_output: false }));
-    expect(errors[0]).toContain("`exclude_input_in_output` = False is not allowed");
   });
 });
 

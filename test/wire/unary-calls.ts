@@ -48,8 +48,13 @@ export function countAttempt(
   input: NonNullable<MessageInitShape<typeof CountTokensRequestSchema>["input"]>,
   model = nobody,
   prompt?: string,
+  tools: NonNullable<MessageInitShape<typeof CountTokensRequestSchema>["tools"]> = [],
 ): CountAttempt {
-  return { ...about(model), request: create(CountTokensRequestSchema, { model: "caller-model", input }), prompt };
+  return {
+    ...about(model),
+    request: create(CountTokensRequestSchema, { model: "caller-model", input, tools }),
+    prompt,
+  };
 }
 
 /** The reason that a try fails for, and the engine's problem; "none" if it does not. */

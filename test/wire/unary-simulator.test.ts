@@ -91,8 +91,7 @@ describe("Triton's models that embed", () => {
     const caller = new AbortController();
     const attempt = embedAttempt(["[[sim delay ms=60000]]"], { model: named("text_embedding") });
     const asked = failureOf(triton.embed?.(attempt, caller.signal));
-    const saw = () =>
-      simulator.recorder.entries().some(({ id, event }) => id === `${attempt.id}-0` && event === "started");
+    const saw = () => simulator.recorder.entries().some(({ id, event }) => id === attempt.id && event === "started");
     await expect.poll(saw).toBe(true);
     caller.abort(fail(ErrorReason.CANCELLED));
     expect((await asked).reason).toBe("CANCELLED");

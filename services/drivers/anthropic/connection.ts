@@ -1,3 +1,4 @@
+import { credentialHeader } from "../credential.ts";
 import type { Target } from "../driver.ts";
 import { type Connection, connectionTo } from "../http/connection.ts";
 
@@ -9,6 +10,6 @@ const version = "2023-06-01";
 
 /** Opens the way to a server, with the target's key where this API wants it. */
 export function anthropicConnection(target: Target): Connection {
-  const key = target.engineKey === undefined ? {} : { "x-api-key": target.engineKey };
-  return connectionTo(target, { "anthropic-version": version, ...key });
+  const own = credentialHeader(target, (key) => ({ "x-api-key": key }));
+  return connectionTo(target, { "anthropic-version": version, ...own });
 }

@@ -2,11 +2,12 @@ import { create } from "@bufbuild/protobuf";
 import { Feature, ReplicaModelSchema, type ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
 import { unknownLoad } from "../http/gauges.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { ask } from "../http/question.ts";
+import { isCredentialStatus, isPassingStatus } from "../http/status.ts";
 
 /** The largest page that the API gives. There are some dozens of models. */
 const pageSize = 1_000;
@@ -25,11 +26,12 @@ const features: readonly Feature[] = [
 ];
 
 /** Whether the server lists models as this API does, or would if it accepted our key. Rejects if nothing listens there. */
-export async function isAnthropic(connection: Connection, signal: AbortSignal): Promise<boolean> {
+export async function isAnthropic(connection: Connection, signal: AbortSignal): Promise<Sighting> {
   const { status, text } = await ask(connection, `${connection.apiPath}/models?limit=1`, signal);
   const answer = parsed(text);
-  if (status === 401 || status === 403) return isObject(answer) && answer["type"] === "error";
-  return status === 200 && pageIn(answer) !== undefined;
+  if (isCredentialStatus(status)) return isObject(answer) && answer["type"] === "error" ? "guarded" : "no";
+  if (isPassingStatus(status)) return "silent";
+  return status === 200 && pageIn(answer) !== undefined ? "yes" : "no";
 }
 
 /** Asks which models there are. How busy it is it does not say. */
@@ -53,8 +55,8 @@ interface Page {
 
 async function pageAt(connection: Connection, path: string, signal: AbortSignal): Promise<Page> {
   const { status, text } = await ask(connection, path, signal);
-  if (status === 401 || status === 403) throw fail(ErrorReason.ENGINE_CREDENTIAL);
-  if (status >= 500 || status === 429) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+  if (isCredentialStatus(status)) throw fail(ErrorReason.ENGINE_CREDENTIAL);
+  if (isPassingStatus(status)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
   const page = status === 200 ? pageIn(parsed(text)) : undefined;
   if (!page) throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not list its models" });
   return page;

@@ -1,9 +1,8 @@
 import type { Dialect, ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { EmbedRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
+import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Cancel } from "../../runtime/mesh/push.ts";
-import type { Attempt, AttemptSink, DriverKind, ProbeResult, Target } from "../driver.ts";
+import type { Attempt, AttemptSink, DriverKind, ProbeResult, Sighting, Target } from "../driver.ts";
 import { type CountAttempt, type Embedded, judged, type UnaryAttempt, type UnaryDriver } from "../unary.ts";
 import type { ModelRepository } from "../repository.ts";
 import { type Channel, openChannel } from "./channel.ts";
@@ -12,7 +11,7 @@ import { speaksCleartext } from "./session.ts";
 /** A protocol over gRPC. `I` is what it has to know of a model: the probe writes it into `interface_json`. */
 export interface GrpcProtocol<I> {
   readonly dialect: Dialect;
-  detect(channel: Channel, signal: AbortSignal): Promise<boolean>;
+  detect(channel: Channel, signal: AbortSignal): Promise<Sighting>;
   probe(channel: Channel, signal: AbortSignal): Promise<ProbeResult>;
   /** Starts an attempt. Throws a WeirError for one that is not sent. */
   generate(channel: Channel, target: Target, model: I, attempt: Attempt, sink: AttemptSink): Cancel;
@@ -40,8 +39,8 @@ export function grpcDriver<I>(protocol: GrpcProtocol<I>): DriverKind {
   const { dialect } = protocol;
   return {
     dialect,
+    canBeAt: speaksCleartext,
     async detect(target, signal) {
-      if (!speaksCleartext(target.url)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
       using channel = openChannel(target);
       return await protocol.detect(channel, signal);
     },

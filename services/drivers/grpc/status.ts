@@ -1,6 +1,7 @@
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, WeirError } from "../../runtime/errors/fail.ts";
+import type { Sighting } from "../driver.ts";
 import { contextOverflow, isAway, isDead, isFull } from "../engine-text.ts";
 import {
   contextFailure,
@@ -11,6 +12,7 @@ import {
   overloaded,
   protocol,
   refusal,
+  tooLarge,
   unavailable,
 } from "../failure.ts";
 import { StatusError } from "./status-error.ts";
@@ -64,6 +66,9 @@ export function failureFromStatus(code: number, text: string, recognise: Recogni
 
 /** Code 8 has several causes, and few are a quota: only the text tells them apart. */
 function exhausted(text: string, recognise: Recognise): Failure {
+  // Ours, of what it sends, and the server's own, of what it was sent.
+  const limit = /message larger than max \(\d+ > (\d+)\)/i.exec(text)?.[1];
+  if (limit !== undefined) return tooLarge(Number(limit));
   if (/message larger than max/i.test(text)) return protocol("a message longer than the limit");
   if (/metadata size|header/i.test(text)) return protocol("more metadata than it takes");
   // So a call says when the server reset its stream with ENHANCE_YOUR_CALM.
@@ -79,22 +84,20 @@ export function probeError(thrown: unknown, recognise?: Recognise): WeirError {
   const { reason, metadata } = failureFromStatus(thrown.code, thrown.details, recognise);
   if (reason === ErrorReason.ENGINE_CREDENTIAL || reason === ErrorReason.ENGINE_PROTOCOL)
     return fail(reason, metadata, { cause: thrown });
+  if (reason === ErrorReason.ANSWER_TOO_LARGE)
+    return fail(ErrorReason.ENGINE_PROTOCOL, { problem: "an answer longer than the limit" }, { cause: thrown });
   return fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: thrown });
 }
 
-/**
- * Whether a question that only one kind of server answers was answered.
- * @throws ENGINE_UNAVAILABLE if nothing answers at all.
- */
-export async function isAnswered(question: Promise<unknown>, recognise?: Recognise): Promise<boolean> {
+/** What comes of a question that only one kind of server answers. */
+export async function sightingBy(question: Promise<unknown>, recognise?: Recognise): Promise<Sighting> {
   try {
     await question;
-    return true;
+    return "yes";
   } catch (thrown) {
-    const error = probeError(thrown, recognise);
-    if (error.reason === ErrorReason.ENGINE_UNAVAILABLE) throw error;
-    // It is guarded: somebody who does not know the call would not mind who makes it.
-    return error.reason === ErrorReason.ENGINE_CREDENTIAL;
+    const { reason } = probeError(thrown, recognise);
+    if (reason === ErrorReason.ENGINE_UNAVAILABLE) return "silent";
+    return reason === ErrorReason.ENGINE_CREDENTIAL ? "guarded" : "no";
   }
 }
 

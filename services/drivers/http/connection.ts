@@ -1,5 +1,6 @@
 import { Http1Client } from "../http1/client.ts";
 import { headText } from "../http1/request.ts";
+import { credentialHeader } from "../credential.ts";
 import type { Target } from "../driver.ts";
 
 /** The way to one server. */
@@ -27,7 +28,7 @@ export interface Connection extends AsyncDisposable {
  */
 export function connectionTo(
   target: Target,
-  own: Readonly<Record<string, string>> = bearer(target),
+  own: Readonly<Record<string, string>> = credentialHeader(target),
   paths: { readonly apiPath?: string; readonly query?: string } = {},
 ): Connection {
   const url = new URL(target.url);
@@ -58,8 +59,4 @@ export function connectionTo(
     postRoot: (asked, accept = "application/json") => post(rootPath + asked, accept),
     [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
   };
-}
-
-function bearer({ engineKey }: Target): Readonly<Record<string, string>> {
-  return engineKey === undefined ? {} : { authorization: `Bearer ${engineKey}` };
 }

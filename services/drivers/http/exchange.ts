@@ -1,7 +1,7 @@
 import type { Timer } from "../../runtime/clock.ts";
 import type { Answer, EngineSide } from "../answer.ts";
 import type { Target } from "../driver.ts";
-import { type Failure, lost, protocol, unavailable } from "../failure.ts";
+import { type Failure, lost, protocol, tooLarge, unavailable } from "../failure.ts";
 import type { BrokenBy, Connection, Exchange as HttpExchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
@@ -28,6 +28,8 @@ export interface Reading {
    * @param name the event's type; empty for an ordinary one, and for a whole answer.
    */
   read(json: unknown, head: ResponseHead, name: string): Failure | undefined;
+  /** The server said [DONE]; what it left out until then is to be told now. */
+  done?(): void;
   /** What an answer other than 200 means. */
   refused(head: ResponseHead, body: string): Failure;
 }
@@ -132,7 +134,10 @@ export class Exchange implements HttpExchange, EngineSide {
 
   #event(data: string, name: string): void {
     if (!this.#answer.open) return;
-    if (data === "[DONE]") return this.#answer.end();
+    if (data === "[DONE]") {
+      this.#reading.done?.();
+      return this.#answer.end();
+    }
     const json = parsed(data);
     if (json === undefined) return this.#fail(protocol("an event that is not JSON"));
     this.#read(json, name);
@@ -171,9 +176,9 @@ export class Exchange implements HttpExchange, EngineSide {
   }
 
   #broken(thrown: unknown): void {
-    const problem =
-      thrown instanceof EventTooLong ? "an answer longer than the limit" : "an answer that cannot be read";
-    this.#answer.fail(this.#answer.error(protocol(problem), thrown));
+    const isLong = thrown instanceof EventTooLong;
+    const failure = isLong ? tooLarge(this.#target.receiveBytesMax) : protocol("an answer that cannot be read");
+    this.#answer.fail(this.#answer.error(failure, thrown));
   }
 
   #fail(failure: Failure): void {

@@ -50,7 +50,8 @@ export function samples(metrics: string, name: string, label = ""): number[] {
 /** More than any server has, and what the contract's number holds. */
 const totalMax = 2 ** 31 - 1;
 
-function total(values: readonly number[]): number {
+/** Requests in all; -1 if nothing tells of any. */
+export function total(values: readonly number[]): number {
   if (values.length === 0) return -1;
   return Math.min(totalMax, Math.round(values.reduce((sum, value) => sum + value, 0)));
 }

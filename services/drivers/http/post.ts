@@ -1,7 +1,7 @@
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Target } from "../driver.ts";
-import { engineError, type Failure, lost, protocol, unavailable } from "../failure.ts";
+import { engineError, type Failure, lost, protocol, tooLarge, unavailable } from "../failure.ts";
 import type { BrokenBy, Connection, Exchange } from "../http1/connection.ts";
 import type { Http1Client } from "../http1/client.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
@@ -85,8 +85,8 @@ class JsonExchange implements Exchange {
 
   onData(bytes: Buffer, start: number, end: number): void {
     const isError = this.#head?.status !== 200;
-    if (!isError && this.#held.length + end - start > this.#options.target.receiveBytesMax)
-      return this.#failed(protocol("an answer longer than the limit"));
+    const { receiveBytesMax } = this.#options.target;
+    if (!isError && this.#held.length + end - start > receiveBytesMax) return this.#failed(tooLarge(receiveBytesMax));
     this.#held.add(bytes, start, end, this.#head?.length);
     if (isError && this.#held.length > errorBytesMax) this.#reading(true, () => this.#refused(true));
   }

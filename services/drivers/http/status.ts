@@ -12,6 +12,11 @@ export function isCredentialStatus(status: number): boolean {
   return status === 401 || status === 403;
 }
 
+/** Whether the server, or what stands before it, cannot answer now: it may in a moment. */
+export function isPassingStatus(status: number): boolean {
+  return status === 429 || status >= 500;
+}
+
 /**
  * What an answer other than 200 means by its status alone.
  *

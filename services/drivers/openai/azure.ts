@@ -1,3 +1,4 @@
+import { credentialHeader } from "../credential.ts";
 import type { Target } from "../driver.ts";
 import { type Connection, connectionTo } from "../http/connection.ts";
 
@@ -24,7 +25,7 @@ export function deploymentOf({ apiPath, query }: Connection): Deployment | undef
 export function openaiConnection(target: Target): Connection {
   const { pathname, search } = new URL(target.url);
   if (!deploymentForm.test(pathname)) return connectionTo(target);
-  const fields = target.engineKey === undefined ? {} : { "api-key": target.engineKey };
+  const fields = credentialHeader(target, (key) => ({ "api-key": key }));
   const query = search === "" ? `?api-version=${versionDefault}` : search;
   return connectionTo(target, fields, { apiPath: pathname, query });
 }

@@ -1,4 +1,5 @@
 import { CountSource, type Delta, FinishReason, type TokenLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import { type IdSource, systemIds } from "../../runtime/ids.ts";
 import type { Answer } from "../answer.ts";
 import { isCount } from "../counts.ts";
 import { delta, deltaEvent } from "../events.ts";
@@ -54,13 +55,16 @@ interface Piece {
 export class ChunkReader {
   readonly #outlet: Outlet;
   readonly #options: ReaderOptions;
+  readonly #ids: Pick<IdSource, "short">;
   /** Of the choices that called any. */
   readonly #calls: ToolCalls[] = [];
   #completionTokens = 0;
 
-  constructor(outlet: Outlet, options: ReaderOptions) {
+  /** @param ids for calls that the server gives no id. */
+  constructor(outlet: Outlet, options: ReaderOptions, ids: Pick<IdSource, "short"> = systemIds) {
     this.#outlet = outlet;
     this.#options = options;
+    this.#ids = ids;
   }
 
   /** Reads a chunk; returns why the generation failed, if it did. */
@@ -84,10 +88,11 @@ export class ChunkReader {
     const index = raw["index"] ?? 0;
     if (typeof index !== "number" || !this.#outlet.has(index)) return protocol("a choice that was not asked for");
     if (this.#outlet.isFinished(index)) return undefined;
+    const whole = !isObject(raw["delta"]);
     const body = isObject(raw["delta"]) ? raw["delta"] : isObject(raw["message"]) ? raw["message"] : raw;
     const logprobs = raw["logprobs"] ? logprobsOf(raw["logprobs"]) : [];
     const tokenIds = tokenIdsOf(raw["token_ids"]);
-    this.#body(index, body, { tokens: tokenIds.length || logprobs.length || fresh, tokenIds, logprobs });
+    this.#body(index, body, whole, { tokens: tokenIds.length || logprobs.length || fresh, tokenIds, logprobs });
     const reason = raw["finish_reason"];
     if (typeof reason !== "string" || reason === "") return undefined;
     const failure = gaveUp.get(reason);
@@ -98,7 +103,7 @@ export class ChunkReader {
   }
 
   /** Tells what a choice's delta holds. The tokens belong to the first part of it. */
-  #body(index: number, body: JsonObject, piece: Piece): void {
+  #body(index: number, body: JsonObject, whole: boolean, piece: Piece): void {
     let rest = piece;
     const tell = (fragment: Delta["fragment"]) => {
       this.#tell(index, fragment, rest);
@@ -112,8 +117,8 @@ export class ChunkReader {
     if (refusal !== "") tell({ case: "refusal", value: refusal });
     const calls = body["tool_calls"];
     if (Array.isArray(calls)) {
-      const known = (this.#calls[index] ??= new ToolCalls());
-      for (const fragment of known.read(calls)) tell({ case: "toolCall", value: fragment });
+      const known = (this.#calls[index] ??= new ToolCalls(this.#ids));
+      for (const fragment of known.read(calls, whole)) tell({ case: "toolCall", value: fragment });
     }
     if (rest.tokens > 0) tell({ case: "text", value: "" });
   }

@@ -3,31 +3,33 @@ import { type ReplicaLoad, type ReplicaModel, ReplicaModelSchema } from "../../.
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
 import { lengthFrom } from "../counts.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
 import { deploymentOf } from "./azure.ts";
 import { azure, type Flavour, flavours, hosted, type Identity, plain } from "./flavours.ts";
 import { loadFrom, unknownLoad } from "../http/gauges.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { ask, askFreely } from "../http/question.ts";
+import { isCredentialStatus, isPassingStatus } from "../http/status.ts";
 
 const modelsMax = 10_000;
 
 const nobody: Identity = { version: "", contextLength: 0, lacks: [] };
 
 /** Whether the server lists models as OpenAI does, or would if it accepted our key. Rejects if nothing listens there. */
-export async function isOpenAi(connection: Connection, signal: AbortSignal): Promise<boolean> {
+export async function isOpenAi(connection: Connection, signal: AbortSignal): Promise<Sighting> {
   const { status, text } = await ask(connection, modelsPath(connection), signal);
-  if (status === 401 || status === 403) return true;
-  return status === 200 && modelList(text) !== undefined;
+  if (isCredentialStatus(status)) return "guarded";
+  if (isPassingStatus(status)) return "silent";
+  return status === 200 && modelList(text) !== undefined ? "yes" : "no";
 }
 
 /** Asks what the server is, which models it has and how busy it is. */
 export async function probeOpenAi(connection: Connection, signal: AbortSignal): Promise<ProbeResult> {
   const reply = await ask(connection, modelsPath(connection), signal);
   const { status, text } = reply;
-  if (status === 401 || status === 403) throw fail(ErrorReason.ENGINE_CREDENTIAL);
-  if (status >= 500 || status === 429) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+  if (isCredentialStatus(status)) throw fail(ErrorReason.ENGINE_CREDENTIAL);
+  if (isPassingStatus(status)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
   const list = modelList(text);
   if (status !== 200 || !list) throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not list its models" });
   const deployment = deploymentOf(connection);
@@ -57,32 +59,52 @@ interface Found {
   readonly identity: Identity;
 }
 
-/** By the owner of its models, then by the path that only one kind of server answers. */
+/** By the owner of its models, then by what the paths answer that one kind of server has. */
 async function identify(connection: Connection, list: readonly JsonObject[], signal: AbortSignal): Promise<Found> {
   const owners = new Set(list.map((card) => card["owned_by"]));
   const named = flavours.find((flavour) => flavour.ownedBy.some((owner) => owners.has(owner)));
   const asked = named ? [named] : flavours;
-  const identities = await Promise.all(asked.map((flavour) => question(connection, flavour, signal)));
+  const identities = await Promise.all(asked.map((flavour) => question(connection, flavour, list, signal)));
   const at = identities.findIndex((identity) => identity !== undefined);
   return { flavour: named ?? asked[at] ?? plain, identity: identities[at] ?? nobody };
 }
 
-async function question(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<Identity | undefined> {
+async function question(
+  connection: Connection,
+  flavour: Flavour,
+  list: readonly JsonObject[],
+  signal: AbortSignal,
+): Promise<Identity | undefined> {
   if (!flavour.question) return undefined;
   const { status, text } = await askFreely(connection, connection.rootPath + flavour.question.path, signal);
   const answer = status === 200 ? parsed(text) : undefined;
-  return isObject(answer) ? flavour.question.identify(answer) : undefined;
+  return isObject(answer) ? flavour.question.identify(answer, list) : undefined;
 }
 
+/** A server that is paused or asleep is healthy, idle by its metrics, and lets every request wait. */
 async function isReady(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<boolean> {
-  if (flavour.healthPath === "") return true;
-  const { status } = await askFreely(connection, connection.rootPath + flavour.healthPath, signal);
+  const [healthy, ...paused] = await Promise.all([
+    isHealthy(connection, flavour, signal),
+    ...flavour.pausePaths.map((path) => isPaused(connection, path, signal)),
+  ]);
+  return healthy && !paused.includes(true);
+}
+
+async function isHealthy(connection: Connection, { healthPath }: Flavour, signal: AbortSignal): Promise<boolean> {
+  if (healthPath === "") return true;
+  const { status } = await askFreely(connection, connection.rootPath + healthPath, signal);
   return status > 0 && status < 500;
+}
+
+async function isPaused(connection: Connection, path: string, signal: AbortSignal): Promise<boolean> {
+  const { status, text } = await askFreely(connection, connection.rootPath + path, signal);
+  const answer = status === 200 ? parsed(text) : undefined;
+  return isObject(answer) && answer[path.slice(1)] === true;
 }
 
 async function loadOf(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<ReplicaLoad> {
   if (!flavour.gauges) return unknownLoad();
-  const { status, text } = await askFreely(connection, `${connection.rootPath}/metrics`, signal);
+  const { status, text } = await askFreely(connection, connection.rootPath + flavour.metricsPath, signal);
   return status === 200 ? loadFrom(text, flavour.gauges) : unknownLoad();
 }
 

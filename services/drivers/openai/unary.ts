@@ -1,6 +1,5 @@
 import type {
   CountTokensRequest,
-  EmbedInput,
   EmbedRequest,
   RerankRequest,
 } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
@@ -11,30 +10,36 @@ import type { ResponseHead } from "../http1/response-head.ts";
 import { requestWithBody } from "../http1/request.ts";
 import {
   BadAnswer,
-  checkVectors,
   type CountAttempt,
   countFrom,
   judged,
   scoresFrom,
-  toldCount,
   type UnaryAttempt,
   type UnaryDriver,
-  vectorFrom,
 } from "../unary.ts";
 import type { Connection } from "../http/connection.ts";
+import { type AskEmbeddings, embedAtOpenAi } from "./embedding.ts";
 import { type Flavour, flavourNamed } from "./flavours.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { openaiMessage } from "./messages.ts";
 import { postJson } from "../http/post.ts";
 import { engineErrorIn, failureFromError, failureFromResponse } from "./errors.ts";
 import { openaiTool } from "./tools.ts";
+import { promptTokensOf } from "./usage.ts";
 
 type Body = Readonly<Record<string, unknown>>;
 
 /** Embedding, ranking and counting over HTTP. */
 export function openaiUnary(connection: Connection, target: Target): Required<UnaryDriver> {
-  async function ask(head: string, body: Body, feature: string, attempt: UnaryAttempt<Asking>, signal: AbortSignal) {
-    const request = requestWithBody(head, attempt.id, JSON.stringify(body));
+  async function ask(
+    head: string,
+    body: Body,
+    feature: string,
+    attempt: UnaryAttempt<Asking>,
+    signal: AbortSignal,
+    requestId = attempt.id,
+  ) {
+    const request = requestWithBody(head, requestId, JSON.stringify(body));
     const about = { http: connection.http, target, request, model: attempt.request.model };
     const refused = (answered: ResponseHead, text: string): Failure =>
       lacks(answered.status, text)
@@ -45,18 +50,17 @@ export function openaiUnary(connection: Connection, target: Target): Required<Un
 
   return {
     embed: (attempt, signal) =>
-      judged(attempt, target, async () => {
-        const body = withExtras(embedBody(attempt), attempt);
-        const answer = await ask(connection.post("/embeddings", json), body, "embeddings", attempt, signal);
-        const vectors = vectorsOf(answer);
-        checkVectors(attempt.request, vectors);
-        return { vectors, tokens: usageOf(answer) };
+      judged(attempt, target, () => {
+        const head = connection.post("/embeddings", json);
+        const askThem: AskEmbeddings = (body, requestId, ends) =>
+          ask(head, body, "embeddings", attempt, ends, requestId);
+        return embedAtOpenAi(askThem, target, attempt, signal);
       }),
     rerank: (attempt, signal) =>
       judged(attempt, target, async () => {
         const body = withExtras(rerankBody(attempt), attempt);
         const answer = await ask(connection.post("/rerank", json), body, "reranking", attempt, signal);
-        return { scores: scoresFrom(attempt.request.documents.length, found(answer)), tokens: usageOf(answer) };
+        return { scores: scoresFrom(attempt.request.documents.length, found(answer)), tokens: promptTokensOf(answer) };
       }),
     countTokens: (attempt, signal) =>
       judged(attempt, target, async () => {
@@ -93,37 +97,6 @@ function withExtras(body: Body, { extras }: UnaryAttempt<Asking>): Body {
   return { ...extras, ...body };
 }
 
-function embedBody({ request, model }: UnaryAttempt<EmbedRequest>): Body {
-  const { inputs, dimensions } = request;
-  const body = {
-    model: model.engineModel,
-    input: inputs.map(inputOf),
-    // A third of the size of numbers as text, and exact. Servers that know no other send numbers all the same.
-    encoding_format: "base64",
-  };
-  return dimensions === undefined ? body : { ...body, dimensions };
-}
-
-function inputOf({ input }: EmbedInput): string | readonly number[] {
-  return input.case === "tokenIds" ? input.value.ids : (input.value ?? "");
-}
-
-/** In any order, as long as each says where it belongs; servers that do not say keep the order. */
-function vectorsOf(answer: unknown): Uint8Array<ArrayBuffer>[] {
-  const data = isObject(answer) ? answer["data"] : undefined;
-  if (!Array.isArray(data)) throw new BadAnswer("an answer without embeddings");
-  const vectors: Uint8Array<ArrayBuffer>[] = [];
-  for (const [at, one] of data.entries()) {
-    if (!isObject(one)) throw new BadAnswer("an embedding that is no JSON object");
-    const index = one["index"] ?? at;
-    if (typeof index !== "number" || !Number.isInteger(index) || index < 0 || index >= data.length)
-      throw new BadAnswer("an embedding of an input that was not sent");
-    if (vectors[index] !== undefined) throw new BadAnswer("two embeddings of one input");
-    vectors[index] = vectorFrom(one["embedding"]);
-  }
-  return vectors;
-}
-
 /** All scores are asked for: a server that leaves one out is found out. */
 function rerankBody({ request, model }: UnaryAttempt<RerankRequest>): Body {
   const { query, documents } = request;
@@ -135,11 +108,6 @@ function found(answer: unknown): { index: unknown; score: unknown }[] {
   const results: unknown = isObject(answer) ? answer["results"] : answer;
   if (!Array.isArray(results) || !results.every(isObject)) throw new BadAnswer("an answer without results");
   return results.map((one, at) => ({ index: one["index"] ?? at, score: one["relevance_score"] ?? one["score"] }));
-}
-
-function usageOf(answer: unknown): number | undefined {
-  const usage = isObject(answer) ? answer["usage"] : undefined;
-  return isObject(usage) ? toldCount(usage["prompt_tokens"], usage["total_tokens"]) : undefined;
 }
 
 function tokenizeBody(attempt: CountAttempt, flavour: Flavour): Body {

@@ -1,15 +1,18 @@
 import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { isCount } from "../counts.ts";
 import { type Counts, delta, deltaEvent } from "../events.ts";
 import type { Failure } from "../failure.ts";
 import type { ChoiceCall } from "../http/choice-calls.ts";
+import { isObject } from "../http/json.ts";
+import type { FailedHead } from "../http/status.ts";
 import { ChunkReader, type Outlet } from "../openai/chunk.ts";
 import { StopFilter } from "../stop-filter.ts";
 import { failureFromTgi, tgiErrorIn } from "./errors.ts";
 
 /**
- * Reads a chat: OpenAI's chunks with errors of TGI's own, in which the stop text is left in, every function call has the
- * same id, and a call ends as text does.
+ * Reads a chat, in chunks or whole: OpenAI's, with errors of TGI's own, in which the stop text is left in, every function
+ * call has the same id, and a call ends as text does, or for no reason: after its last brace a stream has the usage only.
  */
 export class ChatReader {
   readonly #outlet: ChatOutlet;
@@ -22,12 +25,20 @@ export class ChatReader {
   }
 
   /** Reads a chunk; returns why the generation failed, if it did. */
-  read(json: unknown): Failure | undefined {
+  read(json: unknown, head: FailedHead): Failure | undefined {
     const error = tgiErrorIn(json);
     if (error) return failureFromTgi(error);
     const failure = this.#chunks.read(json);
+    if (failure) return failure;
+    this.#outlet.counted(Number(head.field("x-prompt-tokens") ?? Number.NaN));
+    if (isObject(json) && isObject(json["usage"])) this.done();
     this.#outlet.read();
-    return failure;
+    return undefined;
+  }
+
+  /** The engine is done. */
+  done(): void {
+    this.#outlet.done();
   }
 }
 
@@ -64,8 +75,10 @@ class ChatOutlet implements Outlet {
     told.choice = this.#call.choice;
     const { fragment } = told;
     this.#calls ||= fragment.case === "toolCall";
-    if (fragment.case === "toolCall" && fragment.value.id !== "")
-      fragment.value.id = `call_${this.#id}_${told.choice}_${fragment.value.index}`;
+    if (fragment.case === "toolCall") {
+      const { name, index } = fragment.value;
+      fragment.value.id = name === "" ? "" : `call_${this.#id}_${told.choice}_${index}`;
+    }
     if (fragment.case !== "text") return this.#call.event(message);
     const { text, stop } = this.#filter.push(fragment.value);
     fragment.value = text;
@@ -81,11 +94,22 @@ class ChatOutlet implements Outlet {
     this.#call.finish(0, this.#calls && reason === FinishReason.STOP ? FinishReason.TOOL_CALLS : reason, stop);
   }
 
-  count({ promptTokens, promptSource, completionTokens, completionSource }: Counts): void {
+  /** A prompt of no tokens is one that was not counted. */
+  count({ promptTokens, completionTokens, completionSource }: Counts): void {
     this.#call.count({
-      promptTokens: promptSource === CountSource.ENGINE ? promptTokens : undefined,
+      promptTokens: promptTokens || undefined,
       completionTokens: completionSource === CountSource.ENGINE ? completionTokens : undefined,
     });
+  }
+
+  /** The prompt's tokens, as the head of a whole answer has them; NaN: it has none. */
+  counted(promptTokens: number): void {
+    if (isCount(promptTokens)) this.#call.count({ ...this.#call.counts, promptTokens });
+  }
+
+  /** What has called a function so far has ended with that. */
+  done(): void {
+    if (this.#calls) this.finish(0, FinishReason.TOOL_CALLS, "");
   }
 
   /** A chunk has been read: an engine that does not know of the stop text in it goes on. */

@@ -1,4 +1,10 @@
-import { type Message, Role, type Tool, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
+import {
+  type Message,
+  Role,
+  type Tool,
+  type ToolChoice,
+  ToolChoiceMode,
+} from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt } from "../driver.ts";
 import { guideFromExtras } from "../guide.ts";
 import { plain } from "../openai/flavours.ts";
@@ -8,12 +14,17 @@ import { chatModel, type TgiInterface } from "./interface.ts";
 import { type BuiltBody, grammarOf, placelessOf, stopsForEngine } from "./request.ts";
 
 /** How messages are written: as OpenAI has them, and its templates know no developer. */
-export const flavour = { ...plain, developerRole: false };
+const flavour = { ...plain, developerRole: false };
 
 /**
- * Builds the body of a chat, without its seed. It is always asked to stream: of a plain chat it counts the prompt only
- * where its shards report the prompt's log probabilities.
+ * Whether a chat is asked to stream. It is whenever it can be, whatever the caller wants: so a server that hangs is
+ * found out, and the prompt is counted where a plain answer says that it has no tokens.
  */
+export function streamsChat(attempt: Attempt, { streamsCalls }: TgiInterface): boolean {
+  return streamsCalls || toolsOf(attempt).length === 0;
+}
+
+/** Builds the body of a chat, without its seed. */
 export function buildChat(attempt: Attempt, model: TgiInterface): BuiltBody {
   const { request } = attempt;
   const { sampling, logprobs } = request;
@@ -28,10 +39,8 @@ export function buildChat(attempt: Attempt, model: TgiInterface): BuiltBody {
   const stop = stopsForEngine(sampling, model);
   const maxTokens = attempt.maxTokens || sampling?.maxTokens;
   const body = {
-    model: chatModel,
-    messages: messagesOf(attempt),
-    stream: true,
-    stream_options: { include_usage: true },
+    ...promptOfChat(messagesOf(request.input), tools, request.toolChoice),
+    ...(streamsChat(attempt, model) ? { stream: true, stream_options: { include_usage: true } } : { stream: false }),
     ...(temperature === undefined ? {} : { temperature }),
     // It refuses a top_p of 1, and a temperature of 0 beside any other.
     ...(topP < 1 && temperature !== 0 ? { top_p: topP } : {}),
@@ -40,9 +49,17 @@ export function buildChat(attempt: Attempt, model: TgiInterface): BuiltBody {
     ...(maxTokens ? { max_tokens: maxTokens } : {}),
     ...(logprobs ? { logprobs: true, top_logprobs: logprobs.top } : {}),
     ...(grammar ? { response_format: grammar } : {}),
-    ...(tools.length > 0 ? { tools: tools.map(toolOf), tool_choice: toolChoice(request.toolChoice) } : {}),
   };
   return { kind: "body", body, ignored };
+}
+
+/** The part of a chat that the server's template makes a prompt of. */
+export function promptOfChat(messages: readonly Message[], tools: readonly Tool[], choice?: ToolChoice) {
+  return {
+    model: chatModel,
+    messages: messages.flatMap(parted).map(messageOf),
+    ...(tools.length > 0 ? { tools: tools.map(toolOf), tool_choice: toolChoice(choice) } : {}),
+  };
 }
 
 /** A guided answer and function calls are both done by a grammar, of which there is one. */
@@ -68,15 +85,16 @@ function toolOf(tool: Tool): unknown {
 
 const noArguments = '{"type":"object","properties":{}}';
 
-/** A message with text and calls loses the calls: it takes either. */
-function messagesOf({ request }: Attempt): unknown[] {
-  if (request.input.case !== "conversation") return [];
-  return request.input.value.messages.flatMap(parted).map((message) => {
-    const { content, ...rest } = openaiMessage(message, flavour);
-    return content === null ? rest : { ...rest, content };
-  });
+function messagesOf(input: Attempt["request"]["input"]): readonly Message[] {
+  return input.case === "conversation" ? input.value.messages : [];
 }
 
+function messageOf(message: Message): unknown {
+  const { content, ...rest } = openaiMessage(message, flavour);
+  return content === null ? rest : { ...rest, content };
+}
+
+/** A message with text and calls loses the calls: it takes either. */
 function parted(message: Message): Message[] {
   if (message.role !== Role.ASSISTANT || message.toolCalls.length === 0 || message.parts.length === 0) return [message];
   return [

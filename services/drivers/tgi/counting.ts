@@ -3,12 +3,9 @@ import type { Target } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
 import { isObject } from "../http/json.ts";
 import { postJson } from "../http/post.ts";
-import { openaiMessage } from "../openai/messages.ts";
-import { openaiTool } from "../openai/tools.ts";
 import { BadAnswer, type CountAttempt } from "../unary.ts";
-import { flavour } from "./chat-request.ts";
+import { promptOfChat } from "./chat-request.ts";
 import { failureFromTgi, failureFromTgiResponse, tgiErrorIn } from "./errors.ts";
-import { chatModel } from "./interface.ts";
 
 /** Counts the tokens of a text, or of what the server's own template makes of a conversation. */
 export async function countAtTgi(
@@ -20,9 +17,8 @@ export async function countAtTgi(
   const { input, tools, model } = attempt.request;
   const chats = input.case === "conversation" && attempt.prompt === undefined;
   const path = chats ? "/chat_tokenize" : "/tokenize";
-  const messages = chats ? input.value.messages.map((message) => openaiMessage(message, flavour)) : [];
   const body = chats
-    ? { model: chatModel, messages, ...(tools.length > 0 ? { tools: tools.map(openaiTool) } : {}) }
+    ? promptOfChat(input.value.messages, tools)
     : { inputs: input.case === "prompt" ? input.value : (attempt.prompt ?? "") };
   const answer = await postJson(
     {

@@ -7,7 +7,7 @@ import type { Connection } from "../http/connection.ts";
 import type { Reading } from "../http/exchange.ts";
 import { requestWithBody } from "../http1/request.ts";
 import { ChatReader } from "./chat-reader.ts";
-import { buildChat } from "./chat-request.ts";
+import { buildChat, streamsChat } from "./chat-request.ts";
 import { failureFromTgiResponse } from "./errors.ts";
 import type { TgiInterface } from "./interface.ts";
 import { GenerateReader } from "./reader.ts";
@@ -20,7 +20,7 @@ interface Way {
   readonly built: BuiltBody;
   /** The body for a choice. */
   readonly bodyOf: (body: Readonly<Record<string, unknown>>, seed: { readonly seed?: number }) => unknown;
-  readonly readerOf: (call: ChoiceCall) => Pick<Reading, "read">;
+  readonly readerOf: (call: ChoiceCall) => Pick<Reading, "read" | "done">;
 }
 
 /** Runs one attempt: a call for each choice. Throws a WeirError for one that is not sent. */
@@ -48,6 +48,7 @@ export function startGeneration(
       return {
         answer: call,
         read: (json, responseHead, name) => reader.read(json, responseHead, name),
+        done: () => reader.done?.(),
         refused: (responseHead, body) => failureFromTgiResponse(responseHead, body, target.clock.nowMs()),
       };
     },
@@ -66,7 +67,7 @@ function chat(attempt: Attempt, model: TgiInterface): Way {
   const stops = attempt.request.sampling?.stop ?? [];
   return {
     path: "/v1/chat/completions",
-    streams: true,
+    streams: streamsChat(attempt, model),
     built: buildChat(attempt, model),
     bodyOf: (body, seed) => ({ ...body, ...seed }),
     readerOf: (call) => new ChatReader(call, stops, attempt.id),

@@ -7,22 +7,27 @@ import {
 } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail } from "../../runtime/errors/fail.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
 import { loadFrom, samples, unknownLoad } from "../http/gauges.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
 import { ask, askBy, askFreely } from "../http/question.ts";
+import { isCredentialStatus, isPassingStatus } from "../http/status.ts";
 import { chatModel, type TgiInterface } from "./interface.ts";
 
 /** As many as TGI takes where it is not told otherwise. */
 const stopsMaxDefault = 4;
 
+/** Servers before 3.2 stream a call as the text that their grammar is of, name and all. */
+const streamsCallsSince = [3, 2] as const;
+
 const gauges = { running: "tgi_batch_current_size", waiting: "tgi_queue_size", kvUsed: "" };
 
-/** Whether the server is TGI. Rejects if nothing listens there. */
-export async function isTgi(connection: Connection, signal: AbortSignal): Promise<boolean> {
+/** Whether the server is TGI. One that refuses our key may be anything. Rejects if nothing listens there. */
+export async function isTgi(connection: Connection, signal: AbortSignal): Promise<Sighting> {
   const { status, text } = await ask(connection, `${connection.rootPath}/info`, signal);
-  return status === 200 && infoIn(text) !== undefined;
+  if (isPassingStatus(status)) return "silent";
+  return status === 200 && infoIn(text) !== undefined ? "yes" : "no";
 }
 
 /** Asks what a server is, which model it has and how busy it is. One is for one replica, and remembers its template. */
@@ -40,8 +45,8 @@ export function createTgiProbe(connection: Connection): (signal: AbortSignal) =>
 
   return async (signal) => {
     const { status, text } = await ask(connection, `${connection.rootPath}/info`, signal);
-    if (status === 401 || status === 403) throw fail(ErrorReason.ENGINE_CREDENTIAL);
-    if (status >= 500 || status === 429) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+    if (isCredentialStatus(status)) throw fail(ErrorReason.ENGINE_CREDENTIAL);
+    if (isPassingStatus(status)) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
     const info = infoIn(text);
     if (status !== 200 || !info) throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it does not say what it is" });
     const { name, version, contextLength, stopsMax, pipeline } = info;
@@ -50,7 +55,7 @@ export function createTgiProbe(connection: Connection): (signal: AbortSignal) =>
       askFreely(connection, `${connection.rootPath}/metrics`, signal),
       takesChats(name, signal),
     ]);
-    const described: TgiInterface = { stopsMax };
+    const described: TgiInterface = { stopsMax, streamsCalls: streamsCalls(version) };
     const model = create(ReplicaModelSchema, {
       engineModel: name,
       contextLength: BigInt(contextLength),
@@ -90,6 +95,14 @@ function infoIn(text: string): Info | undefined {
     stopsMax: countOf(info, "max_stop_sequences") ?? stopsMaxDefault,
     pipeline: typeof pipeline === "string" ? pipeline : "",
   };
+}
+
+/** A server that does not say how old it is is taken for a new one. */
+function streamsCalls(version: string): boolean {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(version) ?? [];
+  if (major === undefined || minor === undefined) return true;
+  const [majorSince, minorSince] = streamsCallsSince;
+  return Number(major) > majorSince || (Number(major) === majorSince && Number(minor) >= minorSince);
 }
 
 function countOf(info: JsonObject, name: string): number | undefined {

@@ -5,6 +5,7 @@ import type { Answer } from "../answer.ts";
 import { ChoiceOutput } from "../choice-output.ts";
 import { isCount } from "../counts.ts";
 import { EngineGaveUp, type Listener } from "../grpc/call.ts";
+import { logprobLeast } from "../logprob.ts";
 import { StopFilter } from "../stop-filter.ts";
 import type { GenerationMessage } from "./codec.ts";
 import { failureFromTgisStatus } from "./errors.ts";
@@ -17,9 +18,6 @@ const finishReasons: Readonly<Record<number, FinishReason>> = {
   [StopReason.EOS_TOKEN]: FinishReason.STOP,
   [StopReason.STOP_SEQUENCE]: FinishReason.STOP,
 };
-
-/** What a probability of nothing is written as, because JSON has no infinity. */
-const logprobLeast = -9_999;
 
 /**
  * Reads the answer to one prompt, in one message or in many. Its texts are new, its count of tokens is of all so far;

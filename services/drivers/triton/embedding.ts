@@ -3,8 +3,9 @@ import { fail } from "../../runtime/errors/fail.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Target } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
+import { embedInBatches } from "../embed-batches.ts";
 import { askOnce } from "../grpc/unary.ts";
-import { BadAnswer, checkVectors, type Embedded, type UnaryAttempt } from "../unary.ts";
+import { BadAnswer, type Embedded, type UnaryAttempt } from "../unary.ts";
 import type { InferMessage } from "./codec.ts";
 import type { EmbeddingInterface } from "./embedding-interface.ts";
 import { failureFromTritonStatus } from "./errors.ts";
@@ -13,7 +14,7 @@ import { modelInfer } from "./rpcs.ts";
 import { encodeTensor, type Scalar } from "./tensors.ts";
 
 /** Requests at a time: Triton gathers them to batches of its own, and one caller does not fill its queue. */
-const concurrencyMax = 8;
+const atOnceMax = 8;
 const bytesPerValue = 4;
 
 /** Embeds the inputs, as many in one request as the model takes. Ids go one by one: they are of different lengths. */
@@ -26,38 +27,17 @@ export async function embedAtTriton(
 ): Promise<Embedded> {
   const { request, extras } = attempt;
   for (const name in extras) throw fail(ErrorReason.UNSUPPORTED, { param: name, model: request.model });
-  const batches = batchesOf(request.inputs, model);
-  // Whichever fails first ends the others.
-  const own = new AbortController();
-  const both = AbortSignal.any([signal, own.signal]);
-  const vectors: Uint8Array<ArrayBuffer>[][] = [];
-  let next = 0;
-  const work = async () => {
-    for (let at = next++; at < batches.length; at = next++) {
-      const batch = batches[at] ?? [];
-      const infer = inferRequest(model, attempt.model.engineModel, `${attempt.id}-${at}`, batch);
-      const asked = { channel, target, rpc: modelInfer(), request: infer, model: request.model };
-      const message = await askOnce({ ...asked, failureFrom: failureFromTritonStatus }, both);
-      vectors[at] = vectorsOf(message, model, batch.length);
-    }
-  };
-  try {
-    await Promise.all(Array.from({ length: Math.min(concurrencyMax, batches.length) }, work));
-  } catch (thrown) {
-    own.abort(fail(ErrorReason.CANCELLED));
-    throw thrown;
-  }
-  const all = vectors.flat();
-  checkVectors(request, all);
-  return { vectors: all, tokens: undefined };
+  const batching = { size: () => inputsAtOnce(model), atOnceMax };
+  return await embedInBatches(request, batching, signal, async (inputs, suffix, ends) => {
+    const infer = inferRequest(model, attempt.model.engineModel, attempt.id + suffix, inputs);
+    const asked = { channel, target, rpc: modelInfer(), request: infer, model: request.model };
+    const message = await askOnce({ ...asked, failureFrom: failureFromTritonStatus }, ends);
+    return { vectors: vectorsOf(message, model, inputs.length), tokens: undefined };
+  });
 }
 
-function batchesOf(inputs: readonly EmbedInput[], model: EmbeddingInterface): (readonly EmbedInput[])[] {
-  const { form, batchMax, dimensions } = model;
-  const size = form === "text" && dimensions > 0 ? Math.max(1, batchMax) : 1;
-  const batches: EmbedInput[][] = [];
-  for (let at = 0; at < inputs.length; at += size) batches.push(inputs.slice(at, at + size));
-  return batches;
+function inputsAtOnce({ form, batchMax, dimensions }: EmbeddingInterface): number {
+  return form === "text" && dimensions > 0 ? Math.max(1, batchMax) : 1;
 }
 
 function inferRequest(

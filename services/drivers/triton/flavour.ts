@@ -1,6 +1,7 @@
 import type { ModelMetadataResponse } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { ModelConfig } from "../../../gen/ts/engine/triton/model_config_pb.ts";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { guideInputs, usableInputs } from "./grammar.ts";
 import type { TextMode } from "./text-track.ts";
 
 /** The interfaces that the driver knows: TensorRT-LLM's ensemble and BLS models and its LLM API, and Triton's vLLM backend. */
@@ -13,12 +14,20 @@ export interface TritonInterface {
   readonly batched: boolean;
   /** Whether it answers with any number of responses: then only ModelStreamInfer does. */
   readonly decoupled: boolean;
-  /** The datatype of each input that it declares. */
+  /** The datatype of each input that it declares and that does something. */
   readonly inputs: Readonly<Record<string, string>>;
   readonly outputs: readonly string[];
   readonly textMode: TextMode;
   /** The model behind an ensemble that stops a generation when it is told to under the same id; empty if none. */
   readonly stopModel: string;
+}
+
+/** What the driver has to know of the models behind one that takes texts. */
+export interface Behind {
+  /** The one that stops a generation when it is told to under the same id; empty if none. */
+  readonly stopModel: string;
+  /** Whether the core can hold an answer to a form. */
+  readonly grammar: boolean;
 }
 
 /** Finds the flavour by the names of the inputs; undefined for a model that is no LLM with text in and out. */
@@ -38,7 +47,7 @@ export function flavourOf(
 export function interfaceOf(
   metadata: ModelMetadataResponse,
   config: ModelConfig,
-  stopModel: string,
+  { stopModel, grammar }: Behind,
 ): TritonInterface | undefined {
   const flavour = flavourOf(metadata, config);
   if (!flavour) return undefined;
@@ -46,10 +55,10 @@ export function interfaceOf(
     flavour,
     batched: config.maxBatchSize > 0,
     decoupled: config.modelTransactionPolicy?.decoupled ?? false,
-    inputs: Object.fromEntries(metadata.inputs.map((input) => [input.name, input.datatype])),
+    inputs: usableInputs(metadata.inputs, grammar),
     outputs: metadata.outputs.map((output) => output.name),
     textMode: textModeOf(flavour, config),
-    stopModel: flavour === "ensemble" ? stopModel : "",
+    stopModel,
   };
 }
 
@@ -60,19 +69,6 @@ function textModeOf(flavour: Flavour, config: ModelConfig): TextMode {
   const accumulates = config.parameters["accumulate_tokens"]?.stringValue.toLowerCase();
   if (accumulates === "true") return "cumulative";
   return accumulates === "false" ? "delta" : "unknown";
-}
-
-/** The steps of an ensemble that take token ids: one of them may be the core model. */
-export function coreCandidates(config: ModelConfig): string[] {
-  if (config.schedulingChoice.case !== "ensembleScheduling") return [];
-  const steps = config.schedulingChoice.value.step.filter((step) => "input_ids" in step.inputMap);
-  return steps.map((step) => step.modelName);
-}
-
-/** Whether a model ends the request of the same id when its input `stop` is true. */
-export function takesStop(metadata: Pick<ModelMetadataResponse, "inputs">): boolean {
-  const inputs = new Set(metadata.inputs.map((input) => input.name));
-  return ["input_ids", "input_lengths", "request_output_len", "stop"].every((name) => inputs.has(name));
 }
 
 /** Whether it can be asked for a stream. */
@@ -90,9 +86,10 @@ export function featuresOf(model: TritonInterface): Feature[] {
   if (isStreamable(model)) features.push(Feature.STREAM);
   if (model.flavour === "vllm") {
     features.push(Feature.CHOICES, Feature.LOGIT_BIAS, ...guided);
+    if (takes("return_logprobs") && model.outputs.includes("logprobs")) features.push(Feature.LOGPROBS);
   } else if (model.flavour !== "llmapi") {
     if (takes("num_return_sequences")) features.push(Feature.CHOICES);
-    if (takes("guided_decoding_guide_type", "guided_decoding_guide")) features.push(...guided);
+    if (takes(...guideInputs)) features.push(...guided);
   }
   const hearsCancel = model.flavour === "vllm" || model.flavour === "llmapi";
   if (hearsCancel || model.stopModel !== "") features.push(Feature.CANCEL);

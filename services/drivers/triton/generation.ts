@@ -49,6 +49,7 @@ export function startGeneration(
     stops: attempt.request.sampling?.stop ?? [],
     prompt: exclusions.some((name) => name in model.inputs) ? "" : prompt,
     maxTokens: built.maxTokens,
+    topLogprobs: attempt.request.logprobs?.top ?? 0,
   });
   const listener = new TritonListener({ channel, target, stopModel: model.stopModel }, attempt.id, call.answer, reader);
   call.start(model.decoupled ? modelStreamInfer() : modelInfer(), built.request, listener);

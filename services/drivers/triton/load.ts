@@ -3,7 +3,7 @@ import { type ReplicaLoad, ReplicaLoadSchema } from "../../../gen/ts/weir/catalo
 import { sleep } from "../../runtime/clock.ts";
 import type { Target } from "../driver.ts";
 import type { Connection } from "../http/connection.ts";
-import { samples, unknownLoad } from "../http/gauges.ts";
+import { samples, total, unknownLoad } from "../http/gauges.ts";
 import { askFreely } from "../http/question.ts";
 
 /** Where Triton serves its metrics unless it is told otherwise, and the gRPC port that goes with it. */
@@ -53,13 +53,8 @@ export function loadIn(metrics: string): ReplicaLoad {
     ...samples(metrics, "vllm:kv_cache_usage_perc"),
   ];
   return create(ReplicaLoadSchema, {
-    running: sum([...requests("scheduled"), ...samples(metrics, "vllm:num_requests_running")]),
-    waiting: sum([...requests("waiting"), ...samples(metrics, "vllm:num_requests_waiting")]),
+    running: total([...requests("scheduled"), ...samples(metrics, "vllm:num_requests_running")]),
+    waiting: total([...requests("waiting"), ...samples(metrics, "vllm:num_requests_waiting")]),
     kvUsed: kvUsed.length === 0 ? -1 : Math.min(1, Math.max(...kvUsed)),
   });
-}
-
-/** -1 if there is nothing to add. */
-function sum(values: readonly number[]): number {
-  return values.length === 0 ? -1 : Math.round(values.reduce((total, value) => total + value, 0));
 }

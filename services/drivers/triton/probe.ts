@@ -1,27 +1,28 @@
 import { create } from "@bufbuild/protobuf";
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { GRPCInferenceService } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
-import { type ModelConfig, ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
+import { ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
 import {
   type Feature,
   ReplicaLoadSchema,
   type ReplicaModel,
   ReplicaModelSchema,
 } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
-import { isAnswered, isStatusError, probeError } from "../grpc/status.ts";
+import { isStatusError, probeError, sightingBy } from "../grpc/status.ts";
+import { modelsBehind } from "./behind.ts";
 import { type CoreInterface, coreFeatures, coreInterfaceOf } from "./core/interface.ts";
 import { type EmbeddingInterface, embeddingFeatures, embeddingInterfaceOf } from "./embedding-interface.ts";
 import { recognise } from "./errors.ts";
-import { coreCandidates, featuresOf, interfaceOf, takesStop, type TritonInterface } from "./flavour.ts";
+import { featuresOf, flavourOf, interfaceOf, type TritonInterface } from "./flavour.ts";
 
 const { serverMetadata, repositoryIndex, modelMetadata, modelConfig, modelReady, serverLive } =
   GRPCInferenceService.method;
 
-/** Whether the server at the channel's end speaks KServe v2. Rejects with ENGINE_UNAVAILABLE if nothing answers. */
-export function isTriton(channel: Channel, signal: AbortSignal): Promise<boolean> {
-  return isAnswered(channel.ask(serverLive, {}, signal), recognise);
+/** Whether the server at the channel's end speaks KServe v2. */
+export function isTriton(channel: Channel, signal: AbortSignal): Promise<Sighting> {
+  return sightingBy(channel.ask(serverLive, {}, signal), recognise);
 }
 
 /**
@@ -47,7 +48,8 @@ async function probeModel(channel: Channel, name: string, signal: AbortSignal): 
   try {
     const metadata = await channel.ask(modelMetadata, { name }, signal);
     const { config = create(ModelConfigSchema) } = await channel.ask(modelConfig, { name }, signal);
-    const generates = interfaceOf(metadata, config, await stopModelOf(channel, config, signal));
+    const behind = await modelsBehind(channel, flavourOf(metadata, config), config, signal);
+    const generates = interfaceOf(metadata, config, behind);
     const described = generates ?? coreInterfaceOf(metadata, config) ?? embeddingInterfaceOf(metadata, config);
     if (!described) return undefined;
     const { ready } = await channel.ask(modelReady, { name }, signal);
@@ -76,16 +78,4 @@ function allFeatures(described: TritonInterface | CoreInterface | EmbeddingInter
     default:
       return featuresOf(described);
   }
-}
-
-async function stopModelOf(channel: Channel, config: ModelConfig, signal: AbortSignal): Promise<string> {
-  for (const name of coreCandidates(config)) {
-    try {
-      if (takesStop(await channel.ask(modelMetadata, { name }, signal))) return name;
-    } catch (thrown) {
-      // A step that is not visible cannot be told to stop; the ensemble works without.
-      if (!isStatusError(thrown) || thrown.code !== grpcStatus.NOT_FOUND) throw thrown;
-    }
-  }
-  return "";
 }

@@ -1,4 +1,4 @@
-import { CountSource, FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import { CountSource, FinishReason, type TokenLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Answer } from "../answer.ts";
 import { ChoiceOutput } from "../choice-output.ts";
 import { isCount } from "../counts.ts";
@@ -6,6 +6,7 @@ import { EngineGaveUp } from "../grpc/call.ts";
 import { StopFilter } from "../stop-filter.ts";
 import type { InferMessage } from "./codec.ts";
 import type { TritonInterface } from "./flavour.ts";
+import { logprobsFrom } from "./logprobs.ts";
 import { numberAt, placesOf, type Tensor, TensorProblem } from "./tensors.ts";
 import { TextTrack } from "./text-track.ts";
 
@@ -20,6 +21,8 @@ export interface ReaderOptions {
   readonly prompt: string;
   /** What the engine was asked for, a choice. */
   readonly maxTokens: number;
+  /** How many of the likeliest tokens are told of each place. */
+  readonly topLogprobs: number;
 }
 
 interface Choice {
@@ -41,6 +44,7 @@ interface Named {
   readonly counts?: Tensor | undefined;
   readonly reasons?: Tensor | undefined;
   readonly stopReasons?: Tensor | undefined;
+  readonly logprobs?: Tensor | undefined;
 }
 
 const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
@@ -66,6 +70,7 @@ export class Reader {
   readonly #texts: number[] = [];
   readonly #reasons: number[] = [];
   readonly #stopReasons: number[] = [];
+  readonly #logprobs: number[] = [];
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -84,9 +89,9 @@ export class Reader {
    * @throws TensorProblem for tensors that are not what they should be.
    */
   read(message: InferMessage): boolean {
-    const { outlet } = this.#options;
+    const { outlet, topLogprobs } = this.#options;
     if (message.tensors !== this.#known) this.#find(message.tensors);
-    const { promptTokens, output, place, counts, reasons, stopReasons } = this.#named;
+    const { promptTokens, output, place, counts, reasons, stopReasons, logprobs } = this.#named;
     const said = promptTokens ? numberAt(promptTokens, 0) : undefined;
     if (isCount(said)) this.#promptTokens = said;
     if (!output) {
@@ -96,13 +101,15 @@ export class Reader {
     const texts = placesOf(output, this.#texts);
     const ends = reasons ? placesOf(reasons, this.#reasons) : 0;
     const found = stopReasons ? placesOf(stopReasons, this.#stopReasons) : 0;
+    const scored = logprobs ? placesOf(logprobs, this.#logprobs) : 0;
     let wasted = false;
     for (let index = 0; index < texts; index += 1) {
       const choice = texts === 1 && place ? (numberAt(place, 0) ?? 0) : index;
       if (!outlet.has(choice)) throw new TensorProblem(`choice ${choice} was not asked for`);
       const [start = 0, end = 0] = [this.#texts[2 * index], this.#texts[2 * index + 1]];
       if (end > start && outlet.isFinished(choice)) wasted = true;
-      this.#text(choice, output.bytes, start, end, counts && numberAt(counts, index));
+      const told = index < scored ? logprobsFrom(textAt(logprobs, this.#logprobs, index), topLogprobs) : undefined;
+      this.#text(choice, output.bytes, start, end, counts && numberAt(counts, index), told);
       const reason = index < ends ? textAt(reasons, this.#reasons, index) : "";
       // Python writes its None as text while a choice goes on.
       if (reason !== "" && reason !== "None")
@@ -123,6 +130,7 @@ export class Reader {
       counts: named("num_output_tokens"),
       reasons: named("finish_reason"),
       stopReasons: named("stop_reason"),
+      logprobs: named("logprobs"),
     };
   }
 
@@ -136,7 +144,14 @@ export class Reader {
     });
   }
 
-  #text(index: number, bytes: Buffer, start: number, end: number, counted: number | undefined): void {
+  #text(
+    index: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    counted: number | undefined,
+    logprobs: TokenLogprob[] | undefined,
+  ): void {
     const choice = this.#choices[index];
     if (!choice) return;
     choice.seen = true;
@@ -149,7 +164,7 @@ export class Reader {
     }
     if (this.#options.outlet.isFinished(index)) return;
     const { text, stop } = choice.filter.push(choice.track.push(bytes, start, end));
-    choice.output.text(text);
+    choice.output.text(text, logprobs);
     if (stop !== undefined) choice.output.finish(FinishReason.STOP, stop);
   }
 

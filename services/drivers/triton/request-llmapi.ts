@@ -1,8 +1,10 @@
+import { explicitSampling } from "./explicit-sampling.ts";
 import { Inputs } from "./inputs.ts";
 import { type BuiltRequest, maxTokensOf, type Wanted } from "./request.ts";
 import { addSampling, type SamplingInput } from "./sampling-inputs.ts";
 
 const table: readonly SamplingInput[] = [
+  { param: "temperature", inputs: ["sampling_param_temperature"], value: (s) => s.temperature, neutral: [] },
   { param: "top_p", inputs: ["sampling_param_top_p"], value: (s) => s.topP, neutral: [1] },
   { param: "top_k", inputs: ["sampling_param_top_k"], value: (s) => s.topK && Math.max(0, s.topK), neutral: [0] },
   { param: "min_p", inputs: [], value: (s) => s.minP, neutral: [0] },
@@ -25,9 +27,6 @@ const table: readonly SamplingInput[] = [
   { param: "ignore_eos", inputs: [], value: (s) => s.ignoreEos, neutral: [false] },
 ];
 
-/** With neither a temperature nor `top_p` and `top_k` the engine takes the likeliest token each time. */
-const temperatureDefault = 1;
-
 /** Builds the request for TensorRT-LLM's LLM API behind Triton. */
 export function llmapiRequest({ attempt, model, prompt, stream }: Wanted): BuiltRequest {
   const { sampling } = attempt.request;
@@ -39,10 +38,7 @@ export function llmapiRequest({ attempt, model, prompt, stream }: Wanted): Built
   inputs.add("sampling_param_exclude_input_from_output", true);
   inputs.add("return_finish_reason", true);
   inputs.add("return_stop_reason", true);
-  const isSaid = sampling?.temperature !== undefined;
-  const isTaken = inputs.add("sampling_param_temperature", sampling?.temperature ?? temperatureDefault);
-  if (isSaid && !isTaken) return { kind: "unsupported", param: "temperature" };
-  const unsupported = sampling && addSampling(inputs, sampling, table);
+  const unsupported = addSampling(inputs, explicitSampling(sampling, attempt.id), table);
   if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
   // Without the input the engine goes on, and the driver ends the text.
   if (sampling && sampling.stop.length > 0) inputs.add("sampling_param_stop", ...sampling.stop);

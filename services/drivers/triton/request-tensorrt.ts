@@ -1,3 +1,4 @@
+import { explicitSampling } from "./explicit-sampling.ts";
 import { addGuide } from "./guide-inputs.ts";
 import { Inputs } from "./inputs.ts";
 import { type BuiltRequest, maxTokensOf, type Wanted } from "./request.ts";
@@ -34,7 +35,7 @@ export function tensorrtRequest({ attempt, model, prompt, stream }: Wanted): Bui
   inputs.add("return_num_input_tokens", true);
   inputs.add("return_num_output_tokens", true);
   if (request.choices > 1) inputs.add("num_return_sequences", request.choices);
-  const unsupported = sampling && addSampling(inputs, sampling, table);
+  const unsupported = addSampling(inputs, explicitSampling(sampling, attempt.id), table);
   if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
   // Without the input the engine goes on, and the driver ends the text.
   if (sampling && sampling.stop.length > 0) inputs.add("stop_words", ...sampling.stop);

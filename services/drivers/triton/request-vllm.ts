@@ -21,7 +21,8 @@ export function vllmRequest({ attempt, model, prompt, stream }: Wanted): BuiltRe
   const parameters: Record<string, unknown> = {};
   const ignored: string[] = [];
   for (const [name, value] of Object.entries(attempt.extras)) {
-    if (extraParameters.has(name) || isForm(name, value, attempt.request)) parameters[name] = value;
+    if (extraParameters.has(name)) parameters[name] = value;
+    else if (isForm(name, value, attempt.request)) parameters[name] = JSON.stringify(value);
     else ignored.push(name);
   }
   Object.assign(parameters, samplingParameters(attempt.request), { max_tokens: maxTokens });
@@ -32,12 +33,13 @@ export function vllmRequest({ attempt, model, prompt, stream }: Wanted): BuiltRe
   inputs.add("sampling_parameters", JSON.stringify(parameters));
   inputs.add("exclude_input_in_output", true);
   inputs.add("return_finish_reason", true);
+  if (attempt.request.logprobs) inputs.add("return_logprobs", true);
   inputs.add("return_num_input_tokens", true);
   inputs.add("return_num_output_tokens", true);
   return { kind: "request", request: inputs.request(attempt.model.engineModel, attempt.id), maxTokens, ignored };
 }
 
-/** The backend takes it as vLLM does, where the request has no form of its own. */
+/** The backend takes it as vLLM does, but as a text; where the request has no form of its own. */
 function isForm(name: string, value: unknown, { responseFormat }: GenerateRequest): boolean {
   const form = responseFormat?.form.case;
   return name === structuredOutputs && isObject(value) && form !== "jsonSchema" && form !== "jsonObject";
@@ -50,9 +52,10 @@ function samplingParameters(request: GenerateRequest): Record<string, unknown> {
     if (value !== undefined) parameters[name] = value;
   };
   if (request.choices > 1) set("n", request.choices);
+  set("logprobs", request.logprobs?.top);
   const form = request.responseFormat?.form;
-  if (form?.case === "jsonSchema") set(structuredOutputs, { json: form.value.schemaJson || "{}" });
-  if (form?.case === "jsonObject") set(structuredOutputs, { json_object: true });
+  if (form?.case === "jsonSchema") set(structuredOutputs, JSON.stringify({ json: form.value.schemaJson || "{}" }));
+  if (form?.case === "jsonObject") set(structuredOutputs, JSON.stringify({ json_object: true }));
   if (!sampling) return parameters;
   set("temperature", sampling.temperature);
   set("top_p", sampling.topP);

@@ -1,4 +1,5 @@
 import type { Sampling } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
+import type { ExplicitSampling } from "./explicit-sampling.ts";
 import type { Inputs } from "./inputs.ts";
 import type { Scalar } from "./tensors.ts";
 
@@ -13,13 +14,18 @@ export interface SamplingInput {
 /**
  * Adds what the request says to the inputs that the model has for it.
  *
- * @returns the first member that has an effect and no input.
+ * @returns the first member that the caller asked for, that has an effect, and no input.
  */
-export function addSampling(inputs: Inputs, sampling: Sampling, table: readonly SamplingInput[]): string | undefined {
+export function addSampling(
+  inputs: Inputs,
+  { sampling, implied }: ExplicitSampling,
+  table: readonly SamplingInput[],
+): string | undefined {
   for (const { param, inputs: names, value: valueOf, neutral } of table) {
     const value = valueOf(sampling);
     if (value === undefined) continue;
-    if (!names.some((name) => inputs.add(name, value)) && !neutral.includes(value)) return param;
+    const isTaken = names.some((name) => inputs.add(name, value));
+    if (!isTaken && !neutral.includes(value) && !implied.has(param)) return param;
   }
   return undefined;
 }

@@ -20,8 +20,7 @@ const overGrpc = grpcDriver<VllmInterface>({
  * over HTTP, if it is known where the same server serves that.
  */
 export const vllmDriver: DriverKind = {
-  dialect: Dialect.VLLM,
-  detect: (target, signal) => overGrpc.detect(target, signal),
+  ...overGrpc,
   open(target) {
     const grpc = overGrpc.open(target);
     return target.httpUrl === undefined ? grpc : withHttp(grpc, openaiDriver.open({ ...target, url: target.httpUrl }));

@@ -8,17 +8,17 @@ import {
   type ReplicaModel,
   ReplicaModelSchema,
 } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import type { ProbeResult } from "../driver.ts";
+import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { isServing } from "../grpc/health.ts";
-import { isAnswered, isStatusError, probeError } from "../grpc/status.ts";
+import { isStatusError, probeError, sightingBy } from "../grpc/status.ts";
 import type { VllmInterface } from "./interface.ts";
 
 const { getServerInfo, getModelInfo, listLoras, isPaused, isSleeping } = Control.method;
 
-/** Whether the server at the channel's end is vLLM's. Rejects with ENGINE_UNAVAILABLE if nothing answers. */
-export function isVllm(channel: Channel, signal: AbortSignal): Promise<boolean> {
-  return isAnswered(channel.ask(getServerInfo, {}, signal));
+/** Whether the server at the channel's end is vLLM's. */
+export function isVllm(channel: Channel, signal: AbortSignal): Promise<Sighting> {
+  return sightingBy(channel.ask(getServerInfo, {}, signal));
 }
 
 /**

@@ -45,6 +45,17 @@ const containersMax = 131_072;
 /** The longest prompts in token ids. */
 const valuesMax = 524_288;
 
+/** The body's members that hold schemas, where we read no integer: clients write the bounds of 64 bits there. A double does for a bound. */
+const holdsSchemas: ReadonlySet<string> = new Set([
+  "functions",
+  "guided_json",
+  "response_format",
+  "structured_outputs",
+  "tools",
+]);
+/** Longer names are no members that are known. */
+const nameMax = 64;
+
 /** Members so far of the object at each depth. Only the running pass uses it, and each sets what it reads. */
 const members = new Int32Array(depthMax + 1);
 
@@ -61,6 +72,9 @@ export function scanJson(bytes: Buffer): JsonScan | JsonProblem {
   let seed: bigint | undefined;
   let stringStart = 0;
   let stringEnd = 0;
+  /** Where the name of the body's own member stands, inside of which we are. */
+  let memberStart = 0;
+  let memberEnd = 0;
   for (let at = 0; at < end; at++) {
     switch (bytes[at]) {
       case 0x22: {
@@ -77,6 +91,10 @@ export function scanJson(bytes: Buffer): JsonScan | JsonProblem {
       }
       case 0x3a: // :
         keys++;
+        if (depth === 1) {
+          memberStart = stringStart;
+          memberEnd = stringEnd;
+        }
         if (++members[depth]! > keysPerObjectMax)
           return tooComplex(`an object has more than ${keysPerObjectMax} members`);
         if (keys > keysMax) return tooComplex(`it has more than ${keysMax} members`);
@@ -115,11 +133,13 @@ export function scanJson(bytes: Buffer): JsonScan | JsonProblem {
         if (plain ? length < 16 : !exponent && length < 300) break;
         const text = bytes.toString("latin1", start, at + 1);
         if (fits(text, plain)) break;
-        if (!plain) return { code: "invalid_number", problem: "a number is too large for a double" };
-        const member = depth === 1 ? bytes.toString("latin1", stringStart, stringEnd) : "";
+        const param = bytes.toString("utf8", memberStart, Math.min(memberEnd, memberStart + nameMax));
+        const inSchema = plain && holdsSchemas.has(param);
+        if (inSchema && Number.isFinite(Number(text))) break;
+        if (!plain || inSchema) return { code: "invalid_number", problem: "a number is too large for a double", param };
         // An int64 has 19 digits and a sign; more would be slow to read.
-        if (member !== "seed" || length > 20) {
-          return { code: "integer_out_of_range", problem: "an integer has more than 53 bits" };
+        if (depth !== 1 || param !== "seed" || length > 20) {
+          return { code: "integer_out_of_range", problem: "an integer has more than 53 bits", param };
         }
         seed = BigInt(text);
         break;

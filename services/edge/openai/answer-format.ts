@@ -28,9 +28,11 @@ export interface ChunkFormat {
 
 /** Collects an answer's events for one JSON body. */
 export interface BodyFormat {
-  delta(delta: Delta): void;
+  /** Returns by how many characters the body has grown, nearly. */
+  delta(delta: Delta): number;
   finished(finished: Finished): void;
-  body(usage: Usage | undefined): string;
+  /** The body, piece by piece. It is asked for once: what is written is not held any more. */
+  body(usage: Usage | undefined): Iterable<string>;
 }
 
 /** The end of a stream that is complete. */

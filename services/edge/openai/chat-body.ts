@@ -1,6 +1,6 @@
 import type { Delta, Finished, FinishReason, Usage } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { type AnswerHead, type BodyFormat, finishName, usageJson } from "./answer-format.ts";
-import { type ChatLogprob, chatLogprob } from "./logprobs-body.ts";
+import { chatLogprobJson, listJson } from "./logprobs-body.ts";
 
 interface Choice {
   text: string;
@@ -8,8 +8,9 @@ interface Choice {
   refusal: string;
   /** Undefined: none was made. */
   calls: Map<number, Call> | undefined;
-  readonly contentLogprobs: ChatLogprob[];
-  readonly refusalLogprobs: ChatLogprob[];
+  /** JSON, entry by entry. */
+  contentLogprobs: string[];
+  refusalLogprobs: string[];
   readonly tokenIds: number[];
   finish: FinishReason;
 }
@@ -34,9 +35,9 @@ class ChatBody implements BodyFormat {
     while (this.#choices.length < head.choices) this.#choices.push(emptyChoice());
   }
 
-  delta(delta: Delta): void {
+  delta(delta: Delta): number {
     const choice = this.#choices[delta.choice];
-    if (choice !== undefined) add(choice, delta);
+    return choice === undefined ? 0 : add(choice, delta);
   }
 
   finished({ choice, reason }: Finished): void {
@@ -44,11 +45,14 @@ class ChatBody implements BodyFormat {
     if (found !== undefined) found.finish = reason;
   }
 
-  body(usage: Usage | undefined): string {
+  *body(usage: Usage | undefined): Generator<string> {
     const { id, created, model, functionCalls } = this.#head;
-    const choices = this.#choices.map((choice, index) => choiceJson(choice, index, functionCalls)).join(",");
-    const counts = usage === undefined ? "" : `,"usage":${usageJson(usage)}`;
-    return `{"id":${JSON.stringify(id)},"object":"chat.completion","created":${created},"model":${JSON.stringify(model)},"choices":[${choices}]${counts}}`;
+    yield `{"id":${JSON.stringify(id)},"object":"chat.completion","created":${created},"model":${JSON.stringify(model)},"choices":[`;
+    for (const [index, choice] of this.#choices.entries()) {
+      if (index > 0) yield ",";
+      yield* choiceJson(choice, index, functionCalls);
+    }
+    yield usage === undefined ? "]}" : `],"usage":${usageJson(usage)}}`;
   }
 }
 
@@ -65,39 +69,55 @@ function emptyChoice(): Choice {
   };
 }
 
-function add(choice: Choice, delta: Delta): void {
-  const { fragment } = delta;
+function add(choice: Choice, delta: Delta): number {
+  const { fragment, tokenIds, logprobs } = delta;
+  let length = addFragment(choice, fragment);
+  for (const id of tokenIds) choice.tokenIds.push(id);
+  length += idLength * tokenIds.length;
+  const list = fragment.case === "refusal" ? choice.refusalLogprobs : choice.contentLogprobs;
+  for (const logprob of logprobs) {
+    const entry = chatLogprobJson(logprob);
+    list.push(entry);
+    length += entry.length + 1;
+  }
+  return length;
+}
+
+/** Of a token id, and of a call's names, in characters. */
+const idLength = 7;
+const callLength = 64;
+
+function addFragment(choice: Choice, fragment: Delta["fragment"]): number {
   switch (fragment.case) {
     case "text":
       choice.text += fragment.value;
-      break;
+      return fragment.value.length;
     case "reasoning":
       choice.reasoning += fragment.value;
-      break;
+      return fragment.value.length;
     case "refusal":
       choice.refusal += fragment.value;
-      break;
+      return fragment.value.length;
     case "toolCall": {
       choice.calls ??= new Map();
       const call = choice.calls.get(fragment.value.index);
       if (call) call.arguments += fragment.value.arguments;
       else choice.calls.set(fragment.value.index, { ...fragment.value });
-      break;
+      return fragment.value.arguments.length + callLength;
     }
     case undefined:
-      break;
+      return 0;
   }
-  for (const id of delta.tokenIds) choice.tokenIds.push(id);
-  const list = fragment.case === "refusal" ? choice.refusalLogprobs : choice.contentLogprobs;
-  for (const logprob of delta.logprobs) list.push(chatLogprob(logprob));
 }
 
 // What every answer has is written as it is; what few have is left to JSON.stringify.
 
-function choiceJson(choice: Choice, index: number, functionCalls: boolean): string {
+function* choiceJson(choice: Choice, index: number, functionCalls: boolean): Generator<string> {
   const ids = choice.tokenIds.length > 0 ? `,"token_ids":[${choice.tokenIds.join(",")}]` : "";
   const finish = finishName(choice.finish, functionCalls);
-  return `{"index":${index},"message":${messageJson(choice, functionCalls)},"logprobs":${logprobsJson(choice)},"finish_reason":"${finish}"${ids}}`;
+  yield `{"index":${index},"message":${messageJson(choice, functionCalls)},"logprobs":`;
+  yield* logprobsJson(choice);
+  yield `,"finish_reason":"${finish}"${ids}}`;
 }
 
 function messageJson({ text, refusal, reasoning, calls }: Choice, functionCalls: boolean): string {
@@ -120,10 +140,16 @@ function functionBody(call: Call | undefined) {
   return { name: call?.name, arguments: call?.arguments };
 }
 
-function logprobsJson({ contentLogprobs, refusalLogprobs }: Choice): string {
-  if (contentLogprobs.length + refusalLogprobs.length === 0) return "null";
-  return JSON.stringify({
-    content: contentLogprobs.length > 0 ? contentLogprobs : null,
-    refusal: refusalLogprobs.length > 0 ? refusalLogprobs : null,
-  });
+function* logprobsJson(choice: Choice): Generator<string, void> {
+  const { contentLogprobs, refusalLogprobs } = choice;
+  if (contentLogprobs.length + refusalLogprobs.length === 0) return void (yield "null");
+  choice.contentLogprobs = [];
+  choice.refusalLogprobs = [];
+  yield '{"content":';
+  if (contentLogprobs.length > 0) yield* listJson(contentLogprobs);
+  else yield "null";
+  yield ',"refusal":';
+  if (refusalLogprobs.length > 0) yield* listJson(refusalLogprobs);
+  else yield "null";
+  yield "}";
 }

@@ -1,6 +1,6 @@
 import type { Delta, Finished, ToolCallFragment, Usage } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { type AnswerHead, type ChunkFormat, endMark, finishName, usageJson } from "./answer-format.ts";
-import { chatLogprob } from "./logprobs-body.ts";
+import { chatLogprobJson } from "./logprobs-body.ts";
 
 /**
  * The chunks of a chat stream: a role for each choice, deltas, a finish for each choice, counts if asked for, the end
@@ -77,7 +77,7 @@ function isEmpty({ fragment }: Delta): boolean {
 
 function logprobsJson({ logprobs, fragment }: Delta): string {
   if (logprobs.length === 0) return "null";
-  const entries = JSON.stringify(logprobs.map(chatLogprob));
+  const entries = `[${logprobs.map(chatLogprobJson).join(",")}]`;
   return fragment.case === "refusal"
     ? `{"content":null,"refusal":${entries}}`
     : `{"content":${entries},"refusal":null}`;

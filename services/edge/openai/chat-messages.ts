@@ -7,7 +7,7 @@ import {
 } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { JsonObject, JsonValue } from "../json/parse.ts";
 import { assistantParts, partsFromContent, refusalPart, textOnly, userParts } from "./chat-parts.ts";
-import { type Draft, extrasJson } from "./draft.ts";
+import { type Draft, extrasJson, ignoreUnknown } from "./draft.ts";
 import { expectArray, expectObject, expectString, missing, optional, required } from "./expect.ts";
 import { invalid, unsupported } from "./invalid.ts";
 
@@ -102,7 +102,9 @@ function assistantMessage(from: JsonObject, param: string, draft: Draft): Messag
   message.toolCalls = toolCallsFrom(optional(from, "tool_calls"), `${param}.tool_calls`, draft);
   // A function called the old way has no id: its name stands for it.
   if (called !== undefined)
-    message.toolCalls.push(functionCallFrom(expectObject(called, `${param}.function_call`), `${param}.function_call`));
+    message.toolCalls.push(
+      functionCallFrom(expectObject(called, `${param}.function_call`), `${param}.function_call`, draft),
+    );
   if (message.parts.length === 0 && message.toolCalls.length === 0) {
     throw invalid(`${param}.content`, "missing_required_parameter", "is required where there are no `tool_calls`");
   }
@@ -118,11 +120,13 @@ function toolCallsFrom(value: JsonValue | undefined, param: string, draft: Draft
     if (type === "custom") throw unsupported(`${at}.type`, "custom tools", draft.request.model);
     if (type !== "function") throw invalid(`${at}.type`, "invalid_value", "must be function");
     const id = expectString(required(call, "id", `${at}.id`), `${at}.id`, nameLengthMax, 1);
-    return { ...functionCallFrom(expectObject(call["function"], `${at}.function`), `${at}.function`), id };
+    ignoreUnknown(call, at, callMembers, draft);
+    return { ...functionCallFrom(expectObject(call["function"], `${at}.function`), `${at}.function`, draft), id };
   });
 }
 
-function functionCallFrom(called: JsonObject, param: string): ToolCall {
+function functionCallFrom(called: JsonObject, param: string, draft: Draft): ToolCall {
+  ignoreUnknown(called, param, calledMembers, draft);
   const name = expectString(required(called, "name", `${param}.name`), `${param}.name`, nameLengthMax, 1);
   const given = required(called, "arguments", `${param}.arguments`);
   return {
@@ -158,6 +162,9 @@ function answer(id: string, param: string, waiting: Waiting): void {
   waiting.calls.splice(index, 1);
 }
 
+/** `index` comes back from clients that put a stream's fragments together: the list says it as well. */
+const callMembers: ReadonlySet<string> = new Set(["id", "type", "function", "index"]);
+const calledMembers: ReadonlySet<string> = new Set(["name", "arguments"]);
 const spokenMembers: ReadonlySet<string> = new Set(["role", "content", "name"]);
 const toolMembers: ReadonlySet<string> = new Set(["role", "content", "name", "tool_call_id"]);
 /** `annotations` comes back from clients that send an answer on as it was. */

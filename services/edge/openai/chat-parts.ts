@@ -1,6 +1,6 @@
 import type { Part } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import type { JsonObject, JsonValue } from "../json/parse.ts";
-import type { Draft } from "./draft.ts";
+import { type Draft, ignoreUnknown } from "./draft.ts";
 import { expectArray, expectObject, expectOneOf, expectString, optional, required, wrongType } from "./expect.ts";
 import { invalid } from "./invalid.ts";
 
@@ -15,6 +15,17 @@ export const userParts: ReadonlySet<string> = new Set([
   "audio_url",
 ]);
 export const assistantParts: ReadonlySet<string> = new Set(["text", "refusal"]);
+
+/** What each type's parts have; a part of another type goes to the engine as it is. */
+const partMembers: ReadonlyMap<string, ReadonlySet<string>> = new Map(
+  ["text", "refusal", "image_url", "input_audio", "file"].map((type) => [
+    type,
+    new Set(["type", "prompt_cache_breakpoint", type]),
+  ]),
+);
+const imageMembers: ReadonlySet<string> = new Set(["url", "detail"]);
+const audioMembers: ReadonlySet<string> = new Set(["data", "format"]);
+const fileMembers: ReadonlySet<string> = new Set(["file_data", "file_id", "filename"]);
 
 const partsMax = 4_096;
 const textLengthMax = 8_388_608;
@@ -47,6 +58,8 @@ function partFrom(part: JsonObject, param: string, allowed: ReadonlySet<string>,
   if (!allowed.has(type)) throw invalid(`${param}.type`, "invalid_value", `must be one of ${[...allowed].join(", ")}`);
   // A hint about where a cached prefix ends: engines find that themselves.
   if ("prompt_cache_breakpoint" in part) draft.ignored.add("prompt_cache_breakpoint");
+  const known = partMembers.get(type);
+  if (known) ignoreUnknown(part, param, known, draft);
   switch (type) {
     case "text":
       return textPart(expectString(required(part, "text", `${param}.text`), `${param}.text`, textLengthMax));
@@ -55,17 +68,18 @@ function partFrom(part: JsonObject, param: string, allowed: ReadonlySet<string>,
         expectString(required(part, "refusal", `${param}.refusal`), `${param}.refusal`, refusalLengthMax),
       );
     case "image_url":
-      return imagePart(expectObject(part["image_url"], `${param}.image_url`), `${param}.image_url`);
+      return imagePart(expectObject(part["image_url"], `${param}.image_url`), `${param}.image_url`, draft);
     case "input_audio":
-      return audioPart(expectObject(part["input_audio"], `${param}.input_audio`), `${param}.input_audio`);
+      return audioPart(expectObject(part["input_audio"], `${param}.input_audio`), `${param}.input_audio`, draft);
     case "file":
-      return filePart(expectObject(part["file"], `${param}.file`), `${param}.file`);
+      return filePart(expectObject(part["file"], `${param}.file`), `${param}.file`, draft);
     default:
       return unknownPart(part, type, param);
   }
 }
 
-function imagePart(image: JsonObject, param: string): Part {
+function imagePart(image: JsonObject, param: string, draft: Draft): Part {
+  ignoreUnknown(image, param, imageMembers, draft);
   const url = mediaUrl(required(image, "url", `${param}.url`), `${param}.url`);
   const detail = expectOneOf(optional(image, "detail") ?? "auto", `${param}.detail`, [
     "auto",
@@ -79,7 +93,8 @@ function imagePart(image: JsonObject, param: string): Part {
   };
 }
 
-function audioPart(audio: JsonObject, param: string): Part {
+function audioPart(audio: JsonObject, param: string, draft: Draft): Part {
+  ignoreUnknown(audio, param, audioMembers, draft);
   const dataBase64 = expectString(required(audio, "data", `${param}.data`), `${param}.data`, textLengthMax, 1);
   const format = expectOneOf(required(audio, "format", `${param}.format`), `${param}.format`, ["wav", "mp3"]);
   return {
@@ -88,7 +103,8 @@ function audioPart(audio: JsonObject, param: string): Part {
   };
 }
 
-function filePart(file: JsonObject, param: string): Part {
+function filePart(file: JsonObject, param: string, draft: Draft): Part {
+  ignoreUnknown(file, param, fileMembers, draft);
   const bytes = optional(file, "file_data");
   const id = optional(file, "file_id");
   const name = optional(file, "filename");

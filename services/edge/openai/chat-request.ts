@@ -33,13 +33,18 @@ const readModalities: Rule = (value, draft, member) => {
   if (kinds.includes("audio")) throw unsupported(member, "answers in sound", draft.request.model);
 };
 
+/** vLLM knows it in chats, too: there the last message would come before the answer. */
+const readEcho: Rule = (value, draft, member) => {
+  if (expectBoolean(value, member)) throw unsupported(member, "the echo of a chat's last message", draft.request.model);
+};
+
 const readStore: Rule = (value, draft, member) => {
   if (expectBoolean(value, member)) draft.ignored.add(member);
 };
 
 const chatRules: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ...engineRules,
-  ["echo", carried(expectBoolean)],
+  ["echo", readEcho],
   ...sharedRules,
   [
     "messages",

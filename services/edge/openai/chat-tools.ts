@@ -1,6 +1,6 @@
 import { type Tool, type ToolChoice, ToolChoiceMode } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../json/parse.ts";
-import type { Draft, Rule } from "./draft.ts";
+import { type Draft, ignoreUnknown, type Rule } from "./draft.ts";
 import {
   expectArray,
   expectBoolean,
@@ -16,6 +16,9 @@ import { invalid, unsupported } from "./invalid.ts";
 /** Tools of a chat request, and how the model may use them; `functions` and `function_call` are their older names. */
 
 const toolsMax = 128;
+const toolMembers: ReadonlySet<string> = new Set(["type", "function"]);
+const functionMembers: ReadonlySet<string> = new Set(["name", "description", "parameters", "strict"]);
+const nameMembers: ReadonlySet<string> = new Set(["name"]);
 const nameForm = /^[A-Za-z0-9_-]{1,64}$/;
 const textLengthMax = 1_048_576;
 
@@ -26,7 +29,8 @@ export const readTools: Rule = (value, draft, member) => {
     const tool = expectObject(item, param);
     const type = required(tool, "type", `${param}.type`);
     if (type !== "function") throw otherTool(type, `${param}.type`, draft);
-    return toolFrom(expectObject(tool["function"], `${param}.function`), `${param}.function`);
+    ignoreUnknown(tool, param, toolMembers, draft);
+    return toolFrom(expectObject(tool["function"], `${param}.function`), `${param}.function`, draft);
   });
   requireDistinct(draft.request.tools, (i) => `${member}[${i}].function.name`);
 };
@@ -37,7 +41,9 @@ export const readFunctions: Rule = (value, draft, member) => {
   const functions = expectArray(value, member, toolsMax, 1);
   draft.functionCalls = true;
   draft.request.parallelToolCalls = false;
-  draft.request.tools = functions.map((item, i) => toolFrom(expectObject(item, `${member}[${i}]`), `${member}[${i}]`));
+  draft.request.tools = functions.map((item, i) =>
+    toolFrom(expectObject(item, `${member}[${i}]`), `${member}[${i}]`, draft),
+  );
   requireDistinct(draft.request.tools, (i) => `${member}[${i}].name`);
 };
 
@@ -58,7 +64,8 @@ function otherTool(type: JsonValue, param: string, draft: Draft): Error {
   return invalid(param, "invalid_value", "must be function");
 }
 
-function toolFrom(from: JsonObject, param: string): Tool {
+function toolFrom(from: JsonObject, param: string, draft: Draft): Tool {
+  ignoreUnknown(from, param, functionMembers, draft);
   const name = expectName(required(from, "name", `${param}.name`), `${param}.name`);
   const description = optional(from, "description");
   const parameters = optional(from, "parameters");
@@ -108,12 +115,10 @@ function modeChoice(value: string, param: string): ToolChoice {
 
 function objectChoice(from: JsonObject, param: string, draft: Draft): ToolChoice {
   switch (required(from, "type", `${param}.type`)) {
-    case "function": {
-      const named = expectObject(from["function"], `${param}.function`);
-      const name = expectName(required(named, "name", `${param}.function.name`), `${param}.function.name`);
-      return choice(ToolChoiceMode.FUNCTION, [name]);
-    }
+    case "function":
+      return choice(ToolChoiceMode.FUNCTION, [namedFunction(from, param, draft)]);
     case "allowed_tools":
+      ignoreUnknown(from, param, allowedMembers, draft);
       return allowedTools(
         expectObject(from["allowed_tools"], `${param}.allowed_tools`),
         `${param}.allowed_tools`,
@@ -132,10 +137,21 @@ function allowedTools(from: JsonObject, param: string, draft: Draft): ToolChoice
     const at = `${param}.tools[${i}]`;
     const tool = expectObject(item, at);
     if (tool["type"] !== "function") throw otherTool(tool["type"] ?? null, `${at}.type`, draft);
-    const named = expectObject(tool["function"], `${at}.function`);
-    return expectName(required(named, "name", `${at}.function.name`), `${at}.function.name`);
+    return namedFunction(tool, at, draft);
   });
+  ignoreUnknown(from, param, allowanceMembers, draft);
   return choice(mode === "auto" ? ToolChoiceMode.AUTO : ToolChoiceMode.REQUIRED, names);
+}
+
+const allowedMembers: ReadonlySet<string> = new Set(["type", "allowed_tools"]);
+const allowanceMembers: ReadonlySet<string> = new Set(["mode", "tools"]);
+
+/** The name in {"type": "function", "function": {"name": ...}}. */
+function namedFunction(from: JsonObject, param: string, draft: Draft): string {
+  const named = expectObject(from["function"], `${param}.function`);
+  ignoreUnknown(from, param, toolMembers, draft);
+  ignoreUnknown(named, `${param}.function`, nameMembers, draft);
+  return expectName(required(named, "name", `${param}.function.name`), `${param}.function.name`);
 }
 
 export const readFunctionCall: Rule = (value, draft, member) => {
@@ -144,6 +160,7 @@ export const readFunctionCall: Rule = (value, draft, member) => {
     draft.request.toolChoice = modeChoice(expectOneOf(value, member, ["none", "auto"]), member);
   } else {
     const named = expectObject(value, member);
+    ignoreUnknown(named, member, nameMembers, draft);
     const name = expectName(required(named, "name", `${member}.name`), `${member}.name`);
     draft.request.toolChoice = choice(ToolChoiceMode.FUNCTION, [name]);
   }

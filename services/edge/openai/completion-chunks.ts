@@ -1,6 +1,6 @@
 import type { Delta, Finished, Usage } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { type AnswerHead, type ChunkFormat, endMark, finishName, usageJson } from "./answer-format.ts";
-import { addCompletionLogprobs, emptyCompletionLogprobs } from "./logprobs-body.ts";
+import { addCompletionLogprobs, completionLogprobsJson, emptyCompletionLogprobs } from "./logprobs-body.ts";
 
 /** The chunks of a completion's stream. Its choices have text only: thought and calls belong to a conversation. */
 export function createCompletionChunks(head: AnswerHead): ChunkFormat {
@@ -37,7 +37,7 @@ function logprobsJson(delta: Delta, offset: number): string {
   if (delta.logprobs.length === 0) return "null";
   const logprobs = emptyCompletionLogprobs();
   addCompletionLogprobs(logprobs, delta.logprobs, offset);
-  return JSON.stringify(logprobs);
+  return [...completionLogprobsJson(logprobs)].join("");
 }
 
 function tokenIdsJson({ tokenIds }: Delta): string {

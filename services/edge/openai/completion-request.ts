@@ -6,7 +6,7 @@ import { expectBoolean, expectInteger, expectString, missing } from "./expect.ts
 import { inputForms, type TextOrTokens } from "./input-forms.ts";
 import { invalid } from "./invalid.ts";
 import { readResponseFormat } from "./response-format.ts";
-import { checkTogether, engineRules, sharedRules } from "./shared-rules.ts";
+import { checkTogether, engineRules, int32Max, sharedRules } from "./shared-rules.ts";
 
 /** OpenAI's own default: a completion without a limit was never meant to run to the end of the context. */
 const maxTokensDefault = 16;
@@ -19,6 +19,12 @@ const completionRules: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ...engineRules,
   ...sharedRules,
   ["prompt", () => undefined],
+  // Without an answer it is about its prompt: how likely that is, say.
+  [
+    "max_tokens",
+    (value, draft, member) =>
+      (draft.sampling.maxTokens = expectInteger(value, member, draft.body["echo"] === true ? 0 : 1, int32Max)),
+  ],
   ["echo", (value, draft, member) => (draft.request.echo = expectBoolean(value, member))],
   ["suffix", (value, draft, member) => (draft.request.suffix = expectString(value, member, suffixLengthMax))],
   ["best_of", (value, draft, member) => (draft.request.bestOf = expectInteger(value, member, 1, candidatesMax))],

@@ -93,6 +93,26 @@ export function unknownMembers(
   return unknown;
 }
 
+/** As many as a header tells: a body may hold thousands. */
+const ignoredInsideMax = 64;
+const ignoredNameMax = 64;
+
+/**
+ * Looks for members of an object inside the request that have no place in the contract. They have no effect, and are
+ * named, or refused where only known members are taken. Places in lists are left out of the names: one stands for all.
+ */
+export function ignoreUnknown(from: JsonObject, param: string, known: ReadonlySet<string>, draft: Draft): void {
+  for (const member in from) {
+    const value = from[member];
+    if (value === null || value === undefined || known.has(member)) continue;
+    if (draft.strict) throw notKnown(`${param}.${member}`);
+    if (draft.ignored.size >= ignoredInsideMax) return;
+    const holder = param.replaceAll(/\[\d+\]/g, "[]");
+    const name = `${holder}.${member}`;
+    draft.ignored.add(name.length <= ignoredNameMax && /^[\w-]+$/.test(member) ? name : `${holder}.*`);
+  }
+}
+
 function notKnown(member: string): Error {
   return invalid(member, "unknown_parameter", "is not known here: leave it out");
 }

@@ -5,44 +5,81 @@ const impossible = -9999;
 
 const finite = (logprob: number) => (Number.isFinite(logprob) ? logprob : impossible);
 
-function alternativeBody(top: TopLogprob) {
-  return { token: top.token, logprob: finite(top.logprob), bytes: top.bytes.length > 0 ? [...top.bytes] : null };
+// An answer may have a hundred thousand of them: each becomes text as it comes, and nothing else is made on the way.
+
+/** One token of `logprobs.content`, as JSON. */
+export function chatLogprobJson(of: TokenLogprob): string {
+  return `{${scoredJson(of)},"top_logprobs":[${of.top.map((top) => `{${scoredJson(top)}}`).join(",")}]}`;
 }
 
-/** One token of `logprobs.content`. */
-export function chatLogprob(of: TokenLogprob) {
-  return {
-    token: of.token,
-    logprob: finite(of.logprob),
-    bytes: of.bytes.length > 0 ? [...of.bytes] : null,
-    top_logprobs: of.top.map(alternativeBody),
-  };
+function scoredJson({ token, logprob, bytes }: TokenLogprob | TopLogprob): string {
+  const numbers = bytes.length > 0 ? `[${bytes.join(",")}]` : "null";
+  return `"token":${JSON.stringify(token)},"logprob":${finite(logprob)},"bytes":${numbers}`;
 }
 
-export type ChatLogprob = ReturnType<typeof chatLogprob>;
-
-/** `logprobs` of a completion: lists in step, one entry a token. */
+/** `logprobs` of a completion: lists in step, one entry a token, each as JSON. */
 export interface CompletionLogprobs {
   readonly tokens: string[];
-  readonly token_logprobs: number[];
-  readonly top_logprobs: (Record<string, number> | null)[];
-  readonly text_offset: number[];
+  readonly values: string[];
+  readonly tops: string[];
+  readonly offsets: string[];
 }
 
 export function emptyCompletionLogprobs(): CompletionLogprobs {
-  return { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
+  return { tokens: [], values: [], tops: [], offsets: [] };
 }
 
-/** Adds tokens, the first of which begins `offset` characters into the choice's text. */
-export function addCompletionLogprobs(to: CompletionLogprobs, logprobs: readonly TokenLogprob[], offset: number): void {
+/** Adds tokens, the first of which begins `offset` characters into the choice's text. Returns how much JSON they are. */
+export function addCompletionLogprobs(
+  to: CompletionLogprobs,
+  logprobs: readonly TokenLogprob[],
+  offset: number,
+): number {
   let at = offset;
-  for (const of of logprobs) {
-    to.tokens.push(of.token);
-    to.token_logprobs.push(finite(of.logprob));
-    to.top_logprobs.push(
-      of.top.length > 0 ? Object.fromEntries(of.top.map((top) => [top.token, finite(top.logprob)])) : null,
-    );
-    to.text_offset.push(at);
-    at += of.token.length;
+  let length = 0;
+  for (const { token, logprob, top } of logprobs) {
+    const entry = [JSON.stringify(token), String(finite(logprob)), alternativesJson(top), String(at)] as const;
+    to.tokens.push(entry[0]);
+    to.values.push(entry[1]);
+    to.tops.push(entry[2]);
+    to.offsets.push(entry[3]);
+    for (const text of entry) length += text.length + 1;
+    at += token.length;
   }
+  return length;
+}
+
+/** Two alternatives may read alike: an object has one of them. */
+function alternativesJson(top: readonly TopLogprob[]): string {
+  if (top.length === 0) return "null";
+  return JSON.stringify(Object.fromEntries(top.map(({ token, logprob }) => [token, finite(logprob)])));
+}
+
+/** The JSON of them, piece by piece. */
+export function* completionLogprobsJson({
+  tokens,
+  values,
+  tops,
+  offsets,
+}: CompletionLogprobs): Generator<string, void> {
+  if (tokens.length === 0) return void (yield "null");
+  yield '{"tokens":';
+  yield* listJson(tokens);
+  yield ',"token_logprobs":';
+  yield* listJson(values);
+  yield ',"top_logprobs":';
+  yield* listJson(tops);
+  yield ',"text_offset":';
+  yield* listJson(offsets);
+  yield "}";
+}
+
+/** A list whose entries are JSON, entry by entry. */
+export function* listJson(entries: readonly string[]): Generator<string> {
+  let before = "[";
+  for (const entry of entries) {
+    yield before + entry;
+    before = ",";
+  }
+  yield entries.length === 0 ? "[]" : "]";
 }

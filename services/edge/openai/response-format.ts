@@ -1,9 +1,12 @@
 import type { JsonSchema, ResponseFormat } from "../../../gen/ts/weir/router/v1/generation_pb.ts";
 import { isJsonObject, type JsonObject } from "../json/parse.ts";
-import type { Rule } from "./draft.ts";
+import { type Draft, ignoreUnknown, type Rule } from "./draft.ts";
 import { expectBoolean, expectObject, expectString, optional, required, wrongType } from "./expect.ts";
 import { invalid, unsupported } from "./invalid.ts";
 
+const formatMembers: ReadonlySet<string> = new Set(["type"]);
+const schemaFormatMembers: ReadonlySet<string> = new Set(["type", "json_schema"]);
+const schemaMembers: ReadonlySet<string> = new Set(["name", "description", "schema", "strict"]);
 const nameForm = /^[A-Za-z0-9_-]{1,64}$/;
 const descriptionLengthMax = 65_536;
 const schemaLengthMax = 1_048_576;
@@ -11,6 +14,7 @@ const schemaLengthMax = 1_048_576;
 /** Reads `response_format`: free text, some JSON object, or JSON that fits a schema. */
 export const readResponseFormat: Rule = (value, draft, member) => {
   const from = expectObject(value, member);
+  ignoreUnknown(from, member, from["type"] === "json_schema" ? schemaFormatMembers : formatMembers, draft);
   switch (required(from, "type", `${member}.type`)) {
     case "text":
       draft.request.responseFormat = format({ case: "text", value: { $typeName: "weir.router.v1.FreeText" } });
@@ -22,7 +26,8 @@ export const readResponseFormat: Rule = (value, draft, member) => {
       });
       return;
     case "json_schema": {
-      const schema = schemaFrom(expectObject(from["json_schema"], `${member}.json_schema`), `${member}.json_schema`);
+      const at = `${member}.json_schema`;
+      const schema = schemaFrom(expectObject(from["json_schema"], at), at, draft);
       draft.request.responseFormat = format({ case: "jsonSchema", value: schema });
       return;
     }
@@ -37,7 +42,8 @@ function format(form: ResponseFormat["form"]): ResponseFormat {
   return { $typeName: "weir.router.v1.ResponseFormat", form };
 }
 
-function schemaFrom(from: JsonObject, param: string): JsonSchema {
+function schemaFrom(from: JsonObject, param: string, draft: Draft): JsonSchema {
+  ignoreUnknown(from, param, schemaMembers, draft);
   const name = expectString(required(from, "name", `${param}.name`), `${param}.name`, 64, 1);
   if (!nameForm.test(name)) throw invalid(`${param}.name`, "invalid_value", "must be of letters, digits, _ and -");
   const description = optional(from, "description");

@@ -54,7 +54,7 @@ export class Admission {
   take(applicant: Applicant): Seat | None {
     const entry = this.#options.fleet.resolve(applicant.modelId);
     const found = pick(entry?.seats ?? [], applicant, this.#options.chance);
-    if (typeof found !== "string") found.replica.inFlight += 1;
+    if (typeof found !== "string") found.replica.enter();
     return found;
   }
 
@@ -91,7 +91,7 @@ export class Admission {
   /** Gives a place back, for whoever has waited longest. */
   leave(seat: Seat): void {
     this.#options.fleet.leave(seat.replica);
-    if (this.#waiting > 0) this.#handOn(seat.poolId);
+    if (this.#waiting > 0) this.#handOn(seat.replica.standing.poolId);
   }
 
   /** Replicas or models of a pool changed. */
@@ -99,7 +99,8 @@ export class Admission {
     if (this.#waiting === 0) return;
     this.#handOn(poolId);
     for (const line of Array.from(this.#lines.values())) {
-      if (line.poolId !== poolId) continue;
+      // A model that is gone has no pool; it may have been in this one.
+      if ((this.#entry(line.modelId)?.pool.id ?? poolId) !== poolId) continue;
       this.#refuseStranded(line);
       if (!line.empty) this.#watchClosed(line);
     }
@@ -109,7 +110,7 @@ export class Admission {
     const key = `${modelId} ${needed}`;
     const known = this.#lines.get(key);
     if (known) return known;
-    const line = new Line(key, modelId, needed, this.#entry(modelId)?.pool.id ?? "");
+    const line = new Line(key, modelId, needed);
     this.#lines.set(key, line);
     return line;
   }
@@ -145,8 +146,9 @@ export class Admission {
     let first: Ticket | undefined;
     let its: Seat | undefined;
     for (const line of this.#lines.values()) {
-      if (line.poolId !== poolId) continue;
-      const seats = this.#entry(line.modelId)?.seats ?? [];
+      const entry = this.#entry(line.modelId);
+      if (entry?.pool.id !== poolId) continue;
+      const { seats } = entry;
       for (const ticket of line) {
         if (first !== undefined && ticket.arrival >= first.arrival) break;
         const found = pick(seats, ticket.applicant, this.#options.chance);
@@ -160,7 +162,7 @@ export class Admission {
       }
     }
     if (first === undefined || its === undefined) return false;
-    its.replica.inFlight += 1;
+    its.replica.enter();
     first.leave();
     first.applicant.granted(its);
     return true;

@@ -32,16 +32,14 @@ export class Line {
   readonly key: string;
   readonly modelId: string;
   readonly needed: FeatureSet;
-  readonly poolId: string;
   /** Runs while no replica is open for the line. */
   closedTimer: Timer | undefined;
   readonly #places = new WaitingLine<Ticket>();
 
-  constructor(key: string, modelId: string, needed: FeatureSet, poolId: string) {
+  constructor(key: string, modelId: string, needed: FeatureSet) {
     this.key = key;
     this.modelId = modelId;
     this.needed = needed;
-    this.poolId = poolId;
   }
 
   get empty(): boolean {

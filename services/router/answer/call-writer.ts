@@ -41,6 +41,8 @@ export interface Tools {
   has(name: string): boolean;
   /** Which JSON values an argument may have; undefined: the schema does not say. */
   kinds(name: string, argument: string): ReadonlySet<string> | undefined;
+  /** Whether the argument's schema refers to others, which may not say either. */
+  refers(name: string, argument: string): boolean;
 }
 
 /** A longer name is none. */

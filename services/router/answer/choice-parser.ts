@@ -1,6 +1,7 @@
 import type { AnswerParser, AnswerSink } from "./answer-sink.ts";
-import { type CallFormat, CallWriter, type Tools } from "./call-writer.ts";
-import { GrowingText, type Reading } from "./growing-text.ts";
+import { callParser, CallTrial, reader } from "./call-parser.ts";
+import type { CallFormat, Tools } from "./call-writer.ts";
+import { GrowingText } from "./growing-text.ts";
 import { readThought, type ThoughtFormat } from "./thought.ts";
 
 /** How an answer is written. */
@@ -22,39 +23,13 @@ export function choiceParser({ thought, calls, tools, prompt }: AnswerForm, sink
   const text = new GrowingText();
   const rest = spoken ? (piece: string) => spoken.push(piece) : (piece: string) => sink.text(piece);
   const outlet = { text: rest, thought: (piece: string) => sink.thought(piece) };
-  const parser = reader(text, readThought(text, thought, prompt, calls?.openers ?? [], outlet));
+  const trials = calls ? { openers: calls.openers, begin: () => new CallTrial(calls, tools) } : undefined;
+  const parser = reader(text, readThought(text, thought, prompt, trials, outlet));
   return {
     push: (piece) => parser.push(piece),
     end(cut) {
       parser.end(cut);
       spoken?.end(cut);
-    },
-  };
-}
-
-function callParser(format: CallFormat, tools: Tools, sink: AnswerSink): AnswerParser {
-  const text = new GrowingText();
-  const out = new CallWriter(sink);
-  const parser = reader(text, format.read(text, out, tools));
-  return {
-    push: (piece) => parser.push(piece),
-    end(cut) {
-      parser.end(cut);
-      out.end();
-    },
-  };
-}
-
-/** Runs a reading as far as its text goes. */
-function reader(text: GrowingText, reading: Reading<void>): AnswerParser {
-  return {
-    push(piece) {
-      text.append(piece);
-      reading.next();
-    },
-    end(cut) {
-      text.end(cut);
-      reading.next();
     },
   };
 }

@@ -114,11 +114,29 @@ export class GrowingText {
   *until(markers: readonly string[], tell: (text: string) => void): Reading<number> {
     for (;;) {
       const found = firstOf(markers, this.#text, this.#at);
-      const to = found ? found.at : this.#ended ? this.#text.length : this.#text.length - this.#begun(markers);
+      const to = found
+        ? found.at
+        : this.#ended
+          ? this.#text.length
+          : this.#text.length - this.#begun(markers, this.#at);
       if (to > this.#at) tell(this.#text.slice(this.#at, to));
       this.#at = Math.max(this.#at, to);
       if (found) return found.which;
       if (this.#ended) return -1;
+      yield;
+    }
+  }
+
+  /**
+   * What comes next, so many characters from here, without reading it: what can't belong to a marker. "": a marker comes
+   * there, or the text has ended.
+   */
+  *ahead(count: number, markers: readonly string[]): Reading<string> {
+    for (;;) {
+      const from = this.#at + count;
+      const found = firstOf(markers, this.#text, from);
+      const to = found ? found.at : this.#ended ? this.#text.length : this.#text.length - this.#begun(markers, from);
+      if (found || this.#ended || to > from) return this.#text.slice(from, to);
       yield;
     }
   }
@@ -138,10 +156,10 @@ export class GrowingText {
     }
   }
 
-  /** The length of the longest end of the text that begins a marker. */
-  #begun(markers: readonly string[]): number {
+  /** The length of the longest end of the text, from there on, that begins a marker. */
+  #begun(markers: readonly string[], from: number): number {
     const longest = Math.max(...markers.map((marker) => marker.length));
-    for (let length = Math.min(this.#text.length - this.#at, longest - 1); length > 0; length -= 1) {
+    for (let length = Math.min(this.#text.length - from, longest - 1); length > 0; length -= 1) {
       const end = this.#text.slice(this.#text.length - length);
       if (markers.some((marker) => marker.length > length && marker.startsWith(end))) return length;
     }

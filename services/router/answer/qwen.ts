@@ -62,7 +62,7 @@ function* parameters(text: GrowingText, out: CallWriter, tools: Tools, name: str
     if (key === undefined) return yield* broken(text, out);
     out.args(`${count > 0 ? ", " : ""}${JSON.stringify(key)}: `);
     yield* text.accept("\n");
-    const kinds = tools.kinds(name, key) ?? onlyText;
+    const kinds = tools.kinds(name, key) ?? (tools.refers(name, key) ? nestedOrText : onlyText);
     if (!(yield* typedValue(text, out.args, { ends: valueEnds, kinds }))) return;
     yield* text.accept("\n");
     yield* text.accept(parameterEnd);
@@ -77,3 +77,5 @@ function* broken(text: GrowingText, out: CallWriter): Reading<void> {
 
 /** What the schema says nothing of is told as it stands. */
 const onlyText: ReadonlySet<string> = new Set(["string"]);
+/** What has a name of its own in a schema is hardly ever a text, unless it does not look like JSON. */
+const nestedOrText: ReadonlySet<string> = new Set(["object", "array", "string"]);

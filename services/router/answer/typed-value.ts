@@ -1,4 +1,5 @@
 import type { GrowingText, Reading } from "./growing-text.ts";
+import { kindOf } from "./json-kinds.ts";
 import { pythonJson } from "./python-literal.ts";
 
 /** A longer value that has to be whole before it can be told is told as a string. */
@@ -46,9 +47,12 @@ function escaped(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
+const word = /^(?:true|false|null)$/i;
+
 function jsonOf(written: string, kinds: ReadonlySet<string> | undefined): string {
   const trimmed = written.trim();
-  const json = parsed(trimmed) ?? parsed(trimmed.toLowerCase()) ?? parsed(pythonJson(trimmed) ?? "");
+  // Of a single word the case says nothing; inside an object or a list it is the text's own.
+  const json = parsed(word.test(trimmed) ? trimmed.toLowerCase() : trimmed) ?? parsed(pythonJson(trimmed) ?? "");
   if (json !== undefined) {
     const kind = kindOf(json.value);
     if (kinds === undefined ? kind !== "string" : fits(kind, json.value, kinds)) return json.text;
@@ -67,9 +71,4 @@ function parsed(text: string): { text: string; value: unknown } | undefined {
 
 function fits(kind: string, value: unknown, kinds: ReadonlySet<string>): boolean {
   return kinds.has(kind) || (kind === "number" && kinds.has("integer") && Number.isInteger(value));
-}
-
-function kindOf(value: unknown): string {
-  if (value === null) return "null";
-  return Array.isArray(value) ? "array" : typeof value;
 }

@@ -2,6 +2,7 @@ import type { WatchResponse_Change } from "../../../gen/ts/weir/catalog/v1/catal
 import type { Alias, Model } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import type { Pool } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import type { Replica } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { withKnown } from "./known-replica.ts";
 
 /**
  * The catalogue as a watch told it. While a snapshot comes in, what was known stays beside what is new; at its end, what
@@ -21,12 +22,14 @@ export class CatalogView {
 
   /** @returns the pools that the change touches. */
   apply({ resource, deleted }: WatchResponse_Change): readonly string[] {
+    if (resource.case === "replica") {
+      const { value } = resource;
+      return this.#applyReplica(deleted ? value : withKnown(value, this.replicas.get(value.id)), deleted);
+    }
     if (resource.value) this.#named?.add(resource.value);
     switch (resource.case) {
       case "model":
         return touched(replace(this.models, resource.value, deleted), resource.value, (model) => model.poolId);
-      case "replica":
-        return touched(replace(this.replicas, resource.value, deleted), resource.value, (replica) => replica.poolId);
       case "pool":
         replace(this.pools, resource.value, deleted);
         return [resource.value.id];
@@ -36,6 +39,11 @@ export class CatalogView {
       default:
         return [];
     }
+  }
+
+  #applyReplica(replica: Replica, deleted: boolean): readonly string[] {
+    this.#named?.add(replica);
+    return touched(replace(this.replicas, replica, deleted), replica, ({ poolId }) => poolId);
   }
 
   /**

@@ -1,7 +1,6 @@
-import { toJsonString } from "@bufbuild/protobuf";
 import type { WatchResponse, WatchResponse_Change } from "../../../gen/ts/weir/catalog/v1/catalog_service_pb.ts";
 import type { Model, Tokenizer } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
-import { type Pool, PoolSchema } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
+import type { Pool } from "../../../gen/ts/weir/catalog/v1/pool_pb.ts";
 import { Dialect, type Replica } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { Driver, Target } from "../../drivers/driver.ts";
 import { targetFrom } from "../../drivers/target.ts";
@@ -9,6 +8,7 @@ import type { Clock } from "../../runtime/clock.ts";
 import { CatalogView } from "./catalog-view.ts";
 import { Member } from "./member.ts";
 import { Seat } from "./seat.ts";
+import { Standing } from "./standing.ts";
 
 /** A model that can be asked for, with the replicas that are known to have it. Replaced, never changed. */
 export interface ModelEntry {
@@ -34,7 +34,9 @@ const placesDefault = 256;
 
 /**
  * The replicas as this router uses them. It follows the catalogue: a replica that comes gets a driver; one that goes,
- * or whose address or bounds change, takes no more requests and loses its driver when its last request has ended.
+ * or whose address, key or times change, sends no more requests there and loses its driver when its last request has
+ * ended. What runs at a replica and how it does is known of the replica, not of a driver: with another one at the same
+ * address it is the same.
  */
 export class Fleet implements AsyncDisposable {
   readonly #options: FleetOptions;
@@ -100,8 +102,8 @@ export class Fleet implements AsyncDisposable {
 
   /** A request leaves the replica. */
   leave(member: Member): void {
-    member.inFlight -= 1;
-    if (member.inFlight === 0 && this.#leaving.delete(member)) this.#close(member);
+    member.leave();
+    if (!member.busy && this.#leaving.delete(member)) this.#close(member);
   }
 
   /**
@@ -111,13 +113,15 @@ export class Fleet implements AsyncDisposable {
    */
   #tookState({ resource, deleted }: WatchResponse_Change): boolean {
     if (resource.case !== "replica" || deleted) return false;
-    const { value } = resource;
-    const known = this.#members.get(value.id);
-    const pool = this.#view.pools.get(value.poolId);
-    if (!known || !pool || known.bounds !== boundsOf(value, pool)) return false;
+    const { id } = resource.value;
+    const replica = this.#view.replicas.get(id);
+    const known = this.#members.get(id);
+    const pool = this.#view.pools.get(resource.value.poolId);
+    if (!replica || !known || !pool || known.member.standing.poolId !== pool.id) return false;
+    if (known.bounds !== boundsOf(replica, this.#target(replica, pool))) return false;
     const wasUp = known.member.up;
-    if (known.member.update(value)) return false;
-    if (known.member.up !== wasUp) this.#options.changed(value.poolId);
+    if (known.member.update(replica)) return false;
+    if (known.member.up !== wasUp) this.#options.changed(pool.id);
     return true;
   }
 
@@ -128,8 +132,11 @@ export class Fleet implements AsyncDisposable {
     for (const replica of this.#view.replicas.values()) {
       if (pool && replica.poolId === poolId) members.push(this.#member(replica, pool));
     }
-    for (const [id, { member, bounds }] of this.#members) {
-      if (poolOf(bounds) === poolId && !members.includes(member)) this.#retire(id, member);
+    for (const [id, { member }] of this.#members) {
+      if (member.standing.poolId !== poolId || members.includes(member)) continue;
+      this.#members.delete(id);
+      member.leaving = true;
+      this.#retire(member);
     }
     for (const [id, entry] of this.#entries) if (entry.pool.id === poolId) this.#entries.delete(id);
     if (pool) {
@@ -142,38 +149,54 @@ export class Fleet implements AsyncDisposable {
 
   #entry(model: Model, pool: Pool, members: readonly Member[]): ModelEntry {
     const seats = members.flatMap((member) =>
-      member.models
-        .filter(({ modelId }) => modelId === model.id)
-        .map((served) => new Seat(served, member, model, this.#options.clock)),
+      member.models.filter(({ modelId }) => modelId === model.id).map((served) => new Seat(served, member, model)),
     );
     return { model, pool, members, seats };
   }
 
   #member(replica: Replica, pool: Pool): Member {
-    const { clock, openDriver } = this.#options;
-    const bounds = boundsOf(replica, pool);
+    const target = this.#target(replica, pool);
+    const bounds = boundsOf(replica, target);
+    const places = pool.concurrencyMax || placesDefault;
     const known = this.#members.get(replica.id);
     if (known?.bounds === bounds) {
       known.member.update(replica);
+      known.member.places = places;
+      known.member.standing.poolId = pool.id;
       return known.member;
     }
-    if (known) this.#retire(replica.id, known.member);
     const driver =
-      replica.dialect === Dialect.UNSPECIFIED
-        ? undefined
-        : openDriver(replica.dialect, targetFrom(replica, pool, clock));
-    const member = new Member(replica, driver, pool.concurrencyMax || placesDefault);
+      replica.dialect === Dialect.UNSPECIFIED ? undefined : this.#options.openDriver(replica.dialect, target);
+    const member = new Member(replica, driver, places, this.#standing(replica));
+    member.standing.poolId = pool.id;
     this.#members.set(replica.id, { member, bounds });
+    if (known) this.#retire(known.member);
     return member;
   }
 
-  #retire(id: string, member: Member): void {
-    this.#members.delete(id);
-    if (member.inFlight > 0) this.#leaving.add(member);
+  /** Those with an open driver. */
+  #all(): readonly Member[] {
+    return [...Array.from(this.#members.values(), ({ member }) => member), ...this.#leaving];
+  }
+
+  #target(replica: Replica, pool: Pool): Target {
+    return targetFrom(replica, pool, this.#options.clock);
+  }
+
+  /** What is known of the replica, as long as a driver to its address is open. */
+  #standing({ id, url, poolId }: Replica): Standing {
+    const same = this.#all().find((member) => member.id === id && member.url === url);
+    return same?.standing ?? new Standing(poolId, this.#options.clock, (pool) => this.#options.changed(pool));
+  }
+
+  #retire(member: Member): void {
+    if (member.busy) this.#leaving.add(member);
     else this.#close(member);
   }
 
-  #close({ id, driver }: Member): void {
+  #close(member: Member): void {
+    const { id, driver, standing } = member;
+    if (this.#all().every((other) => other.standing !== standing)) standing[Symbol.dispose]();
     if (!driver) return;
     const closing = close(driver).catch((error: unknown) => this.#options.closeFailed(id, error));
     this.#closing.add(closing);
@@ -181,11 +204,11 @@ export class Fleet implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { member } of this.#members.values()) this.#close(member);
-    for (const member of this.#leaving) this.#close(member);
+    const all = this.#all();
     this.#members.clear();
     this.#leaving.clear();
     this.#entries.clear();
+    for (const member of all) this.#close(member);
     await Promise.all(this.#closing);
   }
 }
@@ -194,11 +217,7 @@ async function close(driver: Driver): Promise<void> {
   await driver[Symbol.asyncDispose]();
 }
 
-/** What a driver is opened with: when it changes, a new one is opened. Begins with the pool's id. */
-function boundsOf({ url, httpUrl, dialect, poolId }: Replica, pool: Pool): string {
-  return `${poolId} ${dialect} ${url} ${httpUrl} ${toJsonString(PoolSchema, pool)}`;
-}
-
-function poolOf(bounds: string): string {
-  return bounds.slice(0, bounds.indexOf(" "));
+/** What a driver is opened with: when it changes, a new one is opened. */
+function boundsOf({ dialect }: Replica, { clock: _clock, ...told }: Target): string {
+  return JSON.stringify({ dialect, ...told });
 }

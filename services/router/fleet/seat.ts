@@ -1,8 +1,6 @@
 import type { ReplicaModel } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { Model } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
-import type { Clock } from "../../runtime/clock.ts";
 import { type FeatureSet, seatFeatures } from "../requirement.ts";
-import { isEjected } from "./ejection.ts";
 import type { Member } from "./member.ts";
 import type { Candidate } from "./picker.ts";
 
@@ -11,15 +9,11 @@ export class Seat implements Candidate {
   readonly features: FeatureSet;
   readonly model: ReplicaModel;
   readonly replica: Member;
-  readonly poolId: string;
-  readonly #clock: Clock;
 
-  constructor(model: ReplicaModel, replica: Member, named: Model, clock: Clock) {
-    this.poolId = named.poolId;
+  constructor(model: ReplicaModel, replica: Member, named: Model) {
     this.features = seatFeatures(model, named);
     this.model = model;
     this.replica = replica;
-    this.#clock = clock;
   }
 
   get ready(): boolean {
@@ -27,8 +21,7 @@ export class Seat implements Candidate {
   }
 
   get ejected(): boolean {
-    const { health } = this.replica;
-    return health.ejectedUntilMs !== 0 && isEjected(health, this.#clock.monotonicMs());
+    return this.replica.standing.ejected;
   }
 
   get inFlight(): number {

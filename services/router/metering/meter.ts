@@ -37,6 +37,8 @@ export interface MeterOptions {
   readonly promptMax: number;
   /** The most tokens that all choices together may have; 0: unknown. */
   readonly completionMax: number;
+  /** All that comes is the prompt, echoed: it is no answer, and not counted as one. */
+  readonly onlyEcho?: boolean;
 }
 
 /** No engine has a context near this: where its bounds are not known, a larger count is nonsense. */
@@ -62,6 +64,7 @@ class AttemptMeter implements Meter {
   }
 
   add(delta: Delta, thought = delta.fragment.case === "reasoning"): void {
+    if (this.#options.onlyEcho) return;
     const { fragment } = delta;
     if (delta.tokens > 0 && this.#tokens + delta.tokens <= this.#completionMax) {
       this.#stale = true;

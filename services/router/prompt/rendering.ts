@@ -2,7 +2,7 @@ import { Template } from "@huggingface/jinja";
 import { LRUCache } from "lru-cache";
 import { ControlText as ControlPolicy } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import type { ControlText } from "./control-text.ts";
-import type { TemplateInput } from "./template-messages.ts";
+import { type TemplateInput, withArgumentValues } from "./template-messages.ts";
 
 /** What a template is to make a prompt of: plain data, which another thread can be given. */
 export interface RenderOrder {
@@ -21,6 +21,12 @@ export type Rendered =
   | { readonly kind: "spells"; readonly member: string }
   | { readonly kind: "failed"; readonly problem: string };
 
+/** A template, and the digest that it is known by. */
+export interface TemplateText {
+  readonly source: string;
+  readonly sha256: string;
+}
+
 /** A parsed template is some 100 kB; an installation has a few. */
 const templatesMax = 64;
 /** A template's own words of what is wrong fit; a message that it quotes does not. */
@@ -31,8 +37,21 @@ export class Templates {
   readonly #cache = new LRUCache<string, Template>({ max: templatesMax });
 
   /** Renders; what is wrong with the template or the conversation is told, not thrown. */
-  render(
-    { source, sha256 }: { readonly source: string; readonly sha256: string },
+  render(template: TemplateText, control: ControlText, order: RenderOrder): Rendered {
+    const values = withArgumentValues(order.input);
+    const rendered = this.#render(template, control, { ...order, input: values });
+    if (rendered.kind !== "prompt" || !rendered.text.includes(unprinted)) return rendered;
+    if (!order.input.messages.some((message) => message.tool_calls)) return rendered;
+    if (mentions(values)) {
+      const without = this.#render(template, control, { ...order, input: unmentioned(values) });
+      if (without.kind !== "prompt" || !without.text.includes(unprinted)) return rendered;
+    }
+    const ofTexts = this.#render(template, control, order);
+    return ofTexts.kind === "failed" ? rendered : ofTexts;
+  }
+
+  #render(
+    { source, sha256 }: TemplateText,
     control: ControlText,
     { variables, input, policy, splitter }: RenderOrder,
   ): Rendered {
@@ -53,6 +72,19 @@ export class Templates {
     this.#cache.set(sha256, parsed);
     return parsed;
   }
+}
+
+// DeepSeek's own templates, and others, join arguments to a text as if they were one. What comes out then is no JSON but
+// this. It is looked for in the prompt, as no look at the template tells which of its branches a conversation takes.
+const unprinted = "[object Map]";
+
+function mentions(input: TemplateInput): boolean {
+  return JSON.stringify(input).includes(unprinted);
+}
+
+/** The same conversation, where nobody speaks of it. */
+function unmentioned(input: TemplateInput): TemplateInput {
+  return JSON.parse(JSON.stringify(input).replaceAll(unprinted, "")) as TemplateInput;
 }
 
 /** What the template is given. What callers write must not become what only the template may say. */

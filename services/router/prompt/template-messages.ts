@@ -7,14 +7,30 @@ import {
   ToolChoiceMode,
 } from "../../../gen/ts/weir/router/v1/message_pb.ts";
 
+/** A message, of which only the calls matter here. */
+export interface TemplateMessage {
+  readonly tool_calls?: readonly TemplateCall[];
+  readonly [member: string]: unknown;
+}
+
+/** A call of a function. */
+export interface TemplateCall {
+  readonly function: {
+    readonly name: string;
+    /** As the model wrote them, or the value that they are. */
+    readonly arguments: unknown;
+  };
+  readonly [member: string]: unknown;
+}
+
 /** A conversation as chat templates expect it: the shape that the templates of published models are written for. */
 export interface TemplateInput {
-  readonly messages: readonly Record<string, unknown>[];
+  readonly messages: readonly TemplateMessage[];
   /** Undefined where there are none: templates ask `if tools`. */
   readonly tools: readonly Record<string, unknown>[] | undefined;
 }
 
-/** Converts the request's conversation. Parts other than text do not come here. */
+/** Converts the request's conversation, with arguments as they were written. Parts other than text do not come here. */
 export function templateInput(request: GenerateRequest, knowsDeveloper: boolean): TemplateInput {
   const messages = request.input.case === "conversation" ? request.input.value.messages : [];
   const tools = toolsOffered(request);
@@ -31,7 +47,7 @@ export function toolsOffered({ tools, toolChoice }: GenerateRequest): readonly T
   return tools.filter(({ name }) => toolChoice.names.includes(name));
 }
 
-function templateMessage(message: Message, knowsDeveloper: boolean): Record<string, unknown> {
+function templateMessage(message: Message, knowsDeveloper: boolean): TemplateMessage {
   const calls = message.toolCalls.length > 0;
   return {
     role: roleName(message.role, knowsDeveloper),
@@ -76,10 +92,25 @@ function templateTool(tool: Tool): Record<string, unknown> {
   };
 }
 
-function templateToolCall(call: ToolCall): Record<string, unknown> {
-  // Templates print the arguments as JSON themselves: a text would come out quoted twice.
-  const value = parsed(call.arguments) ?? call.arguments;
-  return { id: call.id, type: "function", function: { name: call.name, arguments: value } };
+function templateToolCall(call: ToolCall): TemplateCall {
+  return { id: call.id, type: "function", function: { name: call.name, arguments: call.arguments } };
+}
+
+/** The same conversation with the arguments of its calls as values, which most templates print as JSON themselves. */
+export function withArgumentValues({ messages, tools }: TemplateInput): TemplateInput {
+  return { messages: messages.map(messageWithValues), tools };
+}
+
+function messageWithValues(message: TemplateMessage): TemplateMessage {
+  if (!message.tool_calls) return message;
+  const calls = message.tool_calls.map((call) => {
+    const { name, arguments: written } = call.function;
+    return {
+      ...call,
+      function: { name, arguments: typeof written === "string" ? (parsed(written) ?? written) : written },
+    };
+  });
+  return { ...message, tool_calls: calls };
 }
 
 function parsed(json: string): unknown {

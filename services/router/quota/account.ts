@@ -15,7 +15,7 @@ export class Account {
   lease: HeldLease | undefined;
   /** Leases before it, for as long as something runs on them or the store has not heard their end. */
   readonly former = new Set<HeldLease>();
-  /** Of them, those that the store knows no more: what runs on them counts on the next one. */
+  /** Of them, those that the store knows no more: what it was not told of them counts on the next one. */
   #orphan: HeldLease | undefined;
   /** The store shares none of it: every request asks. */
   central = false;
@@ -84,7 +84,7 @@ export class Account {
     this.central = false;
     this.#told(lease, nowMs, nowWallMs);
     for (const one of this.former) if (one.id === lease.id) return;
-    if (this.lease?.id !== lease.id) this.#replace(new HeldLease(lease.id, sentMs));
+    if (this.lease?.id !== lease.id) this.#replace(new HeldLease(lease.id, sentMs, nowMs));
     this.lease?.renewed(lease, sentMs);
   }
 
@@ -100,10 +100,10 @@ export class Account {
 
   /** The store knows the lease no more. */
   lost(lease: HeldLease): void {
-    lease.gone = true;
+    lease.lose();
     this.former.delete(lease);
     if (this.lease === lease) this.lease = undefined;
-    if (lease.reserved <= 0) return;
+    if (lease.reserved <= 0 && lease.spent <= 0) return;
     if (this.lease) return lease.carryTo(this.lease);
     if (this.#orphan) lease.carryTo(this.#orphan);
     else this.#orphan = lease;

@@ -116,6 +116,11 @@ export class HeldGrant implements Grant, Rostered {
     return this.#over;
   }
 
+  /** The store hears at its end what it used: leases alone do not tell it. */
+  get isTold(): boolean {
+    return this.reserved || this.owed;
+  }
+
   /** Sets aside what the request needs of the limit's lease. False: there is none that has it. */
   draw(account: Account, nowMs: number): boolean {
     const amount = neededIn(account.terms.dimension, this.tokens);
@@ -140,7 +145,7 @@ export class HeldGrant implements Grant, Rostered {
     if (this.#over) return;
     this.#over = true;
     for (const part of this.parts) settlePart(part, usedIn(part.account.terms.dimension, used));
-    if (this.reserved || this.owed) {
+    if (this.isTold) {
       this.#settlements.settle({
         requestId: this.requestId,
         used: amountsOf(used),

@@ -10,7 +10,8 @@ const lastSequence = 2n ** 53n;
  * counted from when the call was sent that brought it: what the store knows ends later.
  *
  * It is **spendable** until its time is over; then what was reserved may still be spent. It is **gone** when the store
- * knows it no more: what runs on it is carried over to the next lease of the limit, so that it still counts.
+ * knows it no more: what runs on it, and what the store was not told, is carried over to the next lease of the limit, so
+ * that it still counts.
  */
 export class HeldLease {
   readonly id: string;
@@ -18,8 +19,9 @@ export class HeldLease {
   spent = 0;
   reserved = 0;
   revision = 0n;
-  /** Since when it is held. */
-  readonly sinceMs: number;
+  /** When the call was sent that brought it, and when its answer was there. */
+  readonly askedMs: number;
+  readonly heldMs: number;
   spendableUntilMs = 0;
   renewFromMs = 0;
   /** When the store heard of it last. */
@@ -40,10 +42,11 @@ export class HeldLease {
   #sequence = 0;
   #renewAt = 0;
 
-  constructor(id: string, nowMs: number) {
+  constructor(id: string, askedMs: number, heldMs: number) {
     this.id = id;
-    this.sinceMs = nowMs;
-    this.toldMs = nowMs;
+    this.askedMs = askedMs;
+    this.heldMs = heldMs;
+    this.toldMs = askedMs;
   }
 
   /** What may still be drawn of it. */
@@ -84,11 +87,20 @@ export class HeldLease {
     this.spent += used;
   }
 
-  /** The store knows it no more: the next lease counts what runs. */
+  /** The store knows it no more, and what it was told of it is counted, or gone with all its counts. The rest is to be told. */
+  lose(): void {
+    this.gone = true;
+    const told = Number.isNaN(this.toldSpent) ? this.spent : this.toldSpent;
+    this.spent -= told;
+  }
+
+  /** The next lease counts what runs on one that was lost, and what was not told of it. */
   carryTo(heir: HeldLease): void {
     this.heir = heir;
     heir.reserved += this.reserved;
+    heir.spent += this.spent;
     this.reserved = 0;
+    this.spent = 0;
   }
 
   /** What the store has not been told. */

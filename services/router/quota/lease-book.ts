@@ -221,11 +221,17 @@ export class LeaseBook {
     for (const consumption of this.#consumptions.values()) consumption.drop();
   }
 
-  /** The store told of every lease that it knows of this node: those made before, and not among them, are gone. */
-  snapshot(leaseIds: ReadonlySet<string>, askedMs: number): void {
+  /**
+   * The store told of every lease that it knows of this node: those made before, and not among them, are gone.
+   *
+   * @param askedMs when the watch was opened. A lease that was on its way then may have been made behind the snapshot.
+   * @param anew it is another store than the one before, which had made what was on its way.
+   */
+  snapshot(leaseIds: ReadonlySet<string>, askedMs: number, anew: boolean): void {
     for (const account of this.accounts.values()) {
       for (const lease of account.leases()) {
-        if (lease.sinceMs < askedMs && !leaseIds.has(lease.id)) account.lost(lease);
+        const madeMs = anew ? lease.askedMs : lease.heldMs;
+        if (madeMs < askedMs && !leaseIds.has(lease.id)) account.lost(lease);
       }
     }
   }

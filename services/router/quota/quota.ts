@@ -83,6 +83,8 @@ export class QuotaHolder implements Quota, AsyncDisposable {
   #askedMs = 0;
   #revision = 0n;
   #storeId: string | undefined;
+  /** The snapshot that comes in is another store's than the one before. */
+  #anew = false;
   /** What dead processes had spent is being told. */
   #telling = false;
 
@@ -219,8 +221,9 @@ export class QuotaHolder implements Quota, AsyncDisposable {
         this.#named?.add(event.value.id);
         break;
       case "snapshotEnd":
-        if (this.#named) this.#book.snapshot(this.#named, this.#askedMs);
+        if (this.#named) this.#book.snapshot(this.#named, this.#askedMs, this.#anew);
         this.#named = undefined;
+        this.#anew = false;
         // What changed while the watch was closed was told to nobody.
         if (revision !== this.#revision) this.#book.dropLists();
         break;
@@ -242,6 +245,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     const isFirst = this.#storeId === undefined;
     this.#storeId = storeId;
     if (isFirst) return;
+    this.#anew = true;
     for (const grant of this.#desk.running) if (grant.reserved) grant.unknown = true;
     this.#keeper.soon();
   }

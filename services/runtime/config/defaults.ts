@@ -58,8 +58,12 @@ export const defaults = {
     firstEventTimeoutMs: 600_000,
     /** An engine that decodes says something far more often; nothing else reveals a dead backend process. */
     idleTimeoutMs: 20_000,
+    /** An engine that tells an argument in one piece is silent while it makes it: 20,000 tokens at 30 a second fit. */
+    toolIdleTimeoutMs: 600_000,
     totalTimeoutMs: 3_600_000,
     receiveBytesMax: 33_554_432,
+    /** Where the protocol has its place for it. */
+    engineKeyHeader: "",
   },
   log: { level: "info" },
   probe: { intervalMs: 5_000, timeoutMs: 2_000 },

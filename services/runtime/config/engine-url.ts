@@ -9,7 +9,7 @@ export interface UrlRules {
 /**
  * An engine's address in its one written form, without a trailing slash: grpc://host:port or http(s)://host[:port]/path,
  * for a deployment of Azure's with its version.
- * Without a scheme, `host:8001` is taken as HTTP or gRPC by asking: `any://`.
+ * Without a scheme, `host:8001` or `host:8000/v1` is taken as plain HTTP or gRPC by asking: `any://`.
  */
 export function engineUrl(given: string, rules: UrlRules): { readonly url: string } | { readonly problem: string } {
   const schemed = /^[a-z][a-z0-9+.-]*:\/\//i.test(given) ? given : `any://${given}`;
@@ -33,9 +33,9 @@ export function engineUrl(given: string, rules: UrlRules): { readonly url: strin
         "is a link-local address (a cloud's metadata server?); set allow_private: true on the pool if you mean it",
     };
   }
-  const bare = parsed.protocol === "grpc:" || parsed.protocol === "any:";
-  if (bare && parsed.port === "") return { problem: "needs a port" };
-  const path = bare ? "" : parsed.pathname.replace(/\/+$/, "");
+  const isGrpc = parsed.protocol === "grpc:";
+  if ((isGrpc || parsed.protocol === "any:") && parsed.port === "") return { problem: "needs a port" };
+  const path = isGrpc ? "" : parsed.pathname.replace(/\/+$/, "");
   return { url: `${parsed.protocol}//${parsed.host}${path}${parsed.search}` };
 }
 

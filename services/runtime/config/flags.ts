@@ -32,13 +32,15 @@ export interface Flags {
   readonly engineModel: string;
   /** Of the commands of `engines`: a file with the credential that the engine wants. */
   readonly engineKeyFile: string | undefined;
+  /** And the header that carries it as it is. */
+  readonly engineKeyHeader: string | undefined;
 }
 
 /** Printed by --help. */
 export const usage = `Usage: npm start -- [flags]
        npm start -- check [flags]
-       npm start -- engines probe|models URL [--engine-key-file FILE]
-       npm start -- engines load|unload URL MODEL [--engine-key-file FILE]
+       npm start -- engines probe|models URL [--engine-key-file FILE [--engine-key-header NAME]]
+       npm start -- engines load|unload URL MODEL [--engine-key-file FILE [--engine-key-header NAME]]
 
   --config FILE          weir.yaml; all its fields are in weir.reference.yaml
   --engine URL           an engine, instead of a file; what it speaks is found by asking (docs/engines.md; may be repeated)
@@ -69,8 +71,11 @@ const options = {
   "tool-parser": { type: "string" },
   "reasoning-parser": { type: "string" },
   "engine-key-file": { type: "string" },
+  "engine-key-header": { type: "string" },
   help: { type: "boolean", short: "h" },
 } as const;
+
+const headerName = /^[a-z0-9][a-z0-9_-]{0,127}$/;
 
 /** Reads the command line; says everything that is wrong with it at once. */
 export function parseFlags(
@@ -99,6 +104,11 @@ export function parseFlags(
       "--engine-key-file goes with `engines probe` and its like; in a file it is `engine_key_file` of a pool",
     );
   }
+  if (values["engine-key-header"] !== undefined && values["engine-key-file"] === undefined) {
+    problems.push("--engine-key-header goes with --engine-key-file; in a file it is `engine_key_header` of a pool");
+  }
+  if (!headerName.test(values["engine-key-header"] ?? "a"))
+    problems.push("--engine-key-header is no name of a header: lower-case letters, digits, - and _");
   for (const parser of ["tool-parser", "reasoning-parser"] as const) {
     if (values[parser] !== undefined && values["chat-template"] === undefined)
       problems.push(`--${parser} goes with --chat-template: without one the engine reads its answer itself`);
@@ -131,6 +141,7 @@ export function parseFlags(
     reasoningParser,
     engineModel,
     engineKeyFile: values["engine-key-file"],
+    engineKeyHeader: values["engine-key-header"],
   };
   return { flags };
 }

@@ -211,9 +211,12 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
   const at = `pools[${index}]`;
   const { engineKey, engineKeyFile } = pool;
   if (engineKey && engineKeyFile) context.say({ path: at, message: "both engine_key and engine_key_file: name one" });
+  if (pool.engineKeyHeader && !engineKey && !engineKeyFile)
+    context.say({ path: `${at}.engine_key_header`, message: "carries engine_key or engine_key_file: name one" });
   const key = engineKeyFile
     ? readSecret(resolvePath(context.folder, engineKeyFile), `${at}.engine_key_file`, context)
     : engineKey;
+  const idleTimeoutMs = ms(pool.idleTimeout, defaults.pool.idleTimeoutMs);
   return {
     id: pool.id,
     replicas: pool.replicas.map((replica, r) => ({
@@ -224,10 +227,12 @@ function poolSettings(pool: Pool, index: number, context: ResolveContext): PoolS
     hosted: pool.hosted,
     allowedMembers: pool.allowedMembers,
     engineKey: key || undefined,
+    engineKeyHeader: pool.engineKeyHeader || defaults.pool.engineKeyHeader,
     choicesMax: pool.choicesMax ?? defaults.pool.choicesMax,
     concurrencyMax: pool.concurrencyMax ?? 0,
     firstEventTimeoutMs: ms(pool.firstEventTimeout, defaults.pool.firstEventTimeoutMs),
-    idleTimeoutMs: ms(pool.idleTimeout, defaults.pool.idleTimeoutMs),
+    idleTimeoutMs,
+    toolIdleTimeoutMs: ms(pool.toolIdleTimeout, Math.max(idleTimeoutMs, defaults.pool.toolIdleTimeoutMs)),
     totalTimeoutMs: ms(pool.totalTimeout, defaults.pool.totalTimeoutMs),
     receiveBytesMax: Number(pool.receiveBytesMax ?? defaults.pool.receiveBytesMax),
     discover: undefined,
@@ -253,10 +258,13 @@ function replicaUrls(
 }
 
 function readSecret(path: string, at: string, context: ResolveContext): string {
+  let secret = "";
   try {
-    return readFileSync(path, "utf8").trim();
+    secret = readFileSync(path, "utf8").trim();
+    if (secret === "")
+      context.say({ path: at, message: `${path} is empty: write the secret into it, or leave this field out` });
   } catch (error) {
     context.say({ path: at, message: `cannot be read: ${error instanceof Error ? error.message : "unknown"}` });
-    return "";
   }
+  return secret;
 }

@@ -127,11 +127,14 @@ export interface PoolSettings {
   readonly hosted: boolean;
   readonly allowedMembers: readonly GatedMember[];
   readonly engineKey: string | undefined;
+  /** The header that carries the key as it is; empty: where the protocol has its place for it. */
+  readonly engineKeyHeader: string;
   readonly choicesMax: number;
   /** 0: as many as the engine says. */
   readonly concurrencyMax: number;
   readonly firstEventTimeoutMs: number;
   readonly idleTimeoutMs: number;
+  readonly toolIdleTimeoutMs: number;
   readonly totalTimeoutMs: number;
   readonly receiveBytesMax: number;
   /**

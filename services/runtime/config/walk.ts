@@ -28,8 +28,8 @@ const aliasesMax = 100;
 const valuesMax = 200_000;
 
 /**
- * Reads YAML against a message: unknown and repeated keys, wrong types, syntax errors and unset variables are all
- * reported, each with its line.
+ * Reads YAML against a message: unknown and repeated keys, wrong types, syntax errors, unset and empty variables are
+ * all reported, each with its line.
  */
 export function walkYaml(
   text: string,
@@ -159,8 +159,7 @@ class Walker {
       });
     }
     const expanded = expandEnvironment(node.value, this.#readEnvironment);
-    if ("missing" in expanded)
-      return this.problem(path, line, `environment variable not set: ${expanded.missing.join(", ")}`);
+    if ("problem" in expanded) return this.problem(path, line, expanded.problem);
     return this.#take(scalarJson(type, expanded.text), path, line);
   }
 

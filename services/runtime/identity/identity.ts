@@ -110,7 +110,10 @@ export function createIdentity(options: IdentityOptions): Identity & AsyncDispos
       const digest = hash("sha256", credential, "binary");
       const known = keyring.known(digest);
       if (known) {
-        if (keyring.isCurrent(known)) return judged(known);
+        if (keyring.isCurrent(known)) {
+          keyring.refresh(known, digest, credential);
+          return judged(known);
+        }
         if (keyring.isAway()) return degraded(known, undefined);
         return lookUp({ digest, keyId: known.principal.keyId }, credential, callerAddress);
       }

@@ -32,8 +32,10 @@ export interface KeyLookup {
    * @param timeoutMs gives up after this long.
    */
   ask(name: KeyName, key: string, timeoutMs: number): Promise<Found>;
-  /** The watch told that a key changed at this revision; without an id, that any may have. */
-  changed(revision: bigint, keyId?: string): void;
+  /** The watch told that a key changed at this revision. */
+  changed(revision: bigint, keyId: string): void;
+  /** The watch told that any key may have changed up to this revision, and that revisions count within this epoch. */
+  reset(revision: bigint, epoch: string): void;
 }
 
 /** A question that is on its way. */
@@ -41,6 +43,8 @@ interface Flight {
   readonly name: KeyName;
   /** The highest revision that the watch told for this key meanwhile. An answer read before it is out of date. */
   changedAt: bigint;
+  /** The epoch of that revision, if the watch told of a new one meanwhile. An answer of another is out of date. */
+  epoch: string | undefined;
   found?: Promise<Found>;
 }
 
@@ -58,7 +62,8 @@ export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
         const sentMs = options.monotonicMs();
         const answer = await options.auth.authenticate({ key }, { timeoutMs });
         options.answered(answer, sentMs);
-        if (flight.changedAt <= answer.revision) return options.keep(flight.name, answer);
+        const ofEpoch = flight.epoch === undefined || flight.epoch === answer.epoch;
+        if (ofEpoch && flight.changedAt <= answer.revision) return options.keep(flight.name, answer);
       }
       return { kind: "unavailable", cause: new Error("the key changed during every look-up") };
     } catch (cause) {
@@ -75,15 +80,20 @@ export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
       if (flights.size >= flightsMax) {
         return Promise.resolve({ kind: "unavailable", cause: new Error(`${flightsMax} keys are being looked up`) });
       }
-      const flight: Flight = { name, changedAt: 0n };
+      const flight: Flight = { name, changedAt: 0n, epoch: undefined };
       flights.set(name.digest, flight);
       flight.found = find(flight, key, timeoutMs);
       return flight.found;
     },
     changed(revision, keyId) {
       for (const flight of flights.values()) {
-        if (keyId !== undefined && flight.name.keyId !== keyId) continue;
-        if (revision > flight.changedAt) flight.changedAt = revision;
+        if (flight.name.keyId === keyId && revision > flight.changedAt) flight.changedAt = revision;
+      }
+    },
+    reset(revision, epoch) {
+      for (const flight of flights.values()) {
+        flight.changedAt = revision;
+        flight.epoch = epoch;
       }
     },
   };

@@ -10,6 +10,7 @@ import { createKeyLookup, type Found, type KeyName } from "./key-lookup.ts";
 import { createPrincipalCache, type Known, type Refused } from "./principal-cache.ts";
 import { watchRevocations } from "./revocation-watch.ts";
 import { createRevokedKeys, type RevokedListener } from "./revoked-keys.ts";
+import { checkRunningKeys } from "./running-keys.ts";
 import { createStoreClock } from "./store-clock.ts";
 
 /*
@@ -21,6 +22,8 @@ import { createStoreClock } from "./store-clock.ts";
  * refused: unknown to the auth service, for as long as that said; or revoked.
  * A change that the watch tells makes a known key unknown, or refused if it was revoked. An answer that was read before
  * the change never brings it back.
+ * What the watch has missed for ever is found out as well: a known key that is used is looked up again every few minutes,
+ * and keys that something runs with are asked about.
  */
 
 /** What this process knows of keys, kept true by the revocation watch. Digests are SHA-256 of the whole key. */
@@ -35,6 +38,8 @@ export interface Keyring extends AsyncDisposable {
   isAway(): boolean;
   /** Asks the auth service. It never rejects. */
   lookUp(name: KeyName, key: string): Promise<Found>;
+  /** Asks about a known key, if that was last done minutes ago. Nobody waits for it: the key is used as it is. */
+  refresh(known: Known, digest: string, key: string): void;
   /** Now, by the store's clock. */
   storeNowMs(): number;
   onRevoked(keyId: string, listener: RevokedListener): () => void;
@@ -48,6 +53,12 @@ const firstLookUpMs = 2_000;
 const recheckMs = 300;
 /** After a failure, stale keys go on this long before one of them asks again. */
 const awayMs = 1_000;
+/** A known key that is used is looked up again after this long and up to twice as long, so that not all are at once. */
+const refreshMs = 120_000;
+/** One that was not used in the meantime is looked up first. */
+const refreshedMaxMs = 360_000;
+/** Such look-ups at once: those that somebody waits for need the way more. */
+const refreshingMax = 16;
 /** A revoked key stays revoked; the bound only lets the entry go. */
 const revokedTtlMs = 3_600_000;
 
@@ -61,10 +72,14 @@ export function createKeyring(options: {
   const revoked = createRevokedKeys();
   const store = createStoreClock(clock);
   let awayUntilMs = Number.NEGATIVE_INFINITY;
+  let refreshing = 0;
 
   function keepKnown({ digest }: KeyName, principal: Principal): Found {
     const validity = validityFrom(principal);
-    const known: Known = { principal: frozen(principal), validity, checkedMs: clock.monotonicMs() };
+    const checkedMs = clock.monotonicMs();
+    // A digest's bytes are as good as chance.
+    const refreshFromMs = checkedMs + refreshMs * (1 + digest.charCodeAt(0) / 256);
+    const known: Known = { principal: frozen(principal), validity, checkedMs, refreshFromMs };
     cache.setKnown(digest, known);
     return { kind: "known", known };
   }
@@ -75,8 +90,16 @@ export function createKeyring(options: {
     return { kind: "refused", refused };
   }
 
+  /** However it came out, what runs with the key is cut. */
   function keepRevoked(name: KeyName): Found {
-    return keepRefused(name, ErrorReason.KEY_REVOKED, revokedTtlMs);
+    const found = keepRefused(name, ErrorReason.KEY_REVOKED, revokedTtlMs);
+    revoked.revoke(name.keyId);
+    return found;
+  }
+
+  function dropRevoked(keyId: string): void {
+    for (const digest of cache.drop(keyId)) keepRevoked({ digest, keyId });
+    revoked.revoke(keyId);
   }
 
   function keepRefusal(name: KeyName, refusal: Refusal): Found {
@@ -97,7 +120,7 @@ export function createKeyring(options: {
     monotonicMs: () => clock.monotonicMs(),
     answered(answer, sentMs) {
       store.observe(answer.storeTime, sentMs);
-      watch.since(answer.revision);
+      watch.since(answer.revision, answer.epoch);
     },
   });
 
@@ -111,16 +134,23 @@ export function createKeyring(options: {
     },
     changed(keyId, isRevoked, revision) {
       lookup.changed(revision, keyId);
-      const digests = cache.drop(keyId);
-      if (!isRevoked) return;
-      for (const digest of digests) keepRevoked({ digest, keyId });
-      revoked.revoke(keyId);
+      if (isRevoked) dropRevoked(keyId);
+      else cache.drop(keyId);
     },
-    reset(revision) {
-      lookup.changed(revision);
+    reset(revision, epoch) {
+      lookup.reset(revision, epoch);
       cache.clear();
+      revoked.forget();
+      runningKeys.now();
     },
     heard: (message) => store.observe(message.storeTime, clock.monotonicMs()),
+  });
+
+  const runningKeys = checkRunningKeys({
+    auth: options.auth,
+    clock,
+    running: () => revoked.listened(),
+    revoked: dropRevoked,
   });
 
   function reportAway(found: Found): void {
@@ -135,7 +165,7 @@ export function createKeyring(options: {
     known: (digest) => cache.known(digest),
     refused: (digest) => cache.refused(digest, clock.monotonicMs()),
     isCurrent(known) {
-      return this.uncheckedMs(known) <= silentMs;
+      return this.uncheckedMs(known) <= silentMs && clock.monotonicMs() - known.checkedMs <= refreshedMaxMs;
     },
     uncheckedMs: (known) => clock.monotonicMs() - Math.max(watch.inSyncMs(), known.checkedMs),
     isAway: () => clock.monotonicMs() < awayUntilMs,
@@ -144,9 +174,20 @@ export function createKeyring(options: {
       reportAway(found);
       return found;
     },
+    refresh({ principal: { keyId }, refreshFromMs }, digest, key) {
+      if (clock.monotonicMs() < refreshFromMs || refreshing >= refreshingMax || this.isAway()) return;
+      refreshing += 1;
+      void lookup.ask({ digest, keyId }, key, firstLookUpMs).then((found) => {
+        refreshing -= 1;
+        reportAway(found);
+      });
+    },
     storeNowMs: () => store.nowMs(),
     onRevoked: (keyId, listener) => revoked.listen(keyId, listener),
-    [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await watch[Symbol.asyncDispose]();
+      await runningKeys[Symbol.asyncDispose]();
+    },
   };
 }
 

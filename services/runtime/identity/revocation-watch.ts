@@ -11,8 +11,8 @@ export interface RevocationWatchOptions {
   readonly silentMs: number;
   /** A key changed at a revision. */
   changed(keyId: string, revoked: boolean, revision: bigint): void;
-  /** Changes up to this revision can't be told one by one. */
-  reset(revision: bigint): void;
+  /** Changes up to this revision can't be told one by one: revisions count within this epoch from now on. */
+  reset(revision: bigint, epoch: string): void;
   /** Any message, with the store's time. */
   heard(message: WatchRevocationsResponse): void;
   /** A connection ended in an error, for the nth time in a row. */
@@ -27,7 +27,13 @@ export interface RevocationWatch extends AsyncDisposable {
    */
   inSyncMs(): number;
   /** Says from which revision on changes matter. It counts until the watch has a revision of its own. */
-  since(revision: bigint): void;
+  since(revision: bigint, epoch: string): void;
+}
+
+/** A place in the store's history. */
+interface Place {
+  readonly revision: bigint;
+  readonly epoch: string;
 }
 
 const firstRetryMs = 100;
@@ -41,36 +47,37 @@ const longestRetryMs = 1_000;
 export function watchRevocations(options: RevocationWatchOptions): RevocationWatch {
   const { clock } = options;
   const stop = new AbortController();
-  /** The last revision that the watch told. */
-  let told: bigint | undefined;
-  /** Before that: the lowest one that an answer was read at. */
-  let learned: bigint | undefined;
+  /** Where the watch told of last. */
+  let told: Place | undefined;
+  /** Before that: the lowest revision that an answer was read at, and the epoch of the first. */
+  let learned: Place | undefined;
   let inSyncMs = Number.NEGATIVE_INFINITY;
 
-  /** One connection, until it ends or falls silent. Returns whether it was ever in sync. */
-  async function watchOnce(): Promise<boolean> {
+  /** One connection, until it ends or falls silent. It notes down whether it was ever in sync. */
+  async function watchOnce(sync: { reached: boolean }): Promise<void> {
     const connection = new AbortController();
     const giveUp = () => connection.abort();
     stop.signal.addEventListener("abort", giveUp);
     let silence = clock.setTimer(options.silentMs, giveUp);
     const from = told ?? learned;
-    const request = { afterRevision: from ?? 0n };
+    const request = { afterRevision: from?.revision ?? 0n, epoch: from?.epoch ?? "" };
     try {
-      return await withStream(
+      await withStream(
         connection.signal,
         (signal) => options.auth.watchRevocations(request, { signal }),
         async (messages) => {
-          let inSync = false;
           for await (const message of messages) {
             silence.cancel();
             silence = clock.setTimer(options.silentMs, giveUp);
             // Asked from nowhere, while a first answer came in: from that one on, changes can be told one by one.
-            if (message.event.case === "reset" && from === undefined && learned !== undefined) return true;
-            inSync ||= message.event.case === "snapshotEnd";
+            if (message.event.case === "reset" && from === undefined && learned !== undefined) {
+              sync.reached = true;
+              return;
+            }
+            sync.reached ||= message.event.case === "snapshotEnd";
             tell(message);
-            if (inSync) inSyncMs = clock.monotonicMs();
+            if (sync.reached) inSyncMs = clock.monotonicMs();
           }
-          return inSync;
         },
       );
     } finally {
@@ -80,10 +87,10 @@ export function watchRevocations(options: RevocationWatchOptions): RevocationWat
   }
 
   function tell(message: WatchRevocationsResponse): void {
-    const { event, revision } = message;
+    const { event, revision, epoch } = message;
     if (event.case === "change") options.changed(event.value.keyId, event.value.revoked, revision);
-    if (event.case === "reset") options.reset(revision);
-    told = revision;
+    if (event.case === "reset") options.reset(revision, epoch);
+    told = { revision, epoch };
     options.heard(message);
   }
 
@@ -91,15 +98,16 @@ export function watchRevocations(options: RevocationWatchOptions): RevocationWat
     let retryMs = firstRetryMs;
     let failures = 0;
     while (!stop.signal.aborted) {
-      let inSync = false;
+      const sync = { reached: false };
       try {
-        inSync = await watchOnce();
+        await watchOnce(sync);
         failures = 0;
       } catch (error) {
-        failures += 1;
+        // One that was in sync ends a row of failures, however it ended itself.
+        failures = sync.reached ? 1 : failures + 1;
         if (!stop.signal.aborted) options.failed(error, failures);
       }
-      retryMs = inSync ? firstRetryMs : Math.min(2 * retryMs, longestRetryMs);
+      retryMs = sync.reached ? firstRetryMs : Math.min(2 * retryMs, longestRetryMs);
       await sleep(clock, retryMs, stop.signal);
     }
   }
@@ -107,8 +115,9 @@ export function watchRevocations(options: RevocationWatchOptions): RevocationWat
   const running = run();
   return {
     inSyncMs: () => inSyncMs,
-    since(revision) {
-      if (learned === undefined || revision < learned) learned = revision;
+    since(revision, epoch) {
+      if (learned === undefined) learned = { revision, epoch };
+      else if (revision < learned.revision) learned = { revision, epoch: learned.epoch };
     },
     async [Symbol.asyncDispose]() {
       stop.abort();

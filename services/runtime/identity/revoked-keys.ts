@@ -12,6 +12,10 @@ export interface RevokedKeys {
   revoke(keyId: string): void;
   /** Listens; a key that is known to be revoked is told in the next microtask. Returns how to stop listening. */
   listen(keyId: string, listener: RevokedListener): () => void;
+  /** The keys that are listened to. */
+  listened(): readonly string[];
+  /** Forgets which keys were revoked: the store may have, too. */
+  forget(): void;
 }
 
 /** Revoked keys that are remembered for streams that begin to listen just after: a few seconds' worth is enough. */
@@ -51,5 +55,7 @@ export function createRevokedKeys(): RevokedKeys {
       if (remembered.has(keyId)) queueMicrotask(() => this.revoke(keyId));
       return () => roster.delete(listening);
     },
+    listened: () => [...listeners].flatMap(([keyId, { size }]) => (size > 0 ? [keyId] : [])),
+    forget: () => remembered.clear(),
   };
 }

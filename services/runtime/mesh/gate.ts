@@ -52,6 +52,8 @@ export function createGate(options: GateOptions): Gate {
     return keyId ? (stop: (error: WeirError) => void) => identity.onRevoked(keyId, stop) : undefined;
   };
 
+  const unary = { outcomes, owners, watchKey };
+
   return {
     admit(entry, origin) {
       const policy = entry.policy;
@@ -70,7 +72,7 @@ export function createGate(options: GateOptions): Gate {
 
     refuse: (entry, error) => outcomes.refuse(entry, error),
 
-    unary: (call, request) => runUnary(call, request, outcomes, owners),
+    unary: (call, request) => runUnary(call, request, unary),
 
     push(call, request, sink) {
       const run = new PushRun(call, sink, outcomes);

@@ -6,13 +6,17 @@ import type { ProjectOwners } from "../identity/project-owners.ts";
 import { confirmOwner, prepare, unknownMethod } from "./prepare.ts";
 import type { RunningCall } from "./running-call.ts";
 
+/** What a unary call needs beside its handler. */
+export interface UnaryRunOptions {
+  readonly outcomes: Outcomes;
+  readonly owners: ProjectOwners;
+  /** How to hear that the caller's key is revoked; see {@link RunningCall.arm}. */
+  watchKey(call: RunningCall): Parameters<RunningCall["arm"]>[1];
+}
+
 /** Runs a unary handler, racing it with what may stop the call: a handler that stalls keeps nobody waiting. */
-export function runUnary(
-  call: RunningCall,
-  request: Message,
-  outcomes: Outcomes,
-  owners: ProjectOwners,
-): Promise<Message> {
+export function runUnary(call: RunningCall, request: Message, options: UnaryRunOptions): Promise<Message> {
+  const { outcomes, owners } = options;
   const { handler, method } = call.entry;
   return new Promise((resolve, reject) => {
     const failed = (error: WeirError): void => {
@@ -26,7 +30,7 @@ export function runUnary(
       failed(error);
       call.abort(error);
     };
-    const refusal = prepare(call, request) ?? call.arm(stop);
+    const refusal = prepare(call, request) ?? call.arm(stop, options.watchKey(call));
     if (refusal) {
       failed(refusal);
       return;

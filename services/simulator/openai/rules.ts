@@ -47,7 +47,9 @@ export function badNumber(body: Members): Refusal | undefined {
   for (const { name, integer, min, max, problem } of rules) {
     const value = body[name];
     if (value === undefined || value === null) continue;
-    const fits = typeof value === "number" && value >= min && value <= max && (!integer || Number.isInteger(value));
+    // Nothing is to be said where only the prompt is echoed.
+    const least = name === "max_tokens" && body["echo"] === true ? 0 : min;
+    const fits = typeof value === "number" && value >= least && value <= max && (!integer || Number.isInteger(value));
     if (!fits) return bad(`${problem}, got ${JSON.stringify(value)}.`);
   }
   return undefined;

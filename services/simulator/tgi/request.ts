@@ -1,9 +1,9 @@
 import type { Job } from "../engine.ts";
-import { promptFromMessages } from "../openai/prompt.ts";
 import { calledFunction } from "../openai/request.ts";
 import { isMembers, type Members, numberOf } from "../openai/rules.ts";
 import { firstText, sampleOf } from "../sample.ts";
 import { countTokens } from "../text.ts";
+import { promptOfChat } from "./chat-prompt.ts";
 import { invalid, type TgiFailure, toolError } from "./errors.ts";
 
 /** A request as the simulated server understands it. */
@@ -41,14 +41,14 @@ export function askedToGenerate(body: unknown, model: string, contextLength: num
     ...parameters,
     sampling: ["temperature", "top_k", "top_p", "typical_p"].some((name) => typeof parameters[name] === "number"),
   };
-  // Who says nothing of sampling gets the likeliest tokens, and 100 of them unless null is said.
-  const maxTokens = parameters["max_new_tokens"] === undefined ? 100 : numberOf(parameters["max_new_tokens"]);
+  // Who says nothing of sampling gets the likeliest tokens, and as many as fit.
+  const maxTokens = numberOf(parameters["max_new_tokens"]);
   return asked(wanted, { prompt, model, maxTokens, contextLength, grammar: parameters["grammar"] });
 }
 
 /** Reads a body of /v1/chat/completions. */
 export function askedToChat(body: unknown, model: string, contextLength: number): Asked | TgiFailure {
-  const prompt = isMembers(body) ? promptFromMessages(body["messages"]) : undefined;
+  const prompt = isMembers(body) ? promptOfChat(body) : undefined;
   if (!isMembers(body) || prompt === undefined) return invalid("missing field `messages`");
   if (body["model"] !== "tgi" && body["model"] !== model) return invalid("adapter id is not known");
   if (body["response_format"] && body["tools"]) return toolError("Grammar and tools are mutually exclusive");

@@ -2,9 +2,10 @@ import type { Engine } from "../engine.ts";
 import { endWith, type HttpCall, type HttpServerOptions, openHttpServer } from "../http/server.ts";
 import type { OpenServer } from "../listener.ts";
 import { countTokens } from "../text.ts";
-import { promptFromMessages } from "../openai/prompt.ts";
 import { isMembers } from "../openai/rules.ts";
 import { answerFailure, TgiAnswer } from "./answer.ts";
+import { chatProblem } from "./chat-form.ts";
+import { promptOfChat } from "./chat-prompt.ts";
 import { invalid, type TgiFailure } from "./errors.ts";
 import { type Asked, askedToChat, askedToGenerate, stopsMax } from "./request.ts";
 import { chatErrors, chatShape, type ErrorShape, generateErrors, generateShape, type Shape } from "./shapes.ts";
@@ -19,10 +20,20 @@ export function openTgiServer(options: HttpServerOptions): Promise<OpenServer> {
     if (call.method === "GET") get(options, model, call);
     else if (call.path === "/generate" || call.path === "/generate_stream")
       call.readJson((body) => generate(options, model, body, call));
-    else if (call.path === "/v1/chat/completions") call.readJson((body) => chat(options, model, body, call));
+    else if (call.path === "/v1/chat/completions") readChat(call, (body) => chat(options, model, body, call));
     else if (call.path === "/tokenize") call.readJson((body) => tokenize(body, call));
-    else if (call.path === "/chat_tokenize") call.readJson((body) => chatTokenize(body, call));
+    else if (call.path === "/chat_tokenize") readChat(call, (body) => chatTokenize(body, call));
     else call.send(404, undefined);
+  });
+}
+
+/** What is no chat is refused by the parser, before anything is begun. */
+function readChat(call: HttpCall, read: (body: unknown) => void): void {
+  call.readJson((body) => {
+    const problem = chatProblem(body);
+    if (problem === undefined) return read(body);
+    const text = `Failed to deserialize the JSON body into the target type: ${problem}`;
+    call.sendText(422, "text/plain; charset=utf-8", text);
   });
 }
 
@@ -55,9 +66,9 @@ function run({ engine, crash }: HttpServerOptions, call: HttpCall, asked: Asked,
 }
 
 function chatTokenize(body: unknown, call: HttpCall): void {
-  const text = isMembers(body) ? promptFromMessages(body["messages"]) : undefined;
+  const text = isMembers(body) ? promptOfChat(body) : undefined;
   if (text === undefined) {
-    const { status, ...error } = invalid("missing field `messages`");
+    const { status, ...error } = invalid("`inputs` cannot be empty");
     return call.send(status, error);
   }
   call.send(200, { tokenize_response: tokensIn(text), templated_text: text });

@@ -103,8 +103,8 @@ export function chatShape({ call, logprobs, includeUsage, job }: Asked, createdS
   });
   const chunk = (index: number, piece: Piece, finish: string | null) => {
     const text = piece.token.special ? "" : piece.token.text;
-    const name = index === 1 ? { name: call } : {};
-    const calls = [{ index: 0, id: "0", type: "function", function: { ...name, arguments: text } }];
+    const name = index === 1 ? call : null;
+    const calls = [{ index: 0, id: "0", type: "function", function: { name, arguments: text } }];
     return {
       ...head("chat.completion.chunk"),
       choices: [
@@ -127,7 +127,8 @@ export function chatShape({ call, logprobs, includeUsage, job }: Asked, createdS
     ...chatErrors,
     event: (index, piece) => chunk(index, piece, null),
     last: (index, piece, end) => [
-      chunk(index, piece, finishOf(end.finish)),
+      // After the last brace of a call it says nothing, its end included.
+      ...(call !== undefined && end.finish === "eos_token" ? [] : [chunk(index, piece, finishOf(end.finish))]),
       ...(includeUsage ? [{ ...head("chat.completion.chunk"), choices: [], usage: usageOf(end) }] : []),
     ],
     whole: (pieces, end) => {

@@ -6,6 +6,7 @@ import { engineFailure } from "./engine-failure.ts";
 import type { Model } from "./models.ts";
 import type { Reply } from "./reply.ts";
 import type { Asked } from "./request.ts";
+import { logprobsText } from "./logprobs.ts";
 import { numbers, type OutputTensor, texts } from "./tensors.ts";
 
 interface Choice {
@@ -15,8 +16,6 @@ interface Choice {
   tokens: Token[];
   finish: "stop" | "length" | undefined;
 }
-
-const logprob = -0.5;
 
 /**
  * Answers as Triton's vLLM backend does: a response for each step with an element for each choice, whole characters,
@@ -90,7 +89,7 @@ export class VllmAnswer implements JobSink {
       outputs.push(
         texts(
           "logprobs",
-          choices.map(({ tokens }) => logprobsOf(tokens)),
+          choices.map(({ tokens }) => logprobsText(tokens, this.#asked.topLogprobs)),
         ),
       );
     if (returns.inputTokens) outputs.push(numbers("num_input_tokens", "UINT32", [], [this.running?.promptTokens ?? 0]));
@@ -107,11 +106,4 @@ export class VllmAnswer implements JobSink {
       choice.tokens = [];
     }
   }
-}
-
-function logprobsOf(tokens: readonly Token[]): string {
-  const entries = tokens.map(({ id, bytes }) => ({
-    [id]: { logprob, rank: 1, decoded_token: bytes.toString("utf8") },
-  }));
-  return JSON.stringify(entries);
 }

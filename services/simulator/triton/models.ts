@@ -30,6 +30,8 @@ export interface Model {
   readonly batched: boolean;
   /** Whether it answers with any number of responses. */
   readonly decoupled: boolean;
+  /** Whether it, or the core behind it, has a grammar. */
+  readonly guided: boolean;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
 }
@@ -54,13 +56,22 @@ const backends: Readonly<Record<Flavour, string>> = {
   embedding: "onnxruntime",
 };
 
-/** The models by name. `decoupled` is said of those of TensorRT-LLM; vLLM's always is. */
-export function modelsOf(decoupled: boolean): ReadonlyMap<string, Model> {
+/** How the models of TensorRT-LLM are set up. */
+export interface TensorrtSetup {
+  /** Whether they stream. */
+  readonly decoupled: boolean;
+  /** Whether their core has a grammar. They have the inputs for a form in any case. */
+  readonly guided: boolean;
+}
+
+/** The models by name. vLLM's is always decoupled. */
+export function modelsOf({ decoupled, guided }: TensorrtSetup): ReadonlyMap<string, Model> {
   const model = (name: string, flavour: Flavour, table: TensorTable): Model => ({
     name,
     flavour,
     batched: flavour !== "vllm" && flavour !== "llmapi",
     decoupled: flavour === "vllm" || (decoupled && flavour !== "embedding"),
+    guided,
     inputs: specsFrom(table.inputs),
     outputs: specsFrom(table.outputs),
   });
@@ -134,8 +145,22 @@ export function configOf(model: Model): MessageInitShape<typeof ModelConfigSchem
     input: model.inputs.map((spec) => ({ ...tensor(spec), optional: spec.optional })),
     output: model.outputs.map(tensor),
     ...(model.flavour === "ensemble" ? { schedulingChoice: ensembleScheduling } : {}),
-    parameters: model.flavour === "bls" ? { accumulate_tokens: { stringValue: "true" } } : {},
+    parameters: parametersOf(model),
   };
+}
+
+/** What nobody set is left as it is in the template. */
+function parametersOf({ flavour, guided }: Model): Record<string, { stringValue: string }> {
+  const texts: Readonly<Record<string, string>> =
+    flavour === "bls"
+      ? { accumulate_tokens: "true", tensorrt_llm_model_name: "${tensorrt_llm_model_name}" }
+      : flavour === "core"
+        ? {
+            guided_decoding_backend: guided ? "xgrammar" : "${guided_decoding_backend}",
+            xgrammar_tokenizer_info_path: guided ? "/models/tokenizer_info.json" : "${xgrammar_tokenizer_info_path}",
+          }
+        : {};
+  return Object.fromEntries(Object.entries(texts).map(([name, stringValue]) => [name, { stringValue }]));
 }
 
 const steps = [

@@ -1,8 +1,9 @@
 import type { ModelInferRequest } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { textOf } from "../vocabulary.ts";
+import { executorSeed } from "./executor-seed.ts";
 import type { Inputs } from "./inputs.ts";
 import type { Model } from "./models.ts";
-import { type Asked, guided } from "./request.ts";
+import { type Asked, guided, noGrammar } from "./request.ts";
 
 /** Reads what is asked of the core model, or says why TensorRT-LLM's executor fails it. */
 export function coreAsked(
@@ -25,14 +26,14 @@ export function coreAsked(
   if (choices < 1 || choices > 128) return `num_return_sequences must be from 1 to 128, got ${choices}`;
   if (!model.decoupled && choices > 1) return "num_return_sequences must be 1 when not in decoupled mode.";
   const guide = inputs.text("guided_decoding_guide_type");
+  if (guide !== undefined && !model.guided) return noGrammar;
   return {
     job: {
       id: request.id,
       model: model.name,
       prompt: textOf(ids),
       promptTokens: ids.length,
-      // Without a seed the executor takes always the same one.
-      seed: inputs.integer("seed") ?? 0n,
+      seed: executorSeed(inputs, { topK: "runtime_top_k", topP: "runtime_top_p" }),
       maxTokens,
       minTokens: inputs.number("min_tokens") ?? 0,
       ignoreEos: false,

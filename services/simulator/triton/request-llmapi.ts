@@ -24,7 +24,8 @@ export function llmapiAsked(
   if (topP !== undefined && (topP < 0 || topP > 1)) return `require 0 <= top_p <= 1, got top_p=${topP}`;
   if (promptTokens >= contextLength)
     return `The sum of prompt length (${promptTokens}.0), query length (0) should not exceed max_num_tokens (${contextLength})`;
-  const isGreedy = temperature === 0 || [temperature, topP, topK].every((value) => value === undefined);
+  const isOpen = [temperature, topP, topK].every((value) => value === undefined);
+  const isGreedy = isOpen || temperature === 0 || topP === 0 || topK === 1;
   return {
     job: {
       id: request.id,

@@ -5,6 +5,7 @@ import { firstText, sampleOf, sampleText, someObject } from "../sample.ts";
 import { countTokens } from "../text.ts";
 import type { Inputs } from "./inputs.ts";
 import type { Model } from "./models.ts";
+import { executorSeed } from "./executor-seed.ts";
 
 /** A request as the model behind it understands it. */
 export interface Asked {
@@ -22,7 +23,13 @@ export interface Asked {
     readonly outputTokens: boolean;
     readonly logprobs: boolean;
   };
+  /** How many of the likeliest tokens are computed for each place; undefined: none, and nothing is told of them. */
+  readonly topLogprobs?: number | undefined;
 }
+
+/** What TensorRT-LLM's executor says of a form where nobody set up a grammar. */
+export const noGrammar =
+  "Encountered an error when fetching new request: [TensorRT-LLM][ERROR] Assertion failed: Request is specified with GuidedDecodingParams, but GuidedDecoder is not setup. Please provide a valid GuidedDecodingConfig to setup GuidedDecoder.";
 
 /** Reads what is asked of the ensemble or the BLS model, or says why TensorRT-LLM's executor fails it. */
 export function tensorrtAsked(
@@ -44,13 +51,13 @@ export function tensorrtAsked(
   if (choices < 1 || choices > 128) return `num_return_sequences must be from 1 to 128, got ${choices}`;
   if (!model.decoupled && choices > 1) return "num_return_sequences must be 1 when not in decoupled mode.";
   const guide = inputs.text("guided_decoding_guide_type");
+  if (guide !== undefined && !model.guided) return noGrammar;
   return {
     job: {
       id: request.id,
       model: model.name,
       prompt,
-      // Without a seed the executor takes always the same one.
-      seed: inputs.integer("seed") ?? 0n,
+      seed: executorSeed(inputs, { topK: "top_k", topP: "top_p" }),
       maxTokens,
       minTokens: inputs.number("min_tokens") ?? 0,
       ignoreEos: false,
@@ -90,6 +97,7 @@ export function vllmAsked(
     job: { id: request.id, model: model.name, prompt, ...sampling, cacheSalt: "" },
     stream,
     stops: sampling.stops,
+    topLogprobs: sampling.topLogprobs,
     excludesPrompt,
     returns: {
       finishReason: inputs.flag("return_finish_reason") ?? false,
@@ -102,6 +110,7 @@ export function vllmAsked(
 
 type Sampling = Pick<Job, "seed" | "maxTokens" | "minTokens" | "ignoreEos" | "choices" | "saying"> & {
   readonly stops: readonly string[];
+  readonly topLogprobs: number | undefined;
 };
 
 const wholeNumber = (min: number, max: number) => (value: number) =>
@@ -113,6 +122,7 @@ const samplingRules: Readonly<Record<string, { fits: (value: number) => boolean;
   min_tokens: { fits: wholeNumber(0, 2 ** 31), rule: "min_tokens must be greater than or equal to 0" },
   temperature: { fits: (value) => value >= 0, rule: "temperature must be non-negative" },
   top_p: { fits: (value) => value > 0 && value <= 1, rule: "top_p must be in (0, 1]" },
+  logprobs: { fits: wholeNumber(0, 20), rule: "logprobs must be from 0 to 20" },
   seed: { fits: wholeNumber(-(2 ** 63), 2 ** 63), rule: "seed must be an int of 64 bits" },
 };
 
@@ -120,6 +130,9 @@ function samplingFrom(json: string): Sampling | string {
   const members = parsedMembers(json);
   if (members === undefined) return "sampling_parameters must be a JSON object";
   if (members.has("lora_name")) return "LoRA feature is not enabled.";
+  const form = members.get("structured_outputs");
+  // It is read as a JSON text; whatever cannot be read leaves the backend without sampling parameters.
+  if (form !== undefined && typeof form !== "string") return "'NoneType' object has no attribute 'lora_name'";
   for (const [name, { fits, rule }] of Object.entries(samplingRules)) {
     const value = members.get(name);
     if (value !== undefined && !(typeof value === "number" && fits(value)))
@@ -138,14 +151,16 @@ function samplingFrom(json: string): Sampling | string {
     minTokens: number("min_tokens") ?? 0,
     ignoreEos: members.get("ignore_eos") === true,
     choices: number("n") ?? 1,
-    saying: sayingOf(members.get("structured_outputs")),
+    saying: form === undefined ? undefined : sayingOf(form),
+    topLogprobs: number("logprobs"),
     stops: stops.filter((each) => typeof each === "string" && each !== "").map(String),
   };
 }
 
-function sayingOf(outputs: unknown): string | undefined {
-  if (typeof outputs !== "object" || outputs === null) return undefined;
-  const { json, choice, regex }: { json?: unknown; choice?: unknown; regex?: unknown } = outputs;
+function sayingOf(form: string): string | undefined {
+  const members = parsedMembers(form);
+  if (members === undefined) return undefined;
+  const [json, choice, regex] = ["json", "choice", "regex"].map((name) => members.get(name));
   if (Array.isArray(choice)) return String(choice[0]);
   if (typeof regex === "string") return guided("regex", regex);
   if (json === undefined) return guided("json", undefined);

@@ -4,16 +4,14 @@ import type { Engine } from "../engine.ts";
 import { answerQuestion, createGrpcServer, type GrpcServer, type Refusal, registerMethod } from "../grpc/server.ts";
 import type { OpenServer } from "../listener.ts";
 import { createModels, type Models, unknownModel } from "./inference.ts";
-import { configOf, type Model, metadataOf, modelsOf } from "./models.ts";
+import { configOf, type Model, metadataOf, modelsOf, type TensorrtSetup } from "./models.ts";
 import { infer, streamInfer } from "./stream.ts";
 
 /** Triton's side of the simulator. */
-export interface TritonServerOptions {
+export interface TritonServerOptions extends TensorrtSetup {
   readonly engine: Engine;
   readonly host: string;
   readonly port: number;
-  /** Whether the TensorRT-LLM models stream. */
-  readonly decoupled: boolean;
   /** Ends the process, or everything of it that this simulator opened. */
   readonly crash: () => void;
 }
@@ -22,7 +20,7 @@ const { method } = GRPCInferenceService;
 
 /** Serves KServe v2 over gRPC as Triton does, and gRPC's health check. What it does not know is UNIMPLEMENTED. */
 export function openTritonServer(options: TritonServerOptions): Promise<OpenServer> {
-  const models = createModels(modelsOf(options.decoupled), options.engine);
+  const models = createModels(modelsOf(options), options.engine);
   const server = createGrpcServer();
   registerQuestions(server, models.byName);
   registerInference(server, models, options.crash);

@@ -70,8 +70,8 @@ const replica = (id: string, poolId: string): Replica =>
 const gone = fail(ErrorReason.ENGINE_UNAVAILABLE, { problem: "ECONNREFUSED" });
 
 function setUp(settings: Parameters<typeof desiredFrom>[0]) {
-  const store = createMemoryStore();
   const warnings: string[] = [];
+  const store = createMemoryStore((key) => void warnings.push(`${key} cannot be written`));
   const catalog = createCatalog({
     desired: desiredFrom(settings, 1_000),
     store,
@@ -91,7 +91,7 @@ describe("what the configuration says", () => {
   test("becomes resources, with aliases of aliases resolved", () => {
     const { resources } = desiredFrom(
       {
-        pools: [poolSettings("p", ["a"], { engineKey: "secret", allowedMembers: [2] })],
+        pools: [poolSettings("p", ["a"], { engineKey: "secret", engineKeyHeader: "x-key", allowedMembers: [2] })],
         models: [
           modelSettings("m", "p", {
             toolParser: ToolParser.LLAMA3,
@@ -127,7 +127,11 @@ describe("what the configuration says", () => {
         controlTokens: ["<s>"],
       },
     });
-    expect(resources[0]?.value).toMatchObject({ engineKey: "secret", firstEventTimeout: { seconds: 600n } });
+    expect(resources[0]?.value).toMatchObject({
+      engineKey: "secret",
+      engineKeyHeader: "x-key",
+      firstEventTimeout: { seconds: 600n },
+    });
   });
 });
 

@@ -136,6 +136,23 @@ describe("probes", () => {
     expect(times().slice(3)).toEqual(["answered 11000", "answered 11000"]);
   });
 
+  test("one lost first probe is no verdict: all are asked when each has answered once or failed twice", async () => {
+    let lost = 1;
+    const world = setUp({ replicas: 2 });
+    world.answerWith(() => (lost-- > 0 ? Promise.reject(gone) : Promise.resolve(empty)));
+    await world.clock.advanceAsync(249);
+    expect([world.times(), world.asked()]).toEqual([["failed 0", "answered 0"], 0]);
+    await world.clock.advanceAsync(1);
+    expect(world.asked()).toBe(1);
+
+    const dead = setUp();
+    dead.answerWith(() => Promise.reject(gone));
+    await dead.clock.advanceAsync(249);
+    expect(dead.asked()).toBe(0);
+    await dead.clock.advanceAsync(1);
+    expect([dead.times(), dead.asked()]).toEqual([["failed 0", "failed 250"], 1]);
+  });
+
   test("a driver that forgets its signal does not stop them", async () => {
     const { clock, times, answerWith } = setUp();
     answerWith(() => new Promise(() => {}));

@@ -179,7 +179,7 @@ function bodyOf(given: AnswerHead, events: readonly GenerateResponse[], create =
     if (event.case === "delta") format.delta(event.value);
     if (event.case === "finished") format.finished(event.value as Finished);
   }
-  return JSON.parse(format.body(usageOf(counts(7, 3)))) as Record<string, unknown> & {
+  return JSON.parse([...format.body(usageOf(counts(7, 3)))].join("")) as Record<string, unknown> & {
     choices: Record<string, unknown>[];
   };
 }
@@ -273,4 +273,25 @@ test("a completion's stream and body say the same", () => {
     },
     finish_reason: "stop",
   });
+});
+
+test.each([
+  ["chat", createChatBody],
+  ["completion", createCompletionBody],
+])("a %s body grows by nearly as much as it is told to", (_, create) => {
+  const grown = (tokens: number) => {
+    const format = create(head);
+    let told = 0;
+    for (let at = 0; at < tokens; at++) {
+      const message = withLogprob(textDelta(0, "word", 1), -0.123456789);
+      if (message.event.case === "delta") {
+        message.event.value.tokenIds = [123_456];
+        told += format.delta(message.event.value);
+      }
+    }
+    return { told, length: [...format.body(undefined)].join("").length };
+  };
+  const few = grown(10);
+  const many = grown(110);
+  expect((many.told - few.told) / (many.length - few.length)).toBeCloseTo(1, 1);
 });

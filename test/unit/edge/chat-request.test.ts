@@ -134,7 +134,6 @@ test.each<object>([
   { chat_template_kwargs: { enable_thinking: false } },
   { prompt_logprobs: 3 },
   { logprob_token_ids: [1, 2] },
-  { echo: true },
   { priority: 3 },
   { something_new: { nested: [1, "two"] } },
   { constructor: "c", toString: 1 },
@@ -146,6 +145,10 @@ test.each(["x", "x".repeat(1_000_000), 7, { a: 1 }])("a cache_salt is dropped wi
   const decoded = decode({ cache_salt });
   expect(decoded.requests).toEqual(decode({}).requests);
   expect([...decoded.ignored]).toEqual([]);
+});
+
+test("an echo that is not wanted is none", () => {
+  expect(decode({ echo: false }).requests).toEqual(decode({}).requests);
 });
 
 test("null stands for absence, whatever the member", () => {
@@ -166,6 +169,7 @@ test.each<[object, string, string]>([
   [{ modalities: ["text", "audio"] }, "modalities", "unsupported_parameter"],
   [{ web_search_options: {} }, "web_search_options", "unsupported_parameter"],
   [{ moderation: { model: "x" } }, "moderation", "unsupported_parameter"],
+  [{ echo: true }, "echo", "unsupported_parameter"],
   [{ tools: [{ type: "custom", custom: { name: "c" } }] }, "tools[0].type", "unsupported_parameter"],
   [{ tools: [{ type: "web_search" }] }, "tools[0].type", "unsupported_parameter"],
   [

@@ -33,6 +33,10 @@ test.each<[object, object]>([
   [{}, { sampling: { maxTokens: 16 }, echo: false, suffix: "", bestOf: 0, logprobs: undefined }],
   [{ max_tokens: 3 }, { sampling: { maxTokens: 3 } }],
   [{ echo: true }, { echo: true }],
+  [
+    { echo: true, max_tokens: 0, logprobs: 1 },
+    { echo: true, sampling: { maxTokens: 0 }, logprobs: { top: 1 } },
+  ],
   [{ suffix: "end" }, { suffix: "end" }],
   [
     { best_of: 4, n: 2 },

@@ -120,6 +120,18 @@ test.each<[string, Buffer | string, string]>([
   ["2^53+1", '{"a":9007199254740993}', "integer_out_of_range"],
   ["-2^53-1", '{"a":-9007199254740993}', "integer_out_of_range"],
   ["2^53+1 in a string", '{"a":"9007199254740993"}', "ok"],
+  ["2^63-1 in the schema of a tool", '{"tools":[{"function":{"parameters":{"maximum":9223372036854775807}}}]}', "ok"],
+  [
+    "-2^63 in the schema of an answer",
+    '{"response_format":{"json_schema":{"schema":{"minimum":-9223372036854775808}}}}',
+    "ok",
+  ],
+  [
+    "2^53+1 behind a schema",
+    '{"tools":[{"maximum":9223372036854775807}],"a":9007199254740993}',
+    "integer_out_of_range",
+  ],
+  ["an integer in a schema that no double holds", `{"tools":[${"9".repeat(400)}]}`, "invalid_number"],
   ["1e20, which a double holds", '{"a":1e20}', "ok"],
   ["a long seed, but not at the top", '{"a":{"seed":9007199254740993}}', "integer_out_of_range"],
   ["a seed of 8 MB", `{"seed":${"9".repeat(8_000_000)}}`, "integer_out_of_range"],
@@ -142,6 +154,13 @@ test.each([
   ["1.0", 1],
 ])("a seed of %s keeps all its bits", (text, seed) => {
   expect(parseJsonObject(Buffer.from(`{"seed":${text}}`))).toEqual({ value: { seed } });
+});
+
+test.each([
+  ['{"model":"m","max_tokens":9007199254740993}', "max_tokens"],
+  ['{"a":{"tools":1},"b":{"tools":[9007199254740993]}}', "b"],
+])("an integer that is refused is found by its member: %s", (body, param) => {
+  expect(parseJsonObject(Buffer.from(body))).toMatchObject({ code: "integer_out_of_range", param });
 });
 
 test("no prototype is changed", () => {

@@ -45,7 +45,14 @@ describe("a replica is ejected for failures in a row", () => {
 });
 
 describe("what a failure says", () => {
-  const { CONTEXT_LENGTH_EXCEEDED, ENGINE_CREDENTIAL, ENGINE_FAILED, ENGINE_OVERLOADED, ENGINE_PROTOCOL } = ErrorReason;
+  const {
+    ANSWER_TOO_LARGE,
+    CONTEXT_LENGTH_EXCEEDED,
+    ENGINE_CREDENTIAL,
+    ENGINE_FAILED,
+    ENGINE_OVERLOADED,
+    ENGINE_PROTOCOL,
+  } = ErrorReason;
   const { ENGINE_REFUSED, ENGINE_TIMEOUT, ENGINE_TRUNCATED, ENGINE_UNAVAILABLE, INVALID_ARGUMENT, UNSUPPORTED } =
     ErrorReason;
   const rows: readonly [string, ErrorReason, boolean, boolean][] = [
@@ -58,6 +65,7 @@ describe("what a failure says", () => {
     ["it does not know us", ENGINE_CREDENTIAL, true, false],
     ["it refuses the request", ENGINE_REFUSED, false, false],
     ["the prompt is too long", CONTEXT_LENGTH_EXCEEDED, false, false],
+    ["the answer is too long", ANSWER_TOO_LARGE, false, false],
     ["the request is wrong", INVALID_ARGUMENT, false, false],
     ["the request wants too much", UNSUPPORTED, false, false],
   ];

@@ -104,6 +104,20 @@ describe("counts", () => {
     ],
     ["no answer where one came is nonsense", {}, [text("a", 1)], usage(12, 0), [12, 1, 0, 0, ENGINE, COUNTED]],
     ["no answer where none came is true", {}, [], usage(12, 0), [12, 0, 0, 0, ENGINE, ENGINE]],
+    [
+      "a prompt that is only echoed is no answer",
+      { onlyEcho: true },
+      [text("a", 1)],
+      undefined,
+      [10, 0, 0, 0, ESTIMATED, COUNTED],
+    ],
+    [
+      "no answer behind an echo is true",
+      { onlyEcho: true },
+      [text("a", 1)],
+      usage(12, 0),
+      [12, 0, 0, 0, ENGINE, ENGINE],
+    ],
     ["negative counts are nonsense", {}, [text("a", 1)], usage(-1, -1, -1, -1), [10, 1, 0, 0, ESTIMATED, COUNTED]],
   ];
   test.each(rows)("%s", (_name, over, deltas, told, expected) => {

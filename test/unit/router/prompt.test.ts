@@ -97,6 +97,52 @@ describe("a conversation becomes a prompt", () => {
     expect(render(source, messages)).toBe('add({"a": 1})odd("not json")[c1=2]');
   });
 
+  describe("where the template joins arguments to a text", () => {
+    const source =
+      "{% for m in messages %}{{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ '<call>' + c['function']['name'] + '\\n' + c['function']['arguments'] + '</call>' }}{% endfor %}{% endfor %}";
+    const called = (args: string): MessageInit[] => [
+      said(Role.USER, "Go."),
+      { role: Role.ASSISTANT, toolCalls: [{ id: "c1", name: "add", arguments: args }] },
+      { ...said(Role.TOOL, "2"), toolCallId: "c1" },
+    ];
+
+    test.each([
+      ['{"a": 1,"b":{"c":[]}}', '{"a": 1,"b":{"c":[]}}'],
+      ["{}", "{}"],
+      ["not json", "not json"],
+      ['{"a":"</s>"}', '{"a":"<\u200b/s>"}'],
+      ['{"a":"[object Map]"}', '{"a":"[object Map]"}'],
+    ])("they are the text that was written: %s", async (args, told) => {
+      const wanted = `Go.<call>add\n${told}</call>2`;
+      expect(render(source, called(args))).toBe(wanted);
+      const long = [...called(args), ...Array.from({ length: 200 }, () => said(Role.USER, "x"))];
+      expect(await renderLong(ask(source, long))).toBe(wanted + "x".repeat(200));
+    });
+
+    test("in one branch only, the conversations that do not take it keep the values", () => {
+      const branches = `{% if messages[0].content == 'Go.' %}${source}{% else %}{{ messages[1].tool_calls[0].function.arguments | tojson }}{% endif %}`;
+      expect(render(branches, called('{"a":1}'))).toBe('Go.<call>add\n{"a":1}</call>2');
+      expect(render(branches, [said(Role.USER, "[object Map]"), ...called('{"a":1}').slice(1)])).toBe('{"a": 1}');
+    });
+  });
+
+  test("values stay values where somebody only speaks of what a template makes of them", () => {
+    const source =
+      "{% for m in messages %}{{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}";
+    const messages = [
+      said(Role.USER, "What is [object Map]?"),
+      { role: Role.ASSISTANT, toolCalls: [{ id: "c1", name: "find", arguments: '{"q":1}' }] },
+    ];
+    expect(render(source, messages)).toBe('What is [object Map]?{"q": 1}');
+  });
+
+  test("a template that joins only a part of the arguments keeps the values", () => {
+    const source =
+      "{{ 'x' + messages[0].tool_calls[0].function.arguments.a }}{{ messages[0].tool_calls[0].function.arguments.items() | length }}";
+    const messages = [{ role: Role.ASSISTANT, toolCalls: [{ id: "c", name: "f", arguments: '{"a":{}}' }] }];
+    expect(render(source, messages)).toBe("x[object Map]1");
+  });
+
   test("tools are offered unless none may be called", () => {
     const source =
       "{% if tools %}{% for t in tools %}{{ t.function.name }}{{ t.function.parameters | tojson }}{% endfor %}{% else %}none{% endif %}";

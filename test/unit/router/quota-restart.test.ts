@@ -4,6 +4,7 @@ import { Dimension, LimitSchema } from "../../../gen/ts/weir/quota/v1/limit_pb.t
 import { UsageRecordSchema } from "../../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { HeldGrant } from "../../../services/router/quota/grant.ts";
 import { admitted, LeaseHolders, take } from "../../fakes/lease-holders.ts";
+import { limitOf } from "../../fakes/limits.ts";
 
 const limit = create(LimitSchema, {
   id: "l",
@@ -77,4 +78,42 @@ test("notes that can't be read are left out", async () => {
   await node.beat();
   expect(node.returned).toEqual([]);
   expect(await admitted(node, holder, 20)).toBe(10);
+});
+
+/** Of a day, so that nothing refills: how much of it is used. */
+async function usedOf(node: LeaseHolders): Promise<bigint[]> {
+  await node.pass(7_000);
+  return (await node.status()).map(({ used }) => used);
+}
+const aDay = limitOf("l", { count: "40", rate: { per: "86400s" } });
+
+test("what runs when the store starts anew counts there, also if it ends before there is another lease", async () => {
+  const node = new LeaseHolders([aDay]);
+  const holder = node.start("n");
+  const taking = [take(holder), take(holder)];
+  await node.pass(50);
+  const [first, second] = await Promise.all(taking);
+  await node.restartStore();
+  await node.beat();
+  first?.settle({ inputTokens: 1, outputTokens: 1 });
+  expect(await admitted(node, holder, 1)).toBe(1);
+  second?.settle({ inputTokens: 1, outputTokens: 1 });
+  expect(await usedOf(node)).toEqual([3n]);
+});
+
+test("a lease that the store makes behind its snapshot is not taken for one that it has lost", async () => {
+  const node = new LeaseHolders([aDay]);
+  const holder = node.start("n");
+  await node.beat();
+  const late = Promise.withResolvers<void>();
+  node.answers.lease = late.promise;
+  const taking = take(holder);
+  await node.pass(5);
+  await node.reopen();
+  late.resolve();
+  await node.pass(5);
+  (await taking)?.settle({ inputTokens: 1, outputTokens: 1 });
+  await node.beat();
+  expect(await admitted(node, holder, 1)).toBe(1);
+  expect(await usedOf(node)).toEqual([2n]);
 });

@@ -1,7 +1,9 @@
 import type { ModelMetadataResponse } from "../../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import type { ModelConfig } from "../../../../gen/ts/engine/triton/model_config_pb.ts";
 import { Feature } from "../../../../gen/ts/weir/catalog/v1/replica_pb.ts";
-import { guided, takesStop } from "../flavour.ts";
+import { takesStop } from "../behind.ts";
+import { guided } from "../flavour.ts";
+import { guideInputs, hasGrammar, usableInputs } from "../grammar.ts";
 
 /** What the driver has to know of TensorRT-LLM's core model, which takes and gives token ids. */
 export interface CoreInterface {
@@ -10,7 +12,7 @@ export interface CoreInterface {
   readonly batched: boolean;
   /** Whether it answers with any number of responses: then only ModelStreamInfer does. */
   readonly decoupled: boolean;
-  /** The datatype of each input that it declares. */
+  /** The datatype of each input that it declares and that does something. */
   readonly inputs: Readonly<Record<string, string>>;
   readonly outputs: readonly string[];
   /** Itself, if it ends the request of the same id when it is told to; else empty. */
@@ -22,7 +24,7 @@ const answer = ["output_ids", "sequence_length"];
 
 /** Recognises the core model by its tensors. Undefined for any other. */
 export function coreInterfaceOf(metadata: ModelMetadataResponse, config: ModelConfig): CoreInterface | undefined {
-  const inputs = Object.fromEntries(metadata.inputs.map(({ name, datatype }) => [name, datatype]));
+  const inputs = usableInputs(metadata.inputs, hasGrammar(config));
   const outputs = metadata.outputs.map(({ name }) => name);
   if (!ids.every((name) => inputs[name] === "INT32") || !answer.every((name) => outputs.includes(name)))
     return undefined;
@@ -49,6 +51,6 @@ export function coreFeatures(model: CoreInterface): Feature[] {
     Feature.CANCEL,
     ...(coreStreams(model) ? [Feature.STREAM] : []),
     ...(takes("num_return_sequences") && model.outputs.includes("sequence_index") ? [Feature.CHOICES] : []),
-    ...(takes("guided_decoding_guide_type", "guided_decoding_guide") ? guided : []),
+    ...(takes(...guideInputs) ? guided : []),
   ];
 }

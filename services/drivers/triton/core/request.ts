@@ -1,5 +1,6 @@
 import type { Attempt } from "../../driver.ts";
 import type { Vocabulary } from "../../tokens/vocabulary.ts";
+import { explicitSampling } from "../explicit-sampling.ts";
 import { addGuide } from "../guide-inputs.ts";
 import { Inputs } from "../inputs.ts";
 import { type BuiltRequest, maxTokensOf } from "../request.ts";
@@ -42,7 +43,7 @@ export function coreRequest({ attempt, model, ids, vocabulary, stream }: CoreWan
   inputs.add("streaming", stream);
   inputs.add("exclude_input_in_output", true);
   if (choices > 1) inputs.add("num_return_sequences", choices);
-  const unsupported = sampling && addSampling(inputs, sampling, table);
+  const unsupported = addSampling(inputs, explicitSampling(sampling, attempt.id), table);
   if (unsupported !== undefined) return { kind: "unsupported", param: unsupported };
 
   const [end, ...others] = vocabulary.endIds;

@@ -122,15 +122,22 @@ describe("a choice's text", () => {
     [ToolParser.GLM, "<tool_call>gauge<arg_key>days</arg_key><arg_value>"],
   ])("holds little of what goes on for ever: %s %s", (calls, head) => {
     // White space between the tokens of a call is dropped, not held.
-    for (const endless of ["a", "水", "[", "<", '\\"']) {
+    const forms = [
+      { thought: undefined, before: "" },
+      { thought: thoughtFormat(ReasoningParser.QWEN3), before: "<think>" },
+    ];
+    const endlessOnes = ["a", "水", "[", "<", '\\"'];
+    for (const { thought, before, endless } of forms.flatMap((one) =>
+      endlessOnes.map((endless) => ({ ...one, endless })),
+    )) {
       let told = 0;
       const tell = (text: string) => void (told += text.length);
-      const form = { calls: callFormat(calls), thought: undefined, tools, prompt: "" };
+      const form = { calls: callFormat(calls), thought, tools, prompt: "" };
       const parser = choiceParser(form, { text: tell, thought: tell, call: () => {}, args: tell });
       const piece = endless.repeat(500 / endless.length);
-      parser.push(head);
+      parser.push(before + head);
       for (let pushed = 0; pushed < 100_000; pushed += 500) parser.push(piece);
-      expect(told, JSON.stringify(endless)).toBeGreaterThan(100_000 - 70_000);
+      expect(told, before + JSON.stringify(endless)).toBeGreaterThan(100_000 - 70_000);
     }
   });
 });

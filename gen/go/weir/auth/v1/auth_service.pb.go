@@ -86,7 +86,9 @@ type AuthenticateResponse struct {
 	Revision int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The store's time when it was read. The principal's times are judged by the store's clock, so that a process whose
 	// own clock is wrong refuses nobody.
-	StoreTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
+	StoreTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
+	// What the revision counts within; see WatchRevocationsRequest.
+	Epoch         string `protobuf:"bytes,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +160,13 @@ func (x *AuthenticateResponse) GetStoreTime() *timestamppb.Timestamp {
 		return x.StoreTime
 	}
 	return nil
+}
+
+func (x *AuthenticateResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
 }
 
 type isAuthenticateResponse_Outcome interface {
@@ -518,18 +527,114 @@ func (x *ResolveKeyResponse) GetProjectId() string {
 	return ""
 }
 
+// Which keys.
+type FindRevokedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their ids.
+	KeyIds        []string `protobuf:"bytes,1,rep,name=key_ids,json=keyIds,proto3" json:"key_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindRevokedRequest) Reset() {
+	*x = FindRevokedRequest{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindRevokedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindRevokedRequest) ProtoMessage() {}
+
+func (x *FindRevokedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindRevokedRequest.ProtoReflect.Descriptor instead.
+func (*FindRevokedRequest) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *FindRevokedRequest) GetKeyIds() []string {
+	if x != nil {
+		return x.KeyIds
+	}
+	return nil
+}
+
+// Those that may be used no more.
+type FindRevokedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ids of keys that were revoked, or that the store does not have.
+	KeyIds        []string `protobuf:"bytes,1,rep,name=key_ids,json=keyIds,proto3" json:"key_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindRevokedResponse) Reset() {
+	*x = FindRevokedResponse{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindRevokedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindRevokedResponse) ProtoMessage() {}
+
+func (x *FindRevokedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindRevokedResponse.ProtoReflect.Descriptor instead.
+func (*FindRevokedResponse) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FindRevokedResponse) GetKeyIds() []string {
+	if x != nil {
+		return x.KeyIds
+	}
+	return nil
+}
+
 // Where to continue.
 type WatchRevocationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The last revision that was seen. 0: none; the watch begins with `reset` at the current revision.
 	AfterRevision int64 `protobuf:"varint,1,opt,name=after_revision,json=afterRevision,proto3" json:"after_revision,omitempty"`
+	// The store's epoch that the revision was told with; empty: whichever. It changes when the store may have lost
+	// revisions that it told: another server answers, the server was started anew, or the tables were restored. The same
+	// revision may then stand for something else.
+	Epoch         string `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchRevocationsRequest) Reset() {
 	*x = WatchRevocationsRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +646,7 @@ func (x *WatchRevocationsRequest) String() string {
 func (*WatchRevocationsRequest) ProtoMessage() {}
 
 func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +659,7 @@ func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{9}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchRevocationsRequest) GetAfterRevision() int64 {
@@ -562,6 +667,13 @@ func (x *WatchRevocationsRequest) GetAfterRevision() int64 {
 		return x.AfterRevision
 	}
 	return 0
+}
+
+func (x *WatchRevocationsRequest) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
 }
 
 // One step of the watch.
@@ -579,14 +691,16 @@ type WatchRevocationsResponse struct {
 	//	*WatchRevocationsResponse_Reset_
 	Event isWatchRevocationsResponse_Event `protobuf_oneof:"event"`
 	// The store's time when it was read.
-	StoreTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
+	StoreTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=store_time,json=storeTime,proto3" json:"store_time,omitempty"`
+	// What the revision counts within.
+	Epoch         string `protobuf:"bytes,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchRevocationsResponse) Reset() {
 	*x = WatchRevocationsResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +712,7 @@ func (x *WatchRevocationsResponse) String() string {
 func (*WatchRevocationsResponse) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +725,7 @@ func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchRevocationsResponse) GetRevision() int64 {
@@ -671,6 +785,13 @@ func (x *WatchRevocationsResponse) GetStoreTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *WatchRevocationsResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
 type isWatchRevocationsResponse_Event interface {
 	isWatchRevocationsResponse_Event()
 }
@@ -716,7 +837,7 @@ type WatchRevocationsResponse_KeyChange struct {
 
 func (x *WatchRevocationsResponse_KeyChange) Reset() {
 	*x = WatchRevocationsResponse_KeyChange{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +849,7 @@ func (x *WatchRevocationsResponse_KeyChange) String() string {
 func (*WatchRevocationsResponse_KeyChange) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +862,7 @@ func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_KeyChange.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_KeyChange) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 0}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 0}
 }
 
 func (x *WatchRevocationsResponse_KeyChange) GetKeyId() string {
@@ -767,7 +888,7 @@ type WatchRevocationsResponse_SnapshotEnd struct {
 
 func (x *WatchRevocationsResponse_SnapshotEnd) Reset() {
 	*x = WatchRevocationsResponse_SnapshotEnd{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +900,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) String() string {
 func (*WatchRevocationsResponse_SnapshotEnd) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +913,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use WatchRevocationsResponse_SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 1}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 1}
 }
 
 // The connection lives.
@@ -804,7 +925,7 @@ type WatchRevocationsResponse_Heartbeat struct {
 
 func (x *WatchRevocationsResponse_Heartbeat) Reset() {
 	*x = WatchRevocationsResponse_Heartbeat{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +937,7 @@ func (x *WatchRevocationsResponse_Heartbeat) String() string {
 func (*WatchRevocationsResponse_Heartbeat) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +950,7 @@ func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_Heartbeat.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 2}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 2}
 }
 
 // Drop every cached principal.
@@ -841,7 +962,7 @@ type WatchRevocationsResponse_Reset struct {
 
 func (x *WatchRevocationsResponse_Reset) Reset() {
 	*x = WatchRevocationsResponse_Reset{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +974,7 @@ func (x *WatchRevocationsResponse_Reset) String() string {
 func (*WatchRevocationsResponse_Reset) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +987,7 @@ func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse_Reset.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Reset) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10, 3}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 3}
 }
 
 var File_weir_auth_v1_auth_service_proto protoreflect.FileDescriptor
@@ -875,13 +996,14 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1fweir/auth/v1/auth_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x19weir/error/v1/error.proto\x1a\x1bweir/policy/v1/policy.proto\"7\n" +
 	"\x13AuthenticateRequest\x12 \n" +
-	"\x03key\x18\x01 \x01(\tB\x0e\xbaH\ar\x05\x10\x01\x18\x80\x02\xd0\xf3\x18\x01R\x03key\"\xe4\x01\n" +
+	"\x03key\x18\x01 \x01(\tB\x0e\xbaH\ar\x05\x10\x01\x18\x80\x02\xd0\xf3\x18\x01R\x03key\"\xfa\x01\n" +
 	"\x14AuthenticateResponse\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x17.weir.auth.v1.PrincipalH\x00R\tprincipal\x121\n" +
 	"\arefusal\x18\x02 \x01(\v2\x15.weir.auth.v1.RefusalH\x00R\arefusal\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x129\n" +
 	"\n" +
-	"store_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTimeB\t\n" +
+	"store_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\tR\x05epochB\t\n" +
 	"\aoutcome\"\x90\x01\n" +
 	"\aRefusal\x122\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.weir.error.v1.ErrorReasonR\x06reason\x12:\n" +
@@ -901,9 +1023,14 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\x12ResolveKeyResponse\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1d\n" +
 	"\n" +
-	"project_id\x18\x02 \x01(\tR\tprojectId\"I\n" +
+	"project_id\x18\x02 \x01(\tR\tprojectId\"Q\n" +
+	"\x12FindRevokedRequest\x12;\n" +
+	"\akey_ids\x18\x01 \x03(\tB\"\xbaH\x1f\x92\x01\x1c\x10\xe8\a\"\x17r\x152\x13^[A-Za-z0-9]{1,32}$R\x06keyIds\".\n" +
+	"\x13FindRevokedResponse\x12\x17\n" +
+	"\akey_ids\x18\x01 \x03(\tR\x06keyIds\"i\n" +
 	"\x17WatchRevocationsRequest\x12.\n" +
-	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\x9a\x04\n" +
+	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\x12\x1e\n" +
+	"\x05epoch\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05epoch\"\xb0\x04\n" +
 	"\x18WatchRevocationsResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12J\n" +
 	"\x06change\x18\x02 \x01(\v20.weir.auth.v1.WatchRevocationsResponse.KeyChangeH\x00R\x06change\x12W\n" +
@@ -911,21 +1038,23 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\theartbeat\x18\x04 \x01(\v20.weir.auth.v1.WatchRevocationsResponse.HeartbeatH\x00R\theartbeat\x12D\n" +
 	"\x05reset\x18\x05 \x01(\v2,.weir.auth.v1.WatchRevocationsResponse.ResetH\x00R\x05reset\x129\n" +
 	"\n" +
-	"store_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x1a<\n" +
+	"store_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x12\x14\n" +
+	"\x05epoch\x18\a \x01(\tR\x05epoch\x1a<\n" +
 	"\tKeyChange\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x18\n" +
 	"\arevoked\x18\x02 \x01(\bR\arevoked\x1a\r\n" +
 	"\vSnapshotEnd\x1a\v\n" +
 	"\tHeartbeat\x1a\a\n" +
 	"\x05ResetB\a\n" +
-	"\x05event2\xb2\x04\n" +
+	"\x05event2\x9b\x05\n" +
 	"\vAuthService\x12j\n" +
 	"\fAuthenticate\x12!.weir.auth.v1.AuthenticateRequest\x1a\".weir.auth.v1.AuthenticateResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12p\n" +
 	"\x0eResolveProject\x12#.weir.auth.v1.ResolveProjectRequest\x1a$.weir.auth.v1.ResolveProjectResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12d\n" +
 	"\n" +
 	"ResolveOrg\x12\x1f.weir.auth.v1.ResolveOrgRequest\x1a .weir.auth.v1.ResolveOrgResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12d\n" +
 	"\n" +
-	"ResolveKey\x12\x1f.weir.auth.v1.ResolveKeyRequest\x1a .weir.auth.v1.ResolveKeyResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12y\n" +
+	"ResolveKey\x12\x1f.weir.auth.v1.ResolveKeyRequest\x1a .weir.auth.v1.ResolveKeyResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12g\n" +
+	"\vFindRevoked\x12 .weir.auth.v1.FindRevokedRequest\x1a!.weir.auth.v1.FindRevokedResponse\"\x13\xca\xf3\x18\f\b\x03\x1a\x02\b\x01 \x01*\x02\b\x02\x90\x02\x01\x12y\n" +
 	"\x10WatchRevocations\x12%.weir.auth.v1.WatchRevocationsRequest\x1a&.weir.auth.v1.WatchRevocationsResponse\"\x14\xca\xf3\x18\r\b\x03\x1a\x02\b\x01 \x01*\x03\b\x90\x1c\x90\x02\x010\x01B\xa0\x01\n" +
 	"\x10com.weir.auth.v1B\x10AuthServiceProtoP\x01Z(weir.dev/weir/gen/go/weir/auth/v1;authv1\xa2\x02\x03WAX\xaa\x02\fWeir.Auth.V1\xca\x02\fWeir\\Auth\\V1\xe2\x02\x18Weir\\Auth\\V1\\GPBMetadata\xea\x02\x0eWeir::Auth::V1b\x06proto3"
 
@@ -941,7 +1070,7 @@ func file_weir_auth_v1_auth_service_proto_rawDescGZIP() []byte {
 	return file_weir_auth_v1_auth_service_proto_rawDescData
 }
 
-var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_weir_auth_v1_auth_service_proto_goTypes = []any{
 	(*AuthenticateRequest)(nil),                  // 0: weir.auth.v1.AuthenticateRequest
 	(*AuthenticateResponse)(nil),                 // 1: weir.auth.v1.AuthenticateResponse
@@ -952,40 +1081,44 @@ var file_weir_auth_v1_auth_service_proto_goTypes = []any{
 	(*ResolveOrgResponse)(nil),                   // 6: weir.auth.v1.ResolveOrgResponse
 	(*ResolveKeyRequest)(nil),                    // 7: weir.auth.v1.ResolveKeyRequest
 	(*ResolveKeyResponse)(nil),                   // 8: weir.auth.v1.ResolveKeyResponse
-	(*WatchRevocationsRequest)(nil),              // 9: weir.auth.v1.WatchRevocationsRequest
-	(*WatchRevocationsResponse)(nil),             // 10: weir.auth.v1.WatchRevocationsResponse
-	(*WatchRevocationsResponse_KeyChange)(nil),   // 11: weir.auth.v1.WatchRevocationsResponse.KeyChange
-	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 12: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	(*WatchRevocationsResponse_Heartbeat)(nil),   // 13: weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	(*WatchRevocationsResponse_Reset)(nil),       // 14: weir.auth.v1.WatchRevocationsResponse.Reset
-	(*Principal)(nil),                            // 15: weir.auth.v1.Principal
-	(*timestamppb.Timestamp)(nil),                // 16: google.protobuf.Timestamp
-	(v1.ErrorReason)(0),                          // 17: weir.error.v1.ErrorReason
-	(*durationpb.Duration)(nil),                  // 18: google.protobuf.Duration
+	(*FindRevokedRequest)(nil),                   // 9: weir.auth.v1.FindRevokedRequest
+	(*FindRevokedResponse)(nil),                  // 10: weir.auth.v1.FindRevokedResponse
+	(*WatchRevocationsRequest)(nil),              // 11: weir.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil),             // 12: weir.auth.v1.WatchRevocationsResponse
+	(*WatchRevocationsResponse_KeyChange)(nil),   // 13: weir.auth.v1.WatchRevocationsResponse.KeyChange
+	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 14: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	(*WatchRevocationsResponse_Heartbeat)(nil),   // 15: weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	(*WatchRevocationsResponse_Reset)(nil),       // 16: weir.auth.v1.WatchRevocationsResponse.Reset
+	(*Principal)(nil),                            // 17: weir.auth.v1.Principal
+	(*timestamppb.Timestamp)(nil),                // 18: google.protobuf.Timestamp
+	(v1.ErrorReason)(0),                          // 19: weir.error.v1.ErrorReason
+	(*durationpb.Duration)(nil),                  // 20: google.protobuf.Duration
 }
 var file_weir_auth_v1_auth_service_proto_depIdxs = []int32{
-	15, // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
+	17, // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
 	2,  // 1: weir.auth.v1.AuthenticateResponse.refusal:type_name -> weir.auth.v1.Refusal
-	16, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
-	17, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
-	18, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
-	11, // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
-	12, // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	13, // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	14, // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
-	16, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
+	18, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
+	19, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
+	20, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
+	13, // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
+	14, // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	15, // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	16, // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
+	18, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
 	0,  // 10: weir.auth.v1.AuthService.Authenticate:input_type -> weir.auth.v1.AuthenticateRequest
 	3,  // 11: weir.auth.v1.AuthService.ResolveProject:input_type -> weir.auth.v1.ResolveProjectRequest
 	5,  // 12: weir.auth.v1.AuthService.ResolveOrg:input_type -> weir.auth.v1.ResolveOrgRequest
 	7,  // 13: weir.auth.v1.AuthService.ResolveKey:input_type -> weir.auth.v1.ResolveKeyRequest
-	9,  // 14: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
-	1,  // 15: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
-	4,  // 16: weir.auth.v1.AuthService.ResolveProject:output_type -> weir.auth.v1.ResolveProjectResponse
-	6,  // 17: weir.auth.v1.AuthService.ResolveOrg:output_type -> weir.auth.v1.ResolveOrgResponse
-	8,  // 18: weir.auth.v1.AuthService.ResolveKey:output_type -> weir.auth.v1.ResolveKeyResponse
-	10, // 19: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
+	9,  // 14: weir.auth.v1.AuthService.FindRevoked:input_type -> weir.auth.v1.FindRevokedRequest
+	11, // 15: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
+	1,  // 16: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
+	4,  // 17: weir.auth.v1.AuthService.ResolveProject:output_type -> weir.auth.v1.ResolveProjectResponse
+	6,  // 18: weir.auth.v1.AuthService.ResolveOrg:output_type -> weir.auth.v1.ResolveOrgResponse
+	8,  // 19: weir.auth.v1.AuthService.ResolveKey:output_type -> weir.auth.v1.ResolveKeyResponse
+	10, // 20: weir.auth.v1.AuthService.FindRevoked:output_type -> weir.auth.v1.FindRevokedResponse
+	12, // 21: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1001,7 +1134,7 @@ func file_weir_auth_v1_auth_service_proto_init() {
 		(*AuthenticateResponse_Principal)(nil),
 		(*AuthenticateResponse_Refusal)(nil),
 	}
-	file_weir_auth_v1_auth_service_proto_msgTypes[10].OneofWrappers = []any{
+	file_weir_auth_v1_auth_service_proto_msgTypes[12].OneofWrappers = []any{
 		(*WatchRevocationsResponse_Change)(nil),
 		(*WatchRevocationsResponse_SnapshotEnd_)(nil),
 		(*WatchRevocationsResponse_Heartbeat_)(nil),
@@ -1013,7 +1146,7 @@ func file_weir_auth_v1_auth_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_auth_v1_auth_service_proto_rawDesc), len(file_weir_auth_v1_auth_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

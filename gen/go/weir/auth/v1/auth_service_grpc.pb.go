@@ -23,6 +23,7 @@ const (
 	AuthService_ResolveProject_FullMethodName   = "/weir.auth.v1.AuthService/ResolveProject"
 	AuthService_ResolveOrg_FullMethodName       = "/weir.auth.v1.AuthService/ResolveOrg"
 	AuthService_ResolveKey_FullMethodName       = "/weir.auth.v1.AuthService/ResolveKey"
+	AuthService_FindRevoked_FullMethodName      = "/weir.auth.v1.AuthService/FindRevoked"
 	AuthService_WatchRevocations_FullMethodName = "/weir.auth.v1.AuthService/WatchRevocations"
 )
 
@@ -51,11 +52,16 @@ type AuthServiceClient interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(ctx context.Context, in *ResolveKeyRequest, opts ...grpc.CallOption) (*ResolveKeyResponse, error)
+	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
+	// have been missed: the store's epoch has changed, or time has passed.
+	//
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
+	FindRevoked(ctx context.Context, in *FindRevokedRequest, opts ...grpc.CallOption) (*FindRevokedResponse, error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
-	// open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
-	// reached, as after it was restored) is answered by `reset`.
+	// open it again with the last revision and epoch. Where they cannot be continued from (there are none, the store has
+	// not reached the revision, or it is of another epoch), and when the epoch changes meanwhile, the answer is `reset`.
 	WatchRevocations(ctx context.Context, in *WatchRevocationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRevocationsResponse], error)
 }
 
@@ -107,6 +113,16 @@ func (c *authServiceClient) ResolveKey(ctx context.Context, in *ResolveKeyReques
 	return out, nil
 }
 
+func (c *authServiceClient) FindRevoked(ctx context.Context, in *FindRevokedRequest, opts ...grpc.CallOption) (*FindRevokedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindRevokedResponse)
+	err := c.cc.Invoke(ctx, AuthService_FindRevoked_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *authServiceClient) WatchRevocations(ctx context.Context, in *WatchRevocationsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRevocationsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &AuthService_ServiceDesc.Streams[0], AuthService_WatchRevocations_FullMethodName, cOpts...)
@@ -151,11 +167,16 @@ type AuthServiceServer interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(context.Context, *ResolveKeyRequest) (*ResolveKeyResponse, error)
+	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
+	// have been missed: the store's epoch has changed, or time has passed.
+	//
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
+	FindRevoked(context.Context, *FindRevokedRequest) (*FindRevokedResponse, error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
-	// open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
-	// reached, as after it was restored) is answered by `reset`.
+	// open it again with the last revision and epoch. Where they cannot be continued from (there are none, the store has
+	// not reached the revision, or it is of another epoch), and when the epoch changes meanwhile, the answer is `reset`.
 	WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error
 	mustEmbedUnimplementedAuthServiceServer()
 }
@@ -178,6 +199,9 @@ func (UnimplementedAuthServiceServer) ResolveOrg(context.Context, *ResolveOrgReq
 }
 func (UnimplementedAuthServiceServer) ResolveKey(context.Context, *ResolveKeyRequest) (*ResolveKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResolveKey not implemented")
+}
+func (UnimplementedAuthServiceServer) FindRevoked(context.Context, *FindRevokedRequest) (*FindRevokedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindRevoked not implemented")
 }
 func (UnimplementedAuthServiceServer) WatchRevocations(*WatchRevocationsRequest, grpc.ServerStreamingServer[WatchRevocationsResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchRevocations not implemented")
@@ -275,6 +299,24 @@ func _AuthService_ResolveKey_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AuthService_FindRevoked_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindRevokedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AuthServiceServer).FindRevoked(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AuthService_FindRevoked_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AuthServiceServer).FindRevoked(ctx, req.(*FindRevokedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AuthService_WatchRevocations_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRevocationsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -308,6 +350,10 @@ var AuthService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResolveKey",
 			Handler:    _AuthService_ResolveKey_Handler,
+		},
+		{
+			MethodName: "FindRevoked",
+			Handler:    _AuthService_FindRevoked_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

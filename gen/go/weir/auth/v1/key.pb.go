@@ -192,7 +192,8 @@ type KeyModels struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Every model, also those that are added later. Not together with names.
 	All bool `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
-	// Model or alias names. A `*` at the end stands for any ending.
+	// Model or alias names. A `*` at the end stands for any ending. Together they have at most 16,384 characters: every
+	// process that serves callers holds them in memory.
 	Names         []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -40,9 +40,9 @@ type CreateKeyRequest struct {
 	Reach Reach `protobuf:"varint,5,opt,name=reach,proto3,enum=weir.auth.v1.Reach" json:"reach,omitempty"`
 	// Which models it may call. Unset: as the caller's own key.
 	Models *KeyModels `protobuf:"bytes,6,opt,name=models,proto3" json:"models,omitempty"`
-	// Before this time the key is refused.
+	// Before this time the key is refused. Of the years 0001 to 9999, as all that JSON can say.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// From this time on the key is refused.
+	// From this time on the key is refused. Of the years 0001 to 9999.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Labels of the owner, for reports.
 	Labels        map[string]string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -442,9 +442,9 @@ type UpdateKeyRequest struct {
 	Permissions []string `protobuf:"bytes,5,rep,name=permissions,proto3" json:"permissions,omitempty"`
 	// The new models.
 	Models *KeyModels `protobuf:"bytes,6,opt,name=models,proto3" json:"models,omitempty"`
-	// The new start. Unset with the mask naming it: no start.
+	// The new start. Unset with the mask naming it: no start. Of the years 0001 to 9999.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// The new end. Unset with the mask naming it: no end.
+	// The new end. Unset with the mask naming it: no end. Of the years 0001 to 9999.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// The new labels.
 	Labels        map[string]string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -696,7 +696,7 @@ var File_weir_auth_v1_key_service_proto protoreflect.FileDescriptor
 
 const file_weir_auth_v1_key_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eweir/auth/v1/key_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weir/auth/v1/key.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x1bweir/policy/v1/policy.proto\"\x80\x05\n" +
+	"\x1eweir/auth/v1/key_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16weir/auth/v1/key.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x1bweir/policy/v1/policy.proto\"\xbc\x05\n" +
 	"\x10CreateKeyRequest\x12;\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x10\x01\x18@2\x11^[A-Za-z0-9._-]+$R\trequestId\x12B\n" +
@@ -706,10 +706,10 @@ const file_weir_auth_v1_key_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x04name\x12U\n" +
 	"\vpermissions\x18\x04 \x03(\tB3\xbaH0\x92\x01-\x10@\x18\x01\"'r%\x18@2!^([a-z][a-z_]*\\.[a-z][a-z_]*|\\*)$R\vpermissions\x123\n" +
 	"\x05reach\x18\x05 \x01(\x0e2\x13.weir.auth.v1.ReachB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05reach\x12/\n" +
-	"\x06models\x18\x06 \x01(\v2\x17.weir.auth.v1.KeyModelsR\x06models\x129\n" +
+	"\x06models\x18\x06 \x01(\v2\x17.weir.auth.v1.KeyModelsR\x06models\x12W\n" +
 	"\n" +
-	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
-	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\a\b\xff\x82\xd1\xff\xaf\a2\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\tstartTime\x12Y\n" +
+	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\a\b\xff\x82\xd1\xff\xaf\a2\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
 	"expireTime\x12[\n" +
 	"\x06labels\x18\t \x03(\v2*.weir.auth.v1.CreateKeyRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
@@ -734,7 +734,7 @@ const file_weir_auth_v1_key_service_proto_rawDesc = "" +
 	"\fshow_revoked\x18\x04 \x01(\bR\vshowRevoked\"a\n" +
 	"\x10ListKeysResponse\x12%\n" +
 	"\x04keys\x18\x01 \x03(\v2\x11.weir.auth.v1.KeyR\x04keys\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x84\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc0\x05\n" +
 	"\x10UpdateKeyRequest\x12B\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB#\xbaH r\x1e2\x1c^([a-z0-9][a-z0-9-]{0,62})?$R\tprojectId\x121\n" +
@@ -743,10 +743,10 @@ const file_weir_auth_v1_key_service_proto_rawDesc = "" +
 	"updateMask\x12\x1c\n" +
 	"\x04name\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04name\x12U\n" +
 	"\vpermissions\x18\x05 \x03(\tB3\xbaH0\x92\x01-\x10@\x18\x01\"'r%\x18@2!^([a-z][a-z_]*\\.[a-z][a-z_]*|\\*)$R\vpermissions\x12/\n" +
-	"\x06models\x18\x06 \x01(\v2\x17.weir.auth.v1.KeyModelsR\x06models\x129\n" +
+	"\x06models\x18\x06 \x01(\v2\x17.weir.auth.v1.KeyModelsR\x06models\x12W\n" +
 	"\n" +
-	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12;\n" +
-	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\a\b\xff\x82\xd1\xff\xaf\a2\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\tstartTime\x12Y\n" +
+	"\vexpire_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x1c\xbaH\x19\xb2\x01\x16\"\a\b\xff\x82\xd1\xff\xaf\a2\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
 	"expireTime\x12[\n" +
 	"\x06labels\x18\t \x03(\v2*.weir.auth.v1.UpdateKeyRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10\x10\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x04R\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +

@@ -31,10 +31,12 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Makes and withdraws keys. Nobody grants more than they hold: permissions, reach, models and expiry of a new key stay
-// within those of the key that makes it.
+// within those of the key that makes it. The caller's key is judged again within each write: as it is by then, not as its
+// process remembers it.
 type KeyServiceClient interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
-	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS.
+	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
+	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*CreateKeyResponse, error)
@@ -42,7 +44,8 @@ type KeyServiceClient interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, also for a key of another project.
 	GetKey(ctx context.Context, in *GetKeyRequest, opts ...grpc.CallOption) (*GetKeyResponse, error)
-	// Lists a project's keys, newest first, the revoked ones if asked.
+	// Lists a project's keys, newest first, the revoked ones if asked. A page ends early where its keys are long: when it
+	// holds about 1 MiB of names, models and labels.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// Changes the fields that update_mask names. It holds for the next request within 2 s everywhere.
 	//
@@ -118,10 +121,12 @@ func (c *keyServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, 
 // for forward compatibility.
 //
 // Makes and withdraws keys. Nobody grants more than they hold: permissions, reach, models and expiry of a new key stay
-// within those of the key that makes it.
+// within those of the key that makes it. The caller's key is judged again within each write: as it is by then, not as its
+// process remembers it.
 type KeyServiceServer interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
-	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS.
+	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
+	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(context.Context, *CreateKeyRequest) (*CreateKeyResponse, error)
@@ -129,7 +134,8 @@ type KeyServiceServer interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, also for a key of another project.
 	GetKey(context.Context, *GetKeyRequest) (*GetKeyResponse, error)
-	// Lists a project's keys, newest first, the revoked ones if asked.
+	// Lists a project's keys, newest first, the revoked ones if asked. A page ends early where its keys are long: when it
+	// holds about 1 MiB of names, models and labels.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// Changes the fields that update_mask names. It holds for the next request within 2 s everywhere.
 	//

@@ -107,6 +107,12 @@ type Pool struct {
 	TotalTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
 	// The longest message from an engine, in bytes; 0: 32 MiB.
 	ReceiveBytesMax int64 `protobuf:"varint,10,opt,name=receive_bytes_max,json=receiveBytesMax,proto3" json:"receive_bytes_max,omitempty"`
+	// How long an engine may be silent between events where functions are on offer and it reads their calls itself. Unset:
+	// 600 s.
+	ToolIdleTimeout *durationpb.Duration `protobuf:"bytes,11,opt,name=tool_idle_timeout,json=toolIdleTimeout,proto3" json:"tool_idle_timeout,omitempty"`
+	// The header, or metadata of gRPC, that carries `engine_key` as it is, such as `triton-grpc-protocol-weir`. Empty: where the
+	// protocol has its place for it, mostly `authorization: Bearer KEY`.
+	EngineKeyHeader string `protobuf:"bytes,12,opt,name=engine_key_header,json=engineKeyHeader,proto3" json:"engine_key_header,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -211,11 +217,25 @@ func (x *Pool) GetReceiveBytesMax() int64 {
 	return 0
 }
 
+func (x *Pool) GetToolIdleTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ToolIdleTimeout
+	}
+	return nil
+}
+
+func (x *Pool) GetEngineKeyHeader() string {
+	if x != nil {
+		return x.EngineKeyHeader
+	}
+	return ""
+}
+
 var File_weir_catalog_v1_pool_proto protoreflect.FileDescriptor
 
 const file_weir_catalog_v1_pool_proto_rawDesc = "" +
 	"\n" +
-	"\x1aweir/catalog/v1/pool.proto\x12\x0fweir.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\"\xd9\x03\n" +
+	"\x1aweir/catalog/v1/pool.proto\x12\x0fweir.catalog.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bweir/policy/v1/policy.proto\"\xcc\x04\n" +
 	"\x04Pool\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06hosted\x18\x02 \x01(\bR\x06hosted\x12E\n" +
@@ -229,7 +249,9 @@ const file_weir_catalog_v1_pool_proto_rawDesc = "" +
 	"\fidle_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\vidleTimeout\x12>\n" +
 	"\rtotal_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\ftotalTimeout\x12*\n" +
 	"\x11receive_bytes_max\x18\n" +
-	" \x01(\x03R\x0freceiveBytesMax*\xa9\x01\n" +
+	" \x01(\x03R\x0freceiveBytesMax\x12E\n" +
+	"\x11tool_idle_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationR\x0ftoolIdleTimeout\x12*\n" +
+	"\x11engine_key_header\x18\f \x01(\tR\x0fengineKeyHeader*\xa9\x01\n" +
 	"\vGatedMember\x12\x1c\n" +
 	"\x18GATED_MEMBER_UNSPECIFIED\x10\x00\x12%\n" +
 	"!GATED_MEMBER_CHAT_TEMPLATE_KWARGS\x10\x01\x12\x19\n" +
@@ -262,11 +284,12 @@ var file_weir_catalog_v1_pool_proto_depIdxs = []int32{
 	2, // 1: weir.catalog.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
 	2, // 2: weir.catalog.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
 	2, // 3: weir.catalog.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2, // 4: weir.catalog.v1.Pool.tool_idle_timeout:type_name -> google.protobuf.Duration
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_weir_catalog_v1_pool_proto_init() }

@@ -296,7 +296,8 @@ type Replica struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Its pool.
 	PoolId string `protobuf:"bytes,2,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
-	// Where it listens: grpc://host:port or http(s)://host:port/path.
+	// Where it listens: grpc://host:port or http(s)://host:port/path; any://host:port/path where no scheme was given: plain
+	// HTTP or gRPC, as its dialect has it.
 	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
 	// The protocol that it is spoken to.
 	Dialect Dialect `protobuf:"varint,4,opt,name=dialect,proto3,enum=weir.catalog.v1.Dialect" json:"dialect,omitempty"`

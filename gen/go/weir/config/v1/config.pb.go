@@ -353,7 +353,7 @@ type Postgres struct {
 	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	// A file that holds the address instead.
 	UrlFile string `protobuf:"bytes,2,opt,name=url_file,json=urlFile,proto3" json:"url_file,omitempty"`
-	// The most connections of this process; reports of usage have two more. Default: 10.
+	// The most connections of this process; who a key is has three more, and reports of usage two. Default: 10.
 	ConnectionsMax *int32 `protobuf:"varint,3,opt,name=connections_max,json=connectionsMax,proto3,oneof" json:"connections_max,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

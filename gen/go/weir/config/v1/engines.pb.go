@@ -311,16 +311,22 @@ type Pool struct {
 	ConcurrencyMax *int32 `protobuf:"varint,8,opt,name=concurrency_max,json=concurrencyMax,proto3,oneof" json:"concurrency_max,omitempty"`
 	// How long an engine may take to its first event. Default: 600s.
 	FirstEventTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=first_event_timeout,json=firstEventTimeout,proto3" json:"first_event_timeout,omitempty"`
-	// How long an engine may be silent between events. Default: 20s.
+	// How long an engine may be silent between events, where tool_idle_timeout does not hold. Default: 20s.
 	IdleTimeout *durationpb.Duration `protobuf:"bytes,10,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// The longest generation. Default: 3600s.
 	TotalTimeout *durationpb.Duration `protobuf:"bytes,11,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
 	// The longest message from an engine, in bytes. Default: 33554432.
 	ReceiveBytesMax *int64 `protobuf:"varint,12,opt,name=receive_bytes_max,json=receiveBytesMax,proto3,oneof" json:"receive_bytes_max,omitempty"`
 	// Allow addresses that no engine normally has: link-local ones, such as a cloud's metadata server. Default: false.
-	AllowPrivate  bool `protobuf:"varint,13,opt,name=allow_private,json=allowPrivate,proto3" json:"allow_private,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AllowPrivate bool `protobuf:"varint,13,opt,name=allow_private,json=allowPrivate,proto3" json:"allow_private,omitempty"`
+	// How long an engine may be silent between events where functions are on offer and it reads the calls itself: many tell
+	// an argument only when it is whole. Default: 600s, or idle_timeout where that is longer.
+	ToolIdleTimeout *durationpb.Duration `protobuf:"bytes,14,opt,name=tool_idle_timeout,json=toolIdleTimeout,proto3" json:"tool_idle_timeout,omitempty"`
+	// The header (of gRPC: metadata) that carries the credential as it is, such as triton-grpc-protocol-KEY of Triton's restricted
+	// protocols. Default: where the protocol has its place for it, mostly `authorization: Bearer CREDENTIAL`.
+	EngineKeyHeader string `protobuf:"bytes,15,opt,name=engine_key_header,json=engineKeyHeader,proto3" json:"engine_key_header,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Pool) Reset() {
@@ -444,12 +450,27 @@ func (x *Pool) GetAllowPrivate() bool {
 	return false
 }
 
+func (x *Pool) GetToolIdleTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.ToolIdleTimeout
+	}
+	return nil
+}
+
+func (x *Pool) GetEngineKeyHeader() string {
+	if x != nil {
+		return x.EngineKeyHeader
+	}
+	return ""
+}
+
 // A running engine.
 type Replica struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id, unique in the installation. Default: <pool>-<number>.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Where it listens: grpc://host:port, http://host:port or https://host/path.
+	// Where it listens: grpc://host:port, http://host:port or https://host/path; host:port without a scheme is asked over
+	// both, without TLS.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// The protocol that it speaks. Default: it is asked.
 	Dialect v1.Dialect `protobuf:"varint,3,opt,name=dialect,proto3,enum=weir.catalog.v1.Dialect" json:"dialect,omitempty"`
@@ -551,7 +572,7 @@ const file_weir_config_v1_engines_proto_rawDesc = "" +
 	"\x05Alias\x12<\n" +
 	"\x02id\x18\x01 \x01(\tB,\xbaH)r'\x10\x01\x18\x80\x022 ^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$R\x02id\x12 \n" +
 	"\x05model\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\"\xda\x06\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05model\"\x8a\t\n" +
 	"\x04Pool\x128\n" +
 	"\x02id\x18\x01 \x01(\tB(\xbaH%r#\x10\x01\x18\x80\x012\x1c^[A-Za-z0-9][A-Za-z0-9._-]*$R\x02id\x12@\n" +
 	"\breplicas\x18\x02 \x03(\v2\x17.weir.config.v1.ReplicaB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\breplicas\x12\x16\n" +
@@ -570,7 +591,11 @@ const file_weir_config_v1_engines_proto_rawDesc = "" +
 	"\rtotal_timeout\x18\v \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\ftotalTimeout\x12>\n" +
 	"\x11receive_bytes_max\x18\f \x01(\x03B\r\xbaH\n" +
 	"\"\b\x18\x80\x80\x80\x80\x04(\x01H\x02R\x0freceiveBytesMax\x88\x01\x01\x12#\n" +
-	"\rallow_private\x18\r \x01(\bR\fallowPrivateB\x0e\n" +
+	"\rallow_private\x18\r \x01(\bR\fallowPrivate\x12U\n" +
+	"\x11tool_idle_timeout\x18\x0e \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x0ftoolIdleTimeout\x12\xd6\x01\n" +
+	"\x11engine_key_header\x18\x0f \x01(\tB\xa9\x01\xbaH\xa5\x01r\xa2\x012\x1e^([a-z0-9][a-z0-9_-]{0,127})?$Z\x06acceptZ\x0faccept-encodingZ\n" +
+	"connectionZ\x0econtent-lengthZ\fcontent-typeZ\x14grpc-accept-encodingZ\x04hostZ\x02teZ\x11transfer-encodingZ\n" +
+	"user-agentR\x0fengineKeyHeaderB\x0e\n" +
 	"\f_choices_maxB\x12\n" +
 	"\x10_concurrency_maxB\x14\n" +
 	"\x12_receive_bytes_max\"\xc8\x01\n" +
@@ -618,12 +643,13 @@ var file_weir_config_v1_engines_proto_depIdxs = []int32{
 	9,  // 6: weir.config.v1.Pool.first_event_timeout:type_name -> google.protobuf.Duration
 	9,  // 7: weir.config.v1.Pool.idle_timeout:type_name -> google.protobuf.Duration
 	9,  // 8: weir.config.v1.Pool.total_timeout:type_name -> google.protobuf.Duration
-	10, // 9: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 9: weir.config.v1.Pool.tool_idle_timeout:type_name -> google.protobuf.Duration
+	10, // 10: weir.config.v1.Replica.dialect:type_name -> weir.catalog.v1.Dialect
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_weir_config_v1_engines_proto_init() }

@@ -44,7 +44,7 @@ type Sampling struct {
 	RepetitionPenalty *float64 `protobuf:"fixed64,8,opt,name=repetition_penalty,json=repetitionPenalty,proto3,oneof" json:"repetition_penalty,omitempty"`
 	// Added to the score of tokens, by token id. At most 300.
 	LogitBias map[int32]float64 `protobuf:"bytes,9,rep,name=logit_bias,json=logitBias,proto3" json:"logit_bias,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// Generate at most this many tokens a choice.
+	// Generate at most this many tokens a choice. 0: none, for a request with `echo` that is only about its prompt.
 	MaxTokens *int32 `protobuf:"varint,10,opt,name=max_tokens,json=maxTokens,proto3,oneof" json:"max_tokens,omitempty"`
 	// Do not stop before this many.
 	MinTokens *int32 `protobuf:"varint,11,opt,name=min_tokens,json=minTokens,proto3,oneof" json:"min_tokens,omitempty"`
@@ -501,7 +501,7 @@ const file_weir_router_v1_generation_proto_rawDesc = "" +
 	"logit_bias\x18\t \x03(\v2'.weir.router.v1.Sampling.LogitBiasEntryB%\xbaH\"\x9a\x01\x1f\x10\xac\x02\"\x04\x1a\x02(\x00*\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@)\x00\x00\x00\x00\x00\x00Y\xc0R\tlogitBias\x12+\n" +
 	"\n" +
 	"max_tokens\x18\n" +
-	" \x01(\x05B\a\xbaH\x04\x1a\x02 \x00H\bR\tmaxTokens\x88\x01\x01\x12+\n" +
+	" \x01(\x05B\a\xbaH\x04\x1a\x02(\x00H\bR\tmaxTokens\x88\x01\x01\x12+\n" +
 	"\n" +
 	"min_tokens\x18\v \x01(\x05B\a\xbaH\x04\x1a\x02(\x00H\tR\tminTokens\x88\x01\x01\x12)\n" +
 	"\x04stop\x18\f \x03(\tB\x15\xbaH\x0e\x92\x01\v\x10\x10\"\ar\x05\x10\x01\x18\x80\b\xd0\xf3\x18\x01R\x04stop\x125\n" +

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/auth/v1/auth_service.proto.
  */
 export const file_weir_auth_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIrsBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIk0KFVJlc29sdmVQcm9qZWN0UmVxdWVzdBI0Cgpwcm9qZWN0X2lkGAEgASgJQiC6SB1yGzIZXlthLXowLTldW2EtejAtOS1dezAsNjJ9JCIoChZSZXNvbHZlUHJvamVjdFJlc3BvbnNlEg4KBm9yZ19pZBgBIAEoCSJFChFSZXNvbHZlT3JnUmVxdWVzdBIwCgZvcmdfaWQYASABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIhQKElJlc29sdmVPcmdSZXNwb25zZSI/ChFSZXNvbHZlS2V5UmVxdWVzdBIqCgZrZXlfaWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV17MSwzMn0kIjgKElJlc29sdmVLZXlSZXNwb25zZRIOCgZvcmdfaWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCSI6ChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdBIfCg5hZnRlcl9yZXZpc2lvbhgBIAEoA0IHukgEIgIoACLOAwoYV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgDEkIKBmNoYW5nZRgCIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuS2V5Q2hhbmdlSAASSgoMc25hcHNob3RfZW5kGAMgASgLMjIud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5TbmFwc2hvdEVuZEgAEkUKCWhlYXJ0YmVhdBgEIAEoCzIwLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuSGVhcnRiZWF0SAASPQoFcmVzZXQYBSABKAsyLC53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlJlc2V0SAASLgoKc3RvcmVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaLAoJS2V5Q2hhbmdlEg4KBmtleV9pZBgBIAEoCRIPCgdyZXZva2VkGAIgASgIGg0KC1NuYXBzaG90RW5kGgsKCUhlYXJ0YmVhdBoHCgVSZXNldEIHCgVldmVudDKyBAoLQXV0aFNlcnZpY2USagoMQXV0aGVudGljYXRlEiEud2Vpci5hdXRoLnYxLkF1dGhlbnRpY2F0ZVJlcXVlc3QaIi53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAIScAoOUmVzb2x2ZVByb2plY3QSIy53ZWlyLmF1dGgudjEuUmVzb2x2ZVByb2plY3RSZXF1ZXN0GiQud2Vpci5hdXRoLnYxLlJlc29sdmVQcm9qZWN0UmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISZAoKUmVzb2x2ZU9yZxIfLndlaXIuYXV0aC52MS5SZXNvbHZlT3JnUmVxdWVzdBogLndlaXIuYXV0aC52MS5SZXNvbHZlT3JnUmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISZAoKUmVzb2x2ZUtleRIfLndlaXIuYXV0aC52MS5SZXNvbHZlS2V5UmVxdWVzdBogLndlaXIuYXV0aC52MS5SZXNvbHZlS2V5UmVzcG9uc2UiE5ACAcrzGAwIAxoCCAEgASoCCAISeQoQV2F0Y2hSZXZvY2F0aW9ucxIlLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBomLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiFJACAcrzGA0IAxoCCAEgASoDCJAcMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
+  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIsoBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZXBvY2gYBSABKAlCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIk0KFVJlc29sdmVQcm9qZWN0UmVxdWVzdBI0Cgpwcm9qZWN0X2lkGAEgASgJQiC6SB1yGzIZXlthLXowLTldW2EtejAtOS1dezAsNjJ9JCIoChZSZXNvbHZlUHJvamVjdFJlc3BvbnNlEg4KBm9yZ19pZBgBIAEoCSJFChFSZXNvbHZlT3JnUmVxdWVzdBIwCgZvcmdfaWQYASABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIhQKElJlc29sdmVPcmdSZXNwb25zZSI/ChFSZXNvbHZlS2V5UmVxdWVzdBIqCgZrZXlfaWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV17MSwzMn0kIjgKElJlc29sdmVLZXlSZXNwb25zZRIOCgZvcmdfaWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCSJJChJGaW5kUmV2b2tlZFJlcXVlc3QSMwoHa2V5X2lkcxgBIAMoCUIiukgfkgEcEOgHIhdyFTITXltBLVphLXowLTldezEsMzJ9JCImChNGaW5kUmV2b2tlZFJlc3BvbnNlEg8KB2tleV9pZHMYASADKAkiUwoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QSHwoOYWZ0ZXJfcmV2aXNpb24YASABKANCB7pIBCICKAASFwoFZXBvY2gYAiABKAlCCLpIBXIDGIABIt0DChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSQgoGY2hhbmdlGAIgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5LZXlDaGFuZ2VIABJKCgxzbmFwc2hvdF9lbmQYAyABKAsyMi53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlNuYXBzaG90RW5kSAASRQoJaGVhcnRiZWF0GAQgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABI9CgVyZXNldBgFIAEoCzIsLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVzZXRIABIuCgpzdG9yZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcG9jaBgHIAEoCRosCglLZXlDaGFuZ2USDgoGa2V5X2lkGAEgASgJEg8KB3Jldm9rZWQYAiABKAgaDQoLU25hcHNob3RFbmQaCwoJSGVhcnRiZWF0GgcKBVJlc2V0QgcKBWV2ZW50MpsFCgtBdXRoU2VydmljZRJqCgxBdXRoZW50aWNhdGUSIS53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVxdWVzdBoiLndlaXIuYXV0aC52MS5BdXRoZW50aWNhdGVSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJwCg5SZXNvbHZlUHJvamVjdBIjLndlaXIuYXV0aC52MS5SZXNvbHZlUHJvamVjdFJlcXVlc3QaJC53ZWlyLmF1dGgudjEuUmVzb2x2ZVByb2plY3RSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJkCgpSZXNvbHZlT3JnEh8ud2Vpci5hdXRoLnYxLlJlc29sdmVPcmdSZXF1ZXN0GiAud2Vpci5hdXRoLnYxLlJlc29sdmVPcmdSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJkCgpSZXNvbHZlS2V5Eh8ud2Vpci5hdXRoLnYxLlJlc29sdmVLZXlSZXF1ZXN0GiAud2Vpci5hdXRoLnYxLlJlc29sdmVLZXlSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJnCgtGaW5kUmV2b2tlZBIgLndlaXIuYXV0aC52MS5GaW5kUmV2b2tlZFJlcXVlc3QaIS53ZWlyLmF1dGgudjEuRmluZFJldm9rZWRSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJ5ChBXYXRjaFJldm9jYXRpb25zEiUud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiYud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZSIUkAIByvMYDQgDGgIIASABKgMIkBwwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
 
 /**
  * A key to check.
@@ -98,6 +98,13 @@ export type AuthenticateResponse = Message<"weir.auth.v1.AuthenticateResponse"> 
    * @generated from field: google.protobuf.Timestamp store_time = 4;
    */
   storeTime?: Timestamp | undefined;
+
+  /**
+   * What the revision counts within; see WatchRevocationsRequest.
+   *
+   * @generated from field: string epoch = 5;
+   */
+  epoch: string;
 };
 
 /**
@@ -134,6 +141,13 @@ export type AuthenticateResponseJson = {
    * @generated from field: google.protobuf.Timestamp store_time = 4;
    */
   storeTime?: TimestampJson;
+
+  /**
+   * What the revision counts within; see WatchRevocationsRequest.
+   *
+   * @generated from field: string epoch = 5;
+   */
+  epoch?: string;
 };
 
 /**
@@ -419,6 +433,76 @@ export const ResolveKeyResponseSchema: GenMessage<ResolveKeyResponse, {jsonType:
   messageDesc(file_weir_auth_v1_auth_service, 8);
 
 /**
+ * Which keys.
+ *
+ * @generated from message weir.auth.v1.FindRevokedRequest
+ */
+export type FindRevokedRequest = Message<"weir.auth.v1.FindRevokedRequest"> & {
+  /**
+   * Their ids.
+   *
+   * @generated from field: repeated string key_ids = 1;
+   */
+  keyIds: string[];
+};
+
+/**
+ * Which keys.
+ *
+ * @generated from message weir.auth.v1.FindRevokedRequest
+ */
+export type FindRevokedRequestJson = {
+  /**
+   * Their ids.
+   *
+   * @generated from field: repeated string key_ids = 1;
+   */
+  keyIds?: string[];
+};
+
+/**
+ * Describes the message weir.auth.v1.FindRevokedRequest.
+ * Use `create(FindRevokedRequestSchema)` to create a new message.
+ */
+export const FindRevokedRequestSchema: GenMessage<FindRevokedRequest, {jsonType: FindRevokedRequestJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 9);
+
+/**
+ * Those that may be used no more.
+ *
+ * @generated from message weir.auth.v1.FindRevokedResponse
+ */
+export type FindRevokedResponse = Message<"weir.auth.v1.FindRevokedResponse"> & {
+  /**
+   * The ids of keys that were revoked, or that the store does not have.
+   *
+   * @generated from field: repeated string key_ids = 1;
+   */
+  keyIds: string[];
+};
+
+/**
+ * Those that may be used no more.
+ *
+ * @generated from message weir.auth.v1.FindRevokedResponse
+ */
+export type FindRevokedResponseJson = {
+  /**
+   * The ids of keys that were revoked, or that the store does not have.
+   *
+   * @generated from field: repeated string key_ids = 1;
+   */
+  keyIds?: string[];
+};
+
+/**
+ * Describes the message weir.auth.v1.FindRevokedResponse.
+ * Use `create(FindRevokedResponseSchema)` to create a new message.
+ */
+export const FindRevokedResponseSchema: GenMessage<FindRevokedResponse, {jsonType: FindRevokedResponseJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 10);
+
+/**
  * Where to continue.
  *
  * @generated from message weir.auth.v1.WatchRevocationsRequest
@@ -430,6 +514,15 @@ export type WatchRevocationsRequest = Message<"weir.auth.v1.WatchRevocationsRequ
    * @generated from field: int64 after_revision = 1;
    */
   afterRevision: bigint;
+
+  /**
+   * The store's epoch that the revision was told with; empty: whichever. It changes when the store may have lost
+   * revisions that it told: another server answers, the server was started anew, or the tables were restored. The same
+   * revision may then stand for something else.
+   *
+   * @generated from field: string epoch = 2;
+   */
+  epoch: string;
 };
 
 /**
@@ -444,6 +537,15 @@ export type WatchRevocationsRequestJson = {
    * @generated from field: int64 after_revision = 1;
    */
   afterRevision?: string;
+
+  /**
+   * The store's epoch that the revision was told with; empty: whichever. It changes when the store may have lost
+   * revisions that it told: another server answers, the server was started anew, or the tables were restored. The same
+   * revision may then stand for something else.
+   *
+   * @generated from field: string epoch = 2;
+   */
+  epoch?: string;
 };
 
 /**
@@ -451,7 +553,7 @@ export type WatchRevocationsRequestJson = {
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest, {jsonType: WatchRevocationsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 9);
+  messageDesc(file_weir_auth_v1_auth_service, 11);
 
 /**
  * One step of the watch.
@@ -511,6 +613,13 @@ export type WatchRevocationsResponse = Message<"weir.auth.v1.WatchRevocationsRes
    * @generated from field: google.protobuf.Timestamp store_time = 6;
    */
   storeTime?: Timestamp | undefined;
+
+  /**
+   * What the revision counts within.
+   *
+   * @generated from field: string epoch = 7;
+   */
+  epoch: string;
 };
 
 /**
@@ -560,6 +669,13 @@ export type WatchRevocationsResponseJson = {
    * @generated from field: google.protobuf.Timestamp store_time = 6;
    */
   storeTime?: TimestampJson;
+
+  /**
+   * What the revision counts within.
+   *
+   * @generated from field: string epoch = 7;
+   */
+  epoch?: string;
 };
 
 /**
@@ -567,7 +683,7 @@ export type WatchRevocationsResponseJson = {
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse, {jsonType: WatchRevocationsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 10);
+  messageDesc(file_weir_auth_v1_auth_service, 12);
 
 /**
  * A key changed.
@@ -616,7 +732,7 @@ export type WatchRevocationsResponse_KeyChangeJson = {
  * Use `create(WatchRevocationsResponse_KeyChangeSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_KeyChangeSchema: GenMessage<WatchRevocationsResponse_KeyChange, {jsonType: WatchRevocationsResponse_KeyChangeJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 10, 0);
+  messageDesc(file_weir_auth_v1_auth_service, 12, 0);
 
 /**
  * Everything up to now has been sent.
@@ -639,7 +755,7 @@ export type WatchRevocationsResponse_SnapshotEndJson = {
  * Use `create(WatchRevocationsResponse_SnapshotEndSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_SnapshotEndSchema: GenMessage<WatchRevocationsResponse_SnapshotEnd, {jsonType: WatchRevocationsResponse_SnapshotEndJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 10, 1);
+  messageDesc(file_weir_auth_v1_auth_service, 12, 1);
 
 /**
  * The connection lives.
@@ -662,7 +778,7 @@ export type WatchRevocationsResponse_HeartbeatJson = {
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat, {jsonType: WatchRevocationsResponse_HeartbeatJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 10, 2);
+  messageDesc(file_weir_auth_v1_auth_service, 12, 2);
 
 /**
  * Drop every cached principal.
@@ -685,7 +801,7 @@ export type WatchRevocationsResponse_ResetJson = {
  * Use `create(WatchRevocationsResponse_ResetSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ResetSchema: GenMessage<WatchRevocationsResponse_Reset, {jsonType: WatchRevocationsResponse_ResetJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 10, 3);
+  messageDesc(file_weir_auth_v1_auth_service, 12, 3);
 
 /**
  * Tells the processes that serve callers who is calling. Only this service knows the pepper that keys are hashed with.
@@ -745,11 +861,24 @@ export const AuthService: GenService<{
     output: typeof ResolveKeyResponseSchema;
   },
   /**
+   * Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
+   * have been missed: the store's epoch has changed, or time has passed.
+   *
+   * Errors: ERROR_REASON_STORE_UNAVAILABLE.
+   *
+   * @generated from rpc weir.auth.v1.AuthService.FindRevoked
+   */
+  findRevoked: {
+    methodKind: "unary";
+    input: typeof FindRevokedRequestSchema;
+    output: typeof FindRevokedResponseSchema;
+  },
+  /**
    * Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
    * snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
    * nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
-   * open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
-   * reached, as after it was restored) is answered by `reset`.
+   * open it again with the last revision and epoch. Where they cannot be continued from (there are none, the store has
+   * not reached the revision, or it is of another epoch), and when the epoch changes meanwhile, the answer is `reset`.
    *
    * @generated from rpc weir.auth.v1.AuthService.WatchRevocations
    */

@@ -250,7 +250,8 @@ export type KeyModels = Message<"weir.auth.v1.KeyModels"> & {
   all: boolean;
 
   /**
-   * Model or alias names. A `*` at the end stands for any ending.
+   * Model or alias names. A `*` at the end stands for any ending. Together they have at most 16,384 characters: every
+   * process that serves callers holds them in memory.
    *
    * @generated from field: repeated string names = 2;
    */
@@ -271,7 +272,8 @@ export type KeyModelsJson = {
   all?: boolean;
 
   /**
-   * Model or alias names. A `*` at the end stands for any ending.
+   * Model or alias names. A `*` at the end stands for any ending. Together they have at most 16,384 characters: every
+   * process that serves callers holds them in memory.
    *
    * @generated from field: repeated string names = 2;
    */

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/auth/v1/key_service.proto.
  */
 export const file_weir_auth_v1_key_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch53ZWlyL2F1dGgvdjEva2V5X3NlcnZpY2UucHJvdG8SDHdlaXIuYXV0aC52MSKdBAoQQ3JlYXRlS2V5UmVxdWVzdBIwCgpyZXF1ZXN0X2lkGAEgASgJQhy6SBlyFxABGEAyEV5bQS1aYS16MC05Ll8tXSskEjcKCnByb2plY3RfaWQYAiABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEhgKBG5hbWUYAyABKAlCCrpIB3IFEAEYgAESSAoLcGVybWlzc2lvbnMYBCADKAlCM7pIMJIBLRBAGAEiJ3IlGEAyIV4oW2Etel1bYS16X10qXC5bYS16XVthLXpfXSp8XCopJBIsCgVyZWFjaBgFIAEoDjITLndlaXIuYXV0aC52MS5SZWFjaEIIukgFggECEAESJwoGbW9kZWxzGAYgASgLMhcud2Vpci5hdXRoLnYxLktleU1vZGVscxIuCgpzdGFydF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASUwoGbGFiZWxzGAkgAygLMioud2Vpci5hdXRoLnYxLkNyZWF0ZUtleVJlcXVlc3QuTGFiZWxzRW50cnlCF7pIFJoBERAQIgZyBBABGEAqBXIDGIAEGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSQoRQ3JlYXRlS2V5UmVzcG9uc2USHgoDa2V5GAEgASgLMhEud2Vpci5hdXRoLnYxLktleRIUCgZzZWNyZXQYAiABKAlCBNDzGAEidAoNR2V0S2V5UmVxdWVzdBI3Cgpwcm9qZWN0X2lkGAEgASgJQiO6SCByHjIcXihbYS16MC05XVthLXowLTktXXswLDYyfSk/JBIqCgZrZXlfaWQYAiABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV17MSwzMn0kIjAKDkdldEtleVJlc3BvbnNlEh4KA2tleRgBIAEoCzIRLndlaXIuYXV0aC52MS5LZXkinQEKD0xpc3RLZXlzUmVxdWVzdBI3Cgpwcm9qZWN0X2lkGAEgASgJQiO6SCByHjIcXihbYS16MC05XVthLXowLTktXXswLDYyfSk/JBIdCglwYWdlX3NpemUYAiABKAVCCrpIBxoFGPQDKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgAISFAoMc2hvd19yZXZva2VkGAQgASgIIkwKEExpc3RLZXlzUmVzcG9uc2USHwoEa2V5cxgBIAMoCzIRLndlaXIuYXV0aC52MS5LZXkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIqAEChBVcGRhdGVLZXlSZXF1ZXN0EjcKCnByb2plY3RfaWQYASABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEioKBmtleV9pZBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05XXsxLDMyfSQSNwoLdXBkYXRlX21hc2sYAyABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrQga6SAPIAQESFgoEbmFtZRgEIAEoCUIIukgFcgMYgAESSAoLcGVybWlzc2lvbnMYBSADKAlCM7pIMJIBLRBAGAEiJ3IlGEAyIV4oW2Etel1bYS16X10qXC5bYS16XVthLXpfXSp8XCopJBInCgZtb2RlbHMYBiABKAsyFy53ZWlyLmF1dGgudjEuS2V5TW9kZWxzEi4KCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJTCgZsYWJlbHMYCSADKAsyKi53ZWlyLmF1dGgudjEuVXBkYXRlS2V5UmVxdWVzdC5MYWJlbHNFbnRyeUIXukgUmgEREBAiBnIEEAEYQCoFcgMYgAQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIzChFVcGRhdGVLZXlSZXNwb25zZRIeCgNrZXkYASABKAsyES53ZWlyLmF1dGgudjEuS2V5IncKEFJldm9rZUtleVJlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSKgoGa2V5X2lkGAIgASgJQhq6SBdyFTITXltBLVphLXowLTldezEsMzJ9JCIzChFSZXZva2VLZXlSZXNwb25zZRIeCgNrZXkYASABKAsyES53ZWlyLmF1dGgudjEuS2V5MuIECgpLZXlTZXJ2aWNlEngKCUNyZWF0ZUtleRIeLndlaXIuYXV0aC52MS5DcmVhdGVLZXlSZXF1ZXN0Gh8ud2Vpci5hdXRoLnYxLkNyZWF0ZUtleVJlc3BvbnNlIirK8xgmCAESCmtleXMud3JpdGUaDggEEgpwcm9qZWN0X2lkIAIqAggKMAESbwoGR2V0S2V5Ehsud2Vpci5hdXRoLnYxLkdldEtleVJlcXVlc3QaHC53ZWlyLmF1dGgudjEuR2V0S2V5UmVzcG9uc2UiKpACAcrzGCMIARIJa2V5cy5yZWFkGg4IBBIKcHJvamVjdF9pZCABKgIIChJ1CghMaXN0S2V5cxIdLndlaXIuYXV0aC52MS5MaXN0S2V5c1JlcXVlc3QaHi53ZWlyLmF1dGgudjEuTGlzdEtleXNSZXNwb25zZSIqkAIByvMYIwgBEglrZXlzLnJlYWQaDggEEgpwcm9qZWN0X2lkIAEqAggKEngKCVVwZGF0ZUtleRIeLndlaXIuYXV0aC52MS5VcGRhdGVLZXlSZXF1ZXN0Gh8ud2Vpci5hdXRoLnYxLlVwZGF0ZUtleVJlc3BvbnNlIirK8xgmCAESCmtleXMud3JpdGUaDggEEgpwcm9qZWN0X2lkIAIqAggKMAESeAoJUmV2b2tlS2V5Eh4ud2Vpci5hdXRoLnYxLlJldm9rZUtleVJlcXVlc3QaHy53ZWlyLmF1dGgudjEuUmV2b2tlS2V5UmVzcG9uc2UiKsrzGCYIARIKa2V5cy53cml0ZRoOCAQSCnByb2plY3RfaWQgAioCCAowAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_weir_auth_v1_key, file_weir_auth_v1_principal, file_weir_policy_v1_policy]);
+  fileDesc("Ch53ZWlyL2F1dGgvdjEva2V5X3NlcnZpY2UucHJvdG8SDHdlaXIuYXV0aC52MSLZBAoQQ3JlYXRlS2V5UmVxdWVzdBIwCgpyZXF1ZXN0X2lkGAEgASgJQhy6SBlyFxABGEAyEV5bQS1aYS16MC05Ll8tXSskEjcKCnByb2plY3RfaWQYAiABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEhgKBG5hbWUYAyABKAlCCrpIB3IFEAEYgAESSAoLcGVybWlzc2lvbnMYBCADKAlCM7pIMJIBLRBAGAEiJ3IlGEAyIV4oW2Etel1bYS16X10qXC5bYS16XVthLXpfXSp8XCopJBIsCgVyZWFjaBgFIAEoDjITLndlaXIuYXV0aC52MS5SZWFjaEIIukgFggECEAESJwoGbW9kZWxzGAYgASgLMhcud2Vpci5hdXRoLnYxLktleU1vZGVscxJMCgpzdGFydF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIcukgZsgEWIgcI/4LR/68HMgsIgJK4w5j+////ARJNCgtleHBpcmVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCHLpIGbIBFiIHCP+C0f+vBzILCICSuMOY/v///wESUwoGbGFiZWxzGAkgAygLMioud2Vpci5hdXRoLnYxLkNyZWF0ZUtleVJlcXVlc3QuTGFiZWxzRW50cnlCF7pIFJoBERAQIgZyBBABGEAqBXIDGIAEGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiSQoRQ3JlYXRlS2V5UmVzcG9uc2USHgoDa2V5GAEgASgLMhEud2Vpci5hdXRoLnYxLktleRIUCgZzZWNyZXQYAiABKAlCBNDzGAEidAoNR2V0S2V5UmVxdWVzdBI3Cgpwcm9qZWN0X2lkGAEgASgJQiO6SCByHjIcXihbYS16MC05XVthLXowLTktXXswLDYyfSk/JBIqCgZrZXlfaWQYAiABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV17MSwzMn0kIjAKDkdldEtleVJlc3BvbnNlEh4KA2tleRgBIAEoCzIRLndlaXIuYXV0aC52MS5LZXkinQEKD0xpc3RLZXlzUmVxdWVzdBI3Cgpwcm9qZWN0X2lkGAEgASgJQiO6SCByHjIcXihbYS16MC05XVthLXowLTktXXswLDYyfSk/JBIdCglwYWdlX3NpemUYAiABKAVCCrpIBxoFGPQDKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgAISFAoMc2hvd19yZXZva2VkGAQgASgIIkwKEExpc3RLZXlzUmVzcG9uc2USHwoEa2V5cxgBIAMoCzIRLndlaXIuYXV0aC52MS5LZXkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJItwEChBVcGRhdGVLZXlSZXF1ZXN0EjcKCnByb2plY3RfaWQYASABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEioKBmtleV9pZBgCIAEoCUIaukgXchUyE15bQS1aYS16MC05XXsxLDMyfSQSNwoLdXBkYXRlX21hc2sYAyABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrQga6SAPIAQESFgoEbmFtZRgEIAEoCUIIukgFcgMYgAESSAoLcGVybWlzc2lvbnMYBSADKAlCM7pIMJIBLRBAGAEiJ3IlGEAyIV4oW2Etel1bYS16X10qXC5bYS16XVthLXpfXSp8XCopJBInCgZtb2RlbHMYBiABKAsyFy53ZWlyLmF1dGgudjEuS2V5TW9kZWxzEkwKCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhy6SBmyARYiBwj/gtH/rwcyCwiAkrjDmP7///8BEk0KC2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIcukgZsgEWIgcI/4LR/68HMgsIgJK4w5j+////ARJTCgZsYWJlbHMYCSADKAsyKi53ZWlyLmF1dGgudjEuVXBkYXRlS2V5UmVxdWVzdC5MYWJlbHNFbnRyeUIXukgUmgEREBAiBnIEEAEYQCoFcgMYgAQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIzChFVcGRhdGVLZXlSZXNwb25zZRIeCgNrZXkYASABKAsyES53ZWlyLmF1dGgudjEuS2V5IncKEFJldm9rZUtleVJlcXVlc3QSNwoKcHJvamVjdF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSKgoGa2V5X2lkGAIgASgJQhq6SBdyFTITXltBLVphLXowLTldezEsMzJ9JCIzChFSZXZva2VLZXlSZXNwb25zZRIeCgNrZXkYASABKAsyES53ZWlyLmF1dGgudjEuS2V5MuIECgpLZXlTZXJ2aWNlEngKCUNyZWF0ZUtleRIeLndlaXIuYXV0aC52MS5DcmVhdGVLZXlSZXF1ZXN0Gh8ud2Vpci5hdXRoLnYxLkNyZWF0ZUtleVJlc3BvbnNlIirK8xgmCAESCmtleXMud3JpdGUaDggEEgpwcm9qZWN0X2lkIAIqAggKMAESbwoGR2V0S2V5Ehsud2Vpci5hdXRoLnYxLkdldEtleVJlcXVlc3QaHC53ZWlyLmF1dGgudjEuR2V0S2V5UmVzcG9uc2UiKpACAcrzGCMIARIJa2V5cy5yZWFkGg4IBBIKcHJvamVjdF9pZCABKgIIChJ1CghMaXN0S2V5cxIdLndlaXIuYXV0aC52MS5MaXN0S2V5c1JlcXVlc3QaHi53ZWlyLmF1dGgudjEuTGlzdEtleXNSZXNwb25zZSIqkAIByvMYIwgBEglrZXlzLnJlYWQaDggEEgpwcm9qZWN0X2lkIAEqAggKEngKCVVwZGF0ZUtleRIeLndlaXIuYXV0aC52MS5VcGRhdGVLZXlSZXF1ZXN0Gh8ud2Vpci5hdXRoLnYxLlVwZGF0ZUtleVJlc3BvbnNlIirK8xgmCAESCmtleXMud3JpdGUaDggEEgpwcm9qZWN0X2lkIAIqAggKMAESeAoJUmV2b2tlS2V5Eh4ud2Vpci5hdXRoLnYxLlJldm9rZUtleVJlcXVlc3QaHy53ZWlyLmF1dGgudjEuUmV2b2tlS2V5UmVzcG9uc2UiKsrzGCYIARIKa2V5cy53cml0ZRoOCAQSCnByb2plY3RfaWQgAioCCAowAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_weir_auth_v1_key, file_weir_auth_v1_principal, file_weir_policy_v1_policy]);
 
 /**
  * The key to make.
@@ -69,14 +69,14 @@ export type CreateKeyRequest = Message<"weir.auth.v1.CreateKeyRequest"> & {
   models?: KeyModels | undefined;
 
   /**
-   * Before this time the key is refused.
+   * Before this time the key is refused. Of the years 0001 to 9999, as all that JSON can say.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 7;
    */
   startTime?: Timestamp | undefined;
 
   /**
-   * From this time on the key is refused.
+   * From this time on the key is refused. Of the years 0001 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 8;
    */
@@ -139,14 +139,14 @@ export type CreateKeyRequestJson = {
   models?: KeyModelsJson;
 
   /**
-   * Before this time the key is refused.
+   * Before this time the key is refused. Of the years 0001 to 9999, as all that JSON can say.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 7;
    */
   startTime?: TimestampJson;
 
   /**
-   * From this time on the key is refused.
+   * From this time on the key is refused. Of the years 0001 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 8;
    */
@@ -475,14 +475,14 @@ export type UpdateKeyRequest = Message<"weir.auth.v1.UpdateKeyRequest"> & {
   models?: KeyModels | undefined;
 
   /**
-   * The new start. Unset with the mask naming it: no start.
+   * The new start. Unset with the mask naming it: no start. Of the years 0001 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 7;
    */
   startTime?: Timestamp | undefined;
 
   /**
-   * The new end. Unset with the mask naming it: no end.
+   * The new end. Unset with the mask naming it: no end. Of the years 0001 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 8;
    */
@@ -545,14 +545,14 @@ export type UpdateKeyRequestJson = {
   models?: KeyModelsJson;
 
   /**
-   * The new start. Unset with the mask naming it: no start.
+   * The new start. Unset with the mask naming it: no start. Of the years 0001 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 7;
    */
   startTime?: TimestampJson;
 
   /**
-   * The new end. Unset with the mask naming it: no end.
+   * The new end. Unset with the mask naming it: no end. Of the years 0001 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 8;
    */
@@ -694,14 +694,16 @@ export const RevokeKeyResponseSchema: GenMessage<RevokeKeyResponse, {jsonType: R
 
 /**
  * Makes and withdraws keys. Nobody grants more than they hold: permissions, reach, models and expiry of a new key stay
- * within those of the key that makes it.
+ * within those of the key that makes it. The caller's key is judged again within each write: as it is by then, not as its
+ * process remembers it.
  *
  * @generated from service weir.auth.v1.KeyService
  */
 export const KeyService: GenService<{
   /**
    * Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
-   * secret; another request under that id is ERROR_REASON_ALREADY_EXISTS.
+   * secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
+   * revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
    *
    * Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
    *
@@ -725,7 +727,8 @@ export const KeyService: GenService<{
     output: typeof GetKeyResponseSchema;
   },
   /**
-   * Lists a project's keys, newest first, the revoked ones if asked.
+   * Lists a project's keys, newest first, the revoked ones if asked. A page ends early where its keys are long: when it
+   * holds about 1 MiB of names, models and labels.
    *
    * @generated from rpc weir.auth.v1.KeyService.ListKeys
    */

@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/catalog/v1/pool.proto.
  */
 export const file_weir_catalog_v1_pool: GenFile = /*@__PURE__*/
-  fileDesc("Chp3ZWlyL2NhdGFsb2cvdjEvcG9vbC5wcm90bxIPd2Vpci5jYXRhbG9nLnYxItcCCgRQb29sEgoKAmlkGAEgASgJEg4KBmhvc3RlZBgCIAEoCBI1Cg9hbGxvd2VkX21lbWJlcnMYAyADKA4yHC53ZWlyLmNhdGFsb2cudjEuR2F0ZWRNZW1iZXISGAoKZW5naW5lX2tleRgEIAEoCUIE0PMYARITCgtjaG9pY2VzX21heBgFIAEoBRIXCg9jb25jdXJyZW5jeV9tYXgYBiABKAUSNgoTZmlyc3RfZXZlbnRfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxpZGxlX3RpbWVvdXQYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoNdG90YWxfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFyZWNlaXZlX2J5dGVzX21heBgKIAEoAyqpAQoLR2F0ZWRNZW1iZXISHAoYR0FURURfTUVNQkVSX1VOU1BFQ0lGSUVEEAASJQohR0FURURfTUVNQkVSX0NIQVRfVEVNUExBVEVfS1dBUkdTEAESGQoVR0FURURfTUVNQkVSX1BSSU9SSVRZEAISHQoZR0FURURfTUVNQkVSX01FRElBX0tXQVJHUxADEhsKF0dBVEVEX01FTUJFUl9NRURJQV9VUkxTEARiBnByb3RvMw", [file_google_protobuf_duration, file_weir_policy_v1_policy]);
+  fileDesc("Chp3ZWlyL2NhdGFsb2cvdjEvcG9vbC5wcm90bxIPd2Vpci5jYXRhbG9nLnYxIqgDCgRQb29sEgoKAmlkGAEgASgJEg4KBmhvc3RlZBgCIAEoCBI1Cg9hbGxvd2VkX21lbWJlcnMYAyADKA4yHC53ZWlyLmNhdGFsb2cudjEuR2F0ZWRNZW1iZXISGAoKZW5naW5lX2tleRgEIAEoCUIE0PMYARITCgtjaG9pY2VzX21heBgFIAEoBRIXCg9jb25jdXJyZW5jeV9tYXgYBiABKAUSNgoTZmlyc3RfZXZlbnRfdGltZW91dBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxpZGxlX3RpbWVvdXQYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMAoNdG90YWxfdGltZW91dBgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFyZWNlaXZlX2J5dGVzX21heBgKIAEoAxI0ChF0b29sX2lkbGVfdGltZW91dBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFlbmdpbmVfa2V5X2hlYWRlchgMIAEoCSqpAQoLR2F0ZWRNZW1iZXISHAoYR0FURURfTUVNQkVSX1VOU1BFQ0lGSUVEEAASJQohR0FURURfTUVNQkVSX0NIQVRfVEVNUExBVEVfS1dBUkdTEAESGQoVR0FURURfTUVNQkVSX1BSSU9SSVRZEAISHQoZR0FURURfTUVNQkVSX01FRElBX0tXQVJHUxADEhsKF0dBVEVEX01FTUJFUl9NRURJQV9VUkxTEARiBnByb3RvMw", [file_google_protobuf_duration, file_weir_policy_v1_policy]);
 
 /**
  * Replicas that serve the same models in the same way.
@@ -90,6 +90,22 @@ export type Pool = Message<"weir.catalog.v1.Pool"> & {
    * @generated from field: int64 receive_bytes_max = 10;
    */
   receiveBytesMax: bigint;
+
+  /**
+   * How long an engine may be silent between events where functions are on offer and it reads their calls itself. Unset:
+   * 600 s.
+   *
+   * @generated from field: google.protobuf.Duration tool_idle_timeout = 11;
+   */
+  toolIdleTimeout?: Duration | undefined;
+
+  /**
+   * The header, or metadata of gRPC, that carries `engine_key` as it is, such as `triton-grpc-protocol-weir`. Empty: where the
+   * protocol has its place for it, mostly `authorization: Bearer KEY`.
+   *
+   * @generated from field: string engine_key_header = 12;
+   */
+  engineKeyHeader: string;
 };
 
 /**
@@ -167,6 +183,22 @@ export type PoolJson = {
    * @generated from field: int64 receive_bytes_max = 10;
    */
   receiveBytesMax?: string;
+
+  /**
+   * How long an engine may be silent between events where functions are on offer and it reads their calls itself. Unset:
+   * 600 s.
+   *
+   * @generated from field: google.protobuf.Duration tool_idle_timeout = 11;
+   */
+  toolIdleTimeout?: DurationJson;
+
+  /**
+   * The header, or metadata of gRPC, that carries `engine_key` as it is, such as `triton-grpc-protocol-weir`. Empty: where the
+   * protocol has its place for it, mostly `authorization: Bearer KEY`.
+   *
+   * @generated from field: string engine_key_header = 12;
+   */
+  engineKeyHeader?: string;
 };
 
 /**

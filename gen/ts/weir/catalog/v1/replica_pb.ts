@@ -35,7 +35,8 @@ export type Replica = Message<"weir.catalog.v1.Replica"> & {
   poolId: string;
 
   /**
-   * Where it listens: grpc://host:port or http(s)://host:port/path.
+   * Where it listens: grpc://host:port or http(s)://host:port/path; any://host:port/path where no scheme was given: plain
+   * HTTP or gRPC, as its dialect has it.
    *
    * @generated from field: string url = 3;
    */
@@ -85,7 +86,8 @@ export type ReplicaJson = {
   poolId?: string;
 
   /**
-   * Where it listens: grpc://host:port or http(s)://host:port/path.
+   * Where it listens: grpc://host:port or http(s)://host:port/path; any://host:port/path where no scheme was given: plain
+   * HTTP or gRPC, as its dialect has it.
    *
    * @generated from field: string url = 3;
    */

@@ -430,7 +430,7 @@ export type Postgres = Message<"weir.config.v1.Postgres"> & {
   urlFile: string;
 
   /**
-   * The most connections of this process; reports of usage have two more. Default: 10.
+   * The most connections of this process; who a key is has three more, and reports of usage two. Default: 10.
    *
    * @generated from field: optional int32 connections_max = 3;
    */
@@ -458,7 +458,7 @@ export type PostgresJson = {
   urlFile?: string;
 
   /**
-   * The most connections of this process; reports of usage have two more. Default: 10.
+   * The most connections of this process; who a key is has three more, and reports of usage two. Default: 10.
    *
    * @generated from field: optional int32 connections_max = 3;
    */

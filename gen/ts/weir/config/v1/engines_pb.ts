@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/config/v1/engines.proto.
  */
 export const file_weir_config_v1_engines: GenFile = /*@__PURE__*/
-  fileDesc("Chx3ZWlyL2NvbmZpZy92MS9lbmdpbmVzLnByb3RvEg53ZWlyLmNvbmZpZy52MSLkBAoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCBI6Cgt0b29sX3BhcnNlchgKIAEoDjIbLndlaXIuY2F0YWxvZy52MS5Ub29sUGFyc2VyQgi6SAWCAQIQARJEChByZWFzb25pbmdfcGFyc2VyGAsgASgOMiAud2Vpci5jYXRhbG9nLnYxLlJlYXNvbmluZ1BhcnNlckIIukgFggECEAESPAoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0Qgi6SAWCAQIQARIsCgl0b2tlbml6ZXIYDSABKAsyGS53ZWlyLmNvbmZpZy52MS5Ub2tlbml6ZXJCEQoPX2NvbnRleHRfbGVuZ3RoQhQKEl9tYXhfb3V0cHV0X3Rva2VucyJMCglUb2tlbml6ZXISGAoEcGF0aBgBIAEoCUIKukgHcgUQARiAIBIlCgZzaGEyNTYYAiABKAlCFbpIEnIQMg5eWzAtOWEtZl17NjR9JCJcCgVBbGlhcxI4CgJpZBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSGQoFbW9kZWwYAiABKAlCCrpIB3IFEAEYgAIisQUKBFBvb2wSNAoCaWQYASABKAlCKLpIJXIjEAEYgAEyHF5bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKiQSNgoIcmVwbGljYXMYAiADKAsyFy53ZWlyLmNvbmZpZy52MS5SZXBsaWNhQgu6SAiSAQUIARDoBxIOCgZob3N0ZWQYAyABKAgSSgoPYWxsb3dlZF9tZW1iZXJzGAQgAygOMhwud2Vpci5jYXRhbG9nLnYxLkdhdGVkTWVtYmVyQhO6SBCSAQ0QEBgBIgeCAQQQASAAEiEKD2VuZ2luZV9rZXlfZmlsZRgFIAEoCUIIukgFcgMYgCASIAoKZW5naW5lX2tleRgGIAEoCUIMukgFcgMYgEDQ8xgBEiQKC2Nob2ljZXNfbWF4GAcgASgFQgq6SAcaBRiAASgBSACIAQESKQoPY29uY3VycmVuY3lfbWF4GAggASgFQgu6SAgaBhjAhD0oAUgBiAEBEkYKE2ZpcnN0X2V2ZW50X3RpbWVvdXQYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDrpIC6oBCCIECICjBSoAEj8KDGlkbGVfdGltZW91dBgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASQAoNdG90YWxfdGltZW91dBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASLQoRcmVjZWl2ZV9ieXRlc19tYXgYDCABKANCDbpICiIIGICAgIAEKAFIAogBARIVCg1hbGxvd19wcml2YXRlGA0gASgIQg4KDF9jaG9pY2VzX21heEISChBfY29uY3VycmVuY3lfbWF4QhQKEl9yZWNlaXZlX2J5dGVzX21heCKtAQoHUmVwbGljYRI4CgJpZBgBIAEoCUIsukgpcicyJV4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDEyN30pPyQSFwoDdXJsGAIgASgJQgq6SAdyBRABGIAQEjMKB2RpYWxlY3QYAyABKA4yGC53ZWlyLmNhdGFsb2cudjEuRGlhbGVjdEIIukgFggECEAESGgoIaHR0cF91cmwYBCABKAlCCLpIBXIDGIAQYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_model, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
+  fileDesc("Chx3ZWlyL2NvbmZpZy92MS9lbmdpbmVzLnByb3RvEg53ZWlyLmNvbmZpZy52MSLkBAoFTW9kZWwSOAoCaWQYASABKAlCLLpIKXInEAEYgAIyIF5bQS1aYS16MC05XVtBLVphLXowLTkuXzovQCstXSokEhgKBHBvb2wYAiABKAlCCrpIB3IFEAEYgAISHgoMZW5naW5lX21vZGVsGAMgASgJQgi6SAVyAxiAAhIaCghvd25lZF9ieRgEIAEoCUIIukgFcgMYgAISKgoOY29udGV4dF9sZW5ndGgYBSABKANCDbpICiIIGICU69wDKAFIAIgBARItChFtYXhfb3V0cHV0X3Rva2VucxgGIAEoA0INukgKIggYgJTr3AMoAUgBiAEBEh8KDWNoYXRfdGVtcGxhdGUYByABKAlCCLpIBXIDGIAgEiYKCWZhbGxiYWNrcxgIIAMoCUITukgQkgENEBAYASIHcgUQARiAAhIQCghkaXNhYmxlZBgJIAEoCBI6Cgt0b29sX3BhcnNlchgKIAEoDjIbLndlaXIuY2F0YWxvZy52MS5Ub29sUGFyc2VyQgi6SAWCAQIQARJEChByZWFzb25pbmdfcGFyc2VyGAsgASgOMiAud2Vpci5jYXRhbG9nLnYxLlJlYXNvbmluZ1BhcnNlckIIukgFggECEAESPAoMY29udHJvbF90ZXh0GAwgASgOMhwud2Vpci5jYXRhbG9nLnYxLkNvbnRyb2xUZXh0Qgi6SAWCAQIQARIsCgl0b2tlbml6ZXIYDSABKAsyGS53ZWlyLmNvbmZpZy52MS5Ub2tlbml6ZXJCEQoPX2NvbnRleHRfbGVuZ3RoQhQKEl9tYXhfb3V0cHV0X3Rva2VucyJMCglUb2tlbml6ZXISGAoEcGF0aBgBIAEoCUIKukgHcgUQARiAIBIlCgZzaGEyNTYYAiABKAlCFbpIEnIQMg5eWzAtOWEtZl17NjR9JCJcCgVBbGlhcxI4CgJpZBgBIAEoCUIsukgpcicQARiAAjIgXltBLVphLXowLTldW0EtWmEtejAtOS5fOi9AKy1dKiQSGQoFbW9kZWwYAiABKAlCCrpIB3IFEAEYgAIivwcKBFBvb2wSNAoCaWQYASABKAlCKLpIJXIjEAEYgAEyHF5bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKiQSNgoIcmVwbGljYXMYAiADKAsyFy53ZWlyLmNvbmZpZy52MS5SZXBsaWNhQgu6SAiSAQUIARDoBxIOCgZob3N0ZWQYAyABKAgSSgoPYWxsb3dlZF9tZW1iZXJzGAQgAygOMhwud2Vpci5jYXRhbG9nLnYxLkdhdGVkTWVtYmVyQhO6SBCSAQ0QEBgBIgeCAQQQASAAEiEKD2VuZ2luZV9rZXlfZmlsZRgFIAEoCUIIukgFcgMYgCASIAoKZW5naW5lX2tleRgGIAEoCUIMukgFcgMYgEDQ8xgBEiQKC2Nob2ljZXNfbWF4GAcgASgFQgq6SAcaBRiAASgBSACIAQESKQoPY29uY3VycmVuY3lfbWF4GAggASgFQgu6SAgaBhjAhD0oAUgBiAEBEkYKE2ZpcnN0X2V2ZW50X3RpbWVvdXQYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDrpIC6oBCCIECICjBSoAEj8KDGlkbGVfdGltZW91dBgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASQAoNdG90YWxfdGltZW91dBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFKgASLQoRcmVjZWl2ZV9ieXRlc19tYXgYDCABKANCDbpICiIIGICAgIAEKAFIAogBARIVCg1hbGxvd19wcml2YXRlGA0gASgIEkQKEXRvb2xfaWRsZV90aW1lb3V0GA4gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg66SAuqAQgiBAiAowUqABLFAQoRZW5naW5lX2tleV9oZWFkZXIYDyABKAlCqQG6SKUBcqIBMh5eKFthLXowLTldW2EtejAtOV8tXXswLDEyN30pPyRaBmFjY2VwdFoPYWNjZXB0LWVuY29kaW5nWgpjb25uZWN0aW9uWg5jb250ZW50LWxlbmd0aFoMY29udGVudC10eXBlWhRncnBjLWFjY2VwdC1lbmNvZGluZ1oEaG9zdFoCdGVaEXRyYW5zZmVyLWVuY29kaW5nWgp1c2VyLWFnZW50Qg4KDF9jaG9pY2VzX21heEISChBfY29uY3VycmVuY3lfbWF4QhQKEl9yZWNlaXZlX2J5dGVzX21heCKtAQoHUmVwbGljYRI4CgJpZBgBIAEoCUIsukgpcicyJV4oW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXXswLDEyN30pPyQSFwoDdXJsGAIgASgJQgq6SAdyBRABGIAQEjMKB2RpYWxlY3QYAyABKA4yGC53ZWlyLmNhdGFsb2cudjEuRGlhbGVjdEIIukgFggECEAESGgoIaHR0cF91cmwYBCABKAlCCLpIBXIDGIAQYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_weir_catalog_v1_model, file_weir_catalog_v1_pool, file_weir_catalog_v1_replica, file_weir_policy_v1_policy]);
 
 /**
  * A model that callers name.
@@ -395,7 +395,7 @@ export type Pool = Message<"weir.config.v1.Pool"> & {
   firstEventTimeout?: Duration | undefined;
 
   /**
-   * How long an engine may be silent between events. Default: 20s.
+   * How long an engine may be silent between events, where tool_idle_timeout does not hold. Default: 20s.
    *
    * @generated from field: google.protobuf.Duration idle_timeout = 10;
    */
@@ -421,6 +421,22 @@ export type Pool = Message<"weir.config.v1.Pool"> & {
    * @generated from field: bool allow_private = 13;
    */
   allowPrivate: boolean;
+
+  /**
+   * How long an engine may be silent between events where functions are on offer and it reads the calls itself: many tell
+   * an argument only when it is whole. Default: 600s, or idle_timeout where that is longer.
+   *
+   * @generated from field: google.protobuf.Duration tool_idle_timeout = 14;
+   */
+  toolIdleTimeout?: Duration | undefined;
+
+  /**
+   * The header (of gRPC: metadata) that carries the credential as it is, such as triton-grpc-protocol-KEY of Triton's restricted
+   * protocols. Default: where the protocol has its place for it, mostly `authorization: Bearer CREDENTIAL`.
+   *
+   * @generated from field: string engine_key_header = 15;
+   */
+  engineKeyHeader: string;
 };
 
 /**
@@ -493,7 +509,7 @@ export type PoolJson = {
   firstEventTimeout?: DurationJson;
 
   /**
-   * How long an engine may be silent between events. Default: 20s.
+   * How long an engine may be silent between events, where tool_idle_timeout does not hold. Default: 20s.
    *
    * @generated from field: google.protobuf.Duration idle_timeout = 10;
    */
@@ -519,6 +535,22 @@ export type PoolJson = {
    * @generated from field: bool allow_private = 13;
    */
   allowPrivate?: boolean;
+
+  /**
+   * How long an engine may be silent between events where functions are on offer and it reads the calls itself: many tell
+   * an argument only when it is whole. Default: 600s, or idle_timeout where that is longer.
+   *
+   * @generated from field: google.protobuf.Duration tool_idle_timeout = 14;
+   */
+  toolIdleTimeout?: DurationJson;
+
+  /**
+   * The header (of gRPC: metadata) that carries the credential as it is, such as triton-grpc-protocol-KEY of Triton's restricted
+   * protocols. Default: where the protocol has its place for it, mostly `authorization: Bearer CREDENTIAL`.
+   *
+   * @generated from field: string engine_key_header = 15;
+   */
+  engineKeyHeader?: string;
 };
 
 /**
@@ -542,7 +574,8 @@ export type Replica = Message<"weir.config.v1.Replica"> & {
   id: string;
 
   /**
-   * Where it listens: grpc://host:port, http://host:port or https://host/path.
+   * Where it listens: grpc://host:port, http://host:port or https://host/path; host:port without a scheme is asked over
+   * both, without TLS.
    *
    * @generated from field: string url = 2;
    */
@@ -578,7 +611,8 @@ export type ReplicaJson = {
   id?: string;
 
   /**
-   * Where it listens: grpc://host:port, http://host:port or https://host/path.
+   * Where it listens: grpc://host:port, http://host:port or https://host/path; host:port without a scheme is asked over
+   * both, without TLS.
    *
    * @generated from field: string url = 2;
    */

@@ -27,6 +27,22 @@ export const glm: readonly Transcript[] = written(ToolParser.GLM, [
     calls: [["gauge", '{"x": 7, "y": "seven"}']],
   },
   {
+    name: "the case of an object's text is its own",
+    written:
+      '<tool_call>gauge\n<arg_key>at</arg_key>\n<arg_value>{"Path": "/Home/Bob", "Recursive": True}</arg_value>\n</tool_call>',
+    calls: [["gauge", '{"at": {"Path": "/Home/Bob", "Recursive": true}}']],
+  },
+  {
+    name: "types that are said elsewhere in the schema",
+    written: `<tool_call>survey<arg_key>place</arg_key><arg_value>{"x": 1}</arg_value><arg_key>method</arg_key><arg_value>{'by': 'boat'}</arg_value><arg_key>tags</arg_key><arg_value>["a"]</arg_value><arg_key>unit</arg_key><arg_value>5</arg_value><arg_key>either</arg_key><arg_value>7</arg_value><arg_key>far</arg_key><arg_value>{"x": 2}</arg_value><arg_key>round</arg_key><arg_value>[1]</arg_value></tool_call>`,
+    calls: [
+      [
+        "survey",
+        '{"place": {"x": 1}, "method": {"by": "boat"}, "tags": ["a"], "unit": "5", "either": 7, "far": {"x": 2}, "round": [1]}',
+      ],
+    ],
+  },
+  {
     name: "JSON is text here",
     written: '<tool_call>\n{"name": "ping"}\n</tool_call>',
     text: '<tool_call>\n{"name": "ping"}\n</tool_call>',

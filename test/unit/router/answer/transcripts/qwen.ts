@@ -75,6 +75,28 @@ export const qwen: readonly Transcript[] = written(ToolParser.QWEN, [
     calls: [["gauge", "{river: Elbe\n"]],
   },
   {
+    name: "the case of an object's text is its own",
+    written:
+      '<tool_call>\n<function=gauge>\n<parameter=at>\n{"Path": "/Home/Bob", "Recursive": True}\n</parameter>\n<parameter=exact>\nTRUE\n</parameter>\n</function>\n</tool_call>',
+    calls: [["gauge", '{"at": {"Path": "/Home/Bob", "Recursive": true}, "exact": true}']],
+  },
+  {
+    name: "types that are said elsewhere in the schema",
+    written: `<tool_call><function=survey><parameter=place>{"x": 1}</parameter><parameter=method>{'by': 'boat'}</parameter><parameter=tags>["a"]</parameter><parameter=unit>5</parameter><parameter=either>7</parameter><parameter=far>{"x": 2}</parameter><parameter=round>[1]</parameter></function></tool_call>`,
+    calls: [
+      [
+        "survey",
+        '{"place": {"x": 1}, "method": {"by": "boat"}, "tags": ["a"], "unit": "5", "either": "7", "far": {"x": 2}, "round": [1]}',
+      ],
+    ],
+  },
+  {
+    name: "types that the schema only refers to, of texts",
+    written:
+      "<tool_call><function=survey><parameter=method>null</parameter><parameter=far>5</parameter><parameter=round>Elbe</parameter></function></tool_call>",
+    calls: [["survey", '{"method": null, "far": "5", "round": "Elbe"}']],
+  },
+  {
     name: "JSON is text here",
     written: '<tool_call>\n{"name": "ping"}\n</tool_call>',
     text: '<tool_call>\n{"name": "ping"}\n</tool_call>',

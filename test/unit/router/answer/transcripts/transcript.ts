@@ -34,6 +34,30 @@ export const offered: readonly Tool[] = [
       limit: { anyOf: [{ type: "number" }, { type: "null" }] },
     }),
   }),
+  create(ToolSchema, {
+    name: "survey",
+    parametersJson: JSON.stringify({
+      $ref: "#/$defs/Survey",
+      $defs: {
+        Survey: {
+          type: "object",
+          properties: {
+            place: { $ref: "#/$defs/a~1place" },
+            method: { anyOf: [{ $ref: "#/$defs/Method" }, { type: "null" }] },
+            tags: { allOf: [{ $ref: "#/$defs/Tags" }, { description: "words" }] },
+            unit: { const: "m" },
+            either: { anyOf: [{ type: "integer" }, { description: "anything" }] },
+            far: { $ref: "https://example.com/place.json" },
+            round: { $ref: "#/$defs/Round" },
+          },
+        },
+        "a/place": { type: "object", properties: { x: { type: "number" } } },
+        Method: { type: "object" },
+        Tags: { type: "array" },
+        Round: { anyOf: Array.from({ length: 20 }, () => ({ $ref: "#/$defs/Round" })) },
+      },
+    }),
+  }),
   create(ToolSchema, { name: "open_gate", parametersJson: schema({ gate: { type: "string" } }) }),
   create(ToolSchema, { name: "ping", parametersJson: "" }),
 ];

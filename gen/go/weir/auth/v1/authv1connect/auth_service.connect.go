@@ -43,6 +43,8 @@ const (
 	AuthServiceResolveOrgProcedure = "/weir.auth.v1.AuthService/ResolveOrg"
 	// AuthServiceResolveKeyProcedure is the fully-qualified name of the AuthService's ResolveKey RPC.
 	AuthServiceResolveKeyProcedure = "/weir.auth.v1.AuthService/ResolveKey"
+	// AuthServiceFindRevokedProcedure is the fully-qualified name of the AuthService's FindRevoked RPC.
+	AuthServiceFindRevokedProcedure = "/weir.auth.v1.AuthService/FindRevoked"
 	// AuthServiceWatchRevocationsProcedure is the fully-qualified name of the AuthService's
 	// WatchRevocations RPC.
 	AuthServiceWatchRevocationsProcedure = "/weir.auth.v1.AuthService/WatchRevocations"
@@ -69,11 +71,16 @@ type AuthServiceClient interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error)
+	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
+	// have been missed: the store's epoch has changed, or time has passed.
+	//
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
+	FindRevoked(context.Context, *connect.Request[v1.FindRevokedRequest]) (*connect.Response[v1.FindRevokedResponse], error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
-	// open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
-	// reached, as after it was restored) is answered by `reset`.
+	// open it again with the last revision and epoch. Where they cannot be continued from (there are none, the store has
+	// not reached the revision, or it is of another epoch), and when the epoch changes meanwhile, the answer is `reset`.
 	WatchRevocations(context.Context, *connect.Request[v1.WatchRevocationsRequest]) (*connect.ServerStreamForClient[v1.WatchRevocationsResponse], error)
 }
 
@@ -116,6 +123,13 @@ func NewAuthServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		findRevoked: connect.NewClient[v1.FindRevokedRequest, v1.FindRevokedResponse](
+			httpClient,
+			baseURL+AuthServiceFindRevokedProcedure,
+			connect.WithSchema(authServiceMethods.ByName("FindRevoked")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		watchRevocations: connect.NewClient[v1.WatchRevocationsRequest, v1.WatchRevocationsResponse](
 			httpClient,
 			baseURL+AuthServiceWatchRevocationsProcedure,
@@ -132,6 +146,7 @@ type authServiceClient struct {
 	resolveProject   *connect.Client[v1.ResolveProjectRequest, v1.ResolveProjectResponse]
 	resolveOrg       *connect.Client[v1.ResolveOrgRequest, v1.ResolveOrgResponse]
 	resolveKey       *connect.Client[v1.ResolveKeyRequest, v1.ResolveKeyResponse]
+	findRevoked      *connect.Client[v1.FindRevokedRequest, v1.FindRevokedResponse]
 	watchRevocations *connect.Client[v1.WatchRevocationsRequest, v1.WatchRevocationsResponse]
 }
 
@@ -153,6 +168,11 @@ func (c *authServiceClient) ResolveOrg(ctx context.Context, req *connect.Request
 // ResolveKey calls weir.auth.v1.AuthService.ResolveKey.
 func (c *authServiceClient) ResolveKey(ctx context.Context, req *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error) {
 	return c.resolveKey.CallUnary(ctx, req)
+}
+
+// FindRevoked calls weir.auth.v1.AuthService.FindRevoked.
+func (c *authServiceClient) FindRevoked(ctx context.Context, req *connect.Request[v1.FindRevokedRequest]) (*connect.Response[v1.FindRevokedResponse], error) {
+	return c.findRevoked.CallUnary(ctx, req)
 }
 
 // WatchRevocations calls weir.auth.v1.AuthService.WatchRevocations.
@@ -181,11 +201,16 @@ type AuthServiceHandler interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error)
+	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
+	// have been missed: the store's epoch has changed, or time has passed.
+	//
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
+	FindRevoked(context.Context, *connect.Request[v1.FindRevokedRequest]) (*connect.Response[v1.FindRevokedResponse], error)
 	// Streams which keys changed, so that cached principals are dropped: every change after the given revision, then
 	// snapshot_end, then changes as they happen and a heartbeat in between (at least every 500 ms). A watcher that hears
 	// nothing for 2 s treats its cached principals as stale. The stream ends at its deadline, or when the store is away;
-	// open it again with the last revision. A revision that cannot be continued from (none, or one that the store has not
-	// reached, as after it was restored) is answered by `reset`.
+	// open it again with the last revision and epoch. Where they cannot be continued from (there are none, the store has
+	// not reached the revision, or it is of another epoch), and when the epoch changes meanwhile, the answer is `reset`.
 	WatchRevocations(context.Context, *connect.Request[v1.WatchRevocationsRequest], *connect.ServerStream[v1.WatchRevocationsResponse]) error
 }
 
@@ -224,6 +249,13 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	authServiceFindRevokedHandler := connect.NewUnaryHandler(
+		AuthServiceFindRevokedProcedure,
+		svc.FindRevoked,
+		connect.WithSchema(authServiceMethods.ByName("FindRevoked")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	authServiceWatchRevocationsHandler := connect.NewServerStreamHandler(
 		AuthServiceWatchRevocationsProcedure,
 		svc.WatchRevocations,
@@ -241,6 +273,8 @@ func NewAuthServiceHandler(svc AuthServiceHandler, opts ...connect.HandlerOption
 			authServiceResolveOrgHandler.ServeHTTP(w, r)
 		case AuthServiceResolveKeyProcedure:
 			authServiceResolveKeyHandler.ServeHTTP(w, r)
+		case AuthServiceFindRevokedProcedure:
+			authServiceFindRevokedHandler.ServeHTTP(w, r)
 		case AuthServiceWatchRevocationsProcedure:
 			authServiceWatchRevocationsHandler.ServeHTTP(w, r)
 		default:
@@ -266,6 +300,10 @@ func (UnimplementedAuthServiceHandler) ResolveOrg(context.Context, *connect.Requ
 
 func (UnimplementedAuthServiceHandler) ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.auth.v1.AuthService.ResolveKey is not implemented"))
+}
+
+func (UnimplementedAuthServiceHandler) FindRevoked(context.Context, *connect.Request[v1.FindRevokedRequest]) (*connect.Response[v1.FindRevokedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("weir.auth.v1.AuthService.FindRevoked is not implemented"))
 }
 
 func (UnimplementedAuthServiceHandler) WatchRevocations(context.Context, *connect.Request[v1.WatchRevocationsRequest], *connect.ServerStream[v1.WatchRevocationsResponse]) error {

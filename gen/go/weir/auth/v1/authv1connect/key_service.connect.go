@@ -48,7 +48,8 @@ const (
 // KeyServiceClient is a client for the weir.auth.v1.KeyService service.
 type KeyServiceClient interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
-	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS.
+	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
+	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
@@ -56,7 +57,8 @@ type KeyServiceClient interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, also for a key of another project.
 	GetKey(context.Context, *connect.Request[v1.GetKeyRequest]) (*connect.Response[v1.GetKeyResponse], error)
-	// Lists a project's keys, newest first, the revoked ones if asked.
+	// Lists a project's keys, newest first, the revoked ones if asked. A page ends early where its keys are long: when it
+	// holds about 1 MiB of names, models and labels.
 	ListKeys(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error)
 	// Changes the fields that update_mask names. It holds for the next request within 2 s everywhere.
 	//
@@ -152,7 +154,8 @@ func (c *keyServiceClient) RevokeKey(ctx context.Context, req *connect.Request[v
 // KeyServiceHandler is an implementation of the weir.auth.v1.KeyService service.
 type KeyServiceHandler interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
-	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS.
+	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
+	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
@@ -160,7 +163,8 @@ type KeyServiceHandler interface {
 	//
 	// Errors: ERROR_REASON_NOT_FOUND, also for a key of another project.
 	GetKey(context.Context, *connect.Request[v1.GetKeyRequest]) (*connect.Response[v1.GetKeyResponse], error)
-	// Lists a project's keys, newest first, the revoked ones if asked.
+	// Lists a project's keys, newest first, the revoked ones if asked. A page ends early where its keys are long: when it
+	// holds about 1 MiB of names, models and labels.
 	ListKeys(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error)
 	// Changes the fields that update_mask names. It holds for the next request within 2 s everywhere.
 	//
