@@ -72,7 +72,7 @@ export class PeerConnection {
       });
       http2.once("close", () => {
         dialling?.cancel();
-        this.#timer?.cancel();
+        this.#rest();
         reject(this.#failure ?? away("the connection to the peer ended"));
       });
     });
@@ -106,9 +106,11 @@ export class PeerConnection {
   leave(): void {
     this.#calls -= 1;
     if (this.#calls > 0) return;
-    if (this.#isDoubtful) this.end(away("the peer is silent"));
+    if (this.#isDoubtful) return this.end(away("the peer is silent"));
     // What nobody uses does not keep the process.
-    else this.#http2.unref();
+    this.#http2.unref();
+    // Calls that were given up without a byte leave the question whether the peer is there.
+    if (this.#hear()) this.#rest();
   }
 
   /** Opens a stream. Connect calls this. */
@@ -140,17 +142,34 @@ export class PeerConnection {
 
   #watch(): void {
     // What came while this process was busy is read before it is looked at.
-    this.#timer = this.#clock.setTimer(lookMs, () => void setImmediate(() => this.#look()));
+    const timer = this.#clock.setTimer(
+      lookMs,
+      () =>
+        void setImmediate(() => {
+          if (this.#timer === timer) this.#look();
+        }),
+    );
+    this.#timer = timer;
+  }
+
+  #rest(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  /** Whether bytes came since it was asked last. */
+  #hear(): boolean {
+    const { bytesRead } = this.#socket;
+    if (bytesRead === this.#bytesRead) return false;
+    this.#bytesRead = bytesRead;
+    this.#silentLooks = 0;
+    return true;
   }
 
   #look(): void {
-    this.#timer = undefined;
-    if (this.#http2.destroyed) return;
-    const { bytesRead } = this.#socket;
-    this.#silentLooks = bytesRead === this.#bytesRead ? this.#silentLooks + 1 : 0;
-    this.#bytesRead = bytesRead;
-    // Calls that were given up leave the question whether the peer is there.
-    if (this.#calls === 0 && this.#silentLooks === 0) return;
+    if (this.#http2.destroyed) return this.#rest();
+    if (!this.#hear()) this.#silentLooks += 1;
+    else if (this.#calls === 0) return this.#rest();
     if (this.#silentLooks >= lostLooks || (this.#isDoubtful && this.#calls === 0))
       return this.end(away("the peer is silent"));
     if (this.#silentLooks === askLooks) this.#http2.ping(() => undefined);
