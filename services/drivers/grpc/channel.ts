@@ -40,8 +40,7 @@ type FailingCall = Pick<StreamCall<unknown>, "fail">;
 
 /**
  * Opens the channel of a target. It connects with its first call, and again after each loss: whether to try again is the
- * router's to decide. No keepalive: servers built on gRPC's core end the connection, with all calls on it, at the fourth
- * ping without data.
+ * router's to decide.
  */
 export function openChannel(target: Target): Channel {
   const session = new Session(target);

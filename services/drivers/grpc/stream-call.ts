@@ -7,7 +7,7 @@ import {
 } from "node:http2";
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { framed, MessageFrames } from "./message-frames.ts";
-import type { Connection } from "./session.ts";
+import type { Connection } from "./connection.ts";
 import { StatusError, statusFromHttp, statusFromReset, statusFromTrailers } from "./status-error.ts";
 
 /** Who hears a call. After `onEnd` or `onError`, of which exactly one comes, and after a cancel nothing is told. */
@@ -95,6 +95,7 @@ export class StreamCall<O> implements Call {
     // What came unread is dropped, or the stream would never close.
     stream.resume();
     stream.close(constants.NGHTTP2_CANCEL);
+    this.#options.connection.gaveUp();
   }
 
   /** Ends it at both sides with a status. */
