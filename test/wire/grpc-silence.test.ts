@@ -114,7 +114,7 @@ test("calls that hear nothing for 10 s end where a ping has no answer, and new o
   await world.clock.advanceAsync(10_000);
   await connection.until(() => pingsOf(connection, 0).length === 1);
   await world.call(1, 1);
-  await world.clock.advanceAsync(5_000);
+  await world.clock.advanceAsync(10_000);
   await connection.closed;
   expect(world.told).toEqual([["error 14"], []]);
 });

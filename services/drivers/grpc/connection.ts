@@ -17,8 +17,8 @@ const silentLooksMax = 5;
 const doubtfulMs = 2_000;
 /** A firewall may have forgotten one that nobody used for so long, and another is made in a moment. */
 const idleMsMax = 30_000;
-/** How long a server may take to answer a ping, busy as it may be. */
-const pingTimeoutMs = 5_000;
+/** How long a server may take to answer a ping: one whose process is held up is not dead. */
+const pingTimeoutMs = 10_000;
 
 /**
  * One connection, from its dialling to its end.
@@ -160,7 +160,7 @@ export class Connection {
   #retire(): void {
     this.#isRetired = true;
     this.#timer?.cancel();
-    if (this.#isOver) return;
+    if (this.#http2.destroyed) return;
     if (this.#streams === 0) return this.#destroy();
     const { bytesRead } = this.#socket;
     this.#http2.ping(() => undefined);
