@@ -17,6 +17,7 @@ const usage = `usage: node services/simulator/main.ts [flags]
   --model NAME      served over HTTP and vLLM's gRPC, repeatable; default weir-sim
   --no-decoupled    the TensorRT-LLM models answer in one piece only
   --no-guided       the TensorRT-LLM models have no grammar
+  --no-counts       the TensorRT-LLM ensemble and BLS count no tokens, as older ones
   --slots N         requests that run at a time
   --waiting N       requests that may wait
   --kv-tokens N     tokens that fit in memory
@@ -49,6 +50,7 @@ function readFlags(args: readonly string[]) {
       model: { type: "string", multiple: true },
       decoupled: { type: "boolean", default: true },
       guided: { type: "boolean", default: true },
+      counts: { type: "boolean", default: true },
       ...Object.fromEntries(Object.keys(sizes).map((name) => [name, text])),
     },
     allowNegative: true,
@@ -69,7 +71,12 @@ function readFlags(args: readonly string[]) {
   return {
     speed: Object.fromEntries(speed),
     openai: { port: number("http-port") ?? 0 },
-    triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled, guided: values.guided },
+    triton: {
+      port: number("grpc-port") ?? 0,
+      decoupled: values.decoupled,
+      guided: values.guided,
+      counts: values.counts,
+    },
     tgis: { port: number("tgis-port") ?? 0 },
     vllm: { port: number("vllm-port") ?? 0 },
     tgi: { port: number("tgi-port") ?? 0 },

@@ -21,6 +21,8 @@ export interface SimulatorOptions {
     readonly decoupled?: boolean;
     /** Whether they have a grammar. Default: true. */
     readonly guided?: boolean;
+    /** Whether the ensemble and BLS count tokens. Default: true. */
+    readonly counts?: boolean;
   };
   readonly tgis?: { readonly port: number };
   readonly vllm?: { readonly port: number };
@@ -75,7 +77,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
   const httpUrl = options.openai ? await open(openOpenAiServer({ ...surroundings, port: options.openai.port })) : "";
   const grpcUrl = options.triton
-    ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, ...options.triton }))
+    ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, counts: true, ...options.triton }))
     : "";
   const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";

@@ -152,6 +152,7 @@ function describeAnswers({ engine, attempt, traits }: Suite): void {
     const outcome = await ask("short", {}, { maxTokens: 4 });
     expect(outcome.finish()).toBe("LENGTH");
     if (counts) expect(outcome.usage?.completionTokens).toBe(4n);
+    expect((await ask("short", { stream: false }, { maxTokens: 4 })).finish()).toBe("LENGTH");
   });
 
   test("counts are the engine's, and deltas hold no more than them", async () => {

@@ -39,17 +39,23 @@ const urls = {
 
 type SimulatedDialect = keyof typeof urls;
 
+interface Setup {
+  readonly withHttp?: boolean;
+  readonly without?: readonly Feature[];
+  readonly flags?: readonly string[];
+}
+
 /** A process, because the suite kills it. */
 async function startModel(
   dialect: SimulatedDialect,
   name: string,
-  { withHttp = false, without = [] }: { withHttp?: boolean; without?: readonly Feature[] } = {},
+  { withHttp = false, without = [], flags: more = [] }: Setup = {},
 ): Promise<SuiteEngine> {
   await using cleanup = new AsyncDisposableStack();
-  const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
+  const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000", ...more];
   const simulator = cleanup.use(await startSimulatorProcess(flags));
-  const more = { engineKey: "good-key", ...(withHttp ? { httpUrl: simulator.httpUrl } : {}) };
-  const opened = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], more)));
+  const target = { engineKey: "good-key", ...(withHttp ? { httpUrl: simulator.httpUrl } : {}) };
+  const opened = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], target)));
   const { models } = await opened.probe(AbortSignal.timeout(10_000));
   const model = models.find((candidate) => candidate.engineModel === name);
   if (model) model.features = model.features.filter((feature) => !without.includes(feature));
@@ -83,6 +89,13 @@ describe("the drivers at the simulator", () => {
     startModel(Dialect.TRITON, "tensorrt_llm"),
   );
   describeDriver("at a BLS model", { shapes, cancels: false }, () => startModel(Dialect.TRITON, "tensorrt_llm_bls"));
+  const older = { flags: ["--no-counts"] };
+  describeDriver("at an older ensemble", { shapes, cancels: true, counts: false }, () =>
+    startModel(Dialect.TRITON, "ensemble", older),
+  );
+  describeDriver("at an older BLS model", { shapes, cancels: false, counts: false }, () =>
+    startModel(Dialect.TRITON, "tensorrt_llm_bls", older),
+  );
   describeDriver("at the LLM API", { shapes, cancels: true, counts: false, lacks: ["minP"] }, () =>
     startModel(Dialect.TRITON, "llmapi"),
   );
