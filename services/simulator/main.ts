@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import type { Speed } from "./engine.ts";
+import { isMannersName, manners, type MannersName } from "./openai/manners.ts";
 import { startSimulator } from "./simulator.ts";
 
 // The simulator as a process of its own. It prints one line of JSON when it is ready, {"httpUrl", "grpcUrl", "tgisUrl",
@@ -7,6 +8,7 @@ import { startSimulator } from "./simulator.ts";
 
 const usage = `usage: node services/simulator/main.ts [flags]
   --http-port N     OpenAI's HTTP; 0, the default, lets the kernel choose
+  --openai-as NAME  whose manners OpenAI's HTTP has: ${Object.keys(manners).join(" or ")}; default vllm
   --grpc-port N     Triton's gRPC; 0, the default, lets the kernel choose
   --tgis-port N     the gRPC of TGIS; 0, the default, lets the kernel choose
   --vllm-port N     vLLM's own gRPC; 0, the default, lets the kernel choose
@@ -40,6 +42,7 @@ function readFlags(args: readonly string[]) {
     args: [...args],
     options: {
       "http-port": text,
+      "openai-as": { type: "string", default: "vllm" },
       "grpc-port": text,
       "tgis-port": text,
       "vllm-port": text,
@@ -70,7 +73,7 @@ function readFlags(args: readonly string[]) {
   });
   return {
     speed: Object.fromEntries(speed),
-    openai: { port: number("http-port") ?? 0 },
+    openai: { port: number("http-port") ?? 0, as: mannersNamed(String(values["openai-as"])) },
     triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled, guided: values.guided },
     tgis: { port: number("tgis-port") ?? 0, ibm: values["tgis-ibm"] },
     vllm: { port: number("vllm-port") ?? 0 },
@@ -80,6 +83,11 @@ function readFlags(args: readonly string[]) {
     ...(values.record === undefined ? {} : { recordPath: values.record }),
     ...(values.model === undefined ? {} : { models: values.model }),
   };
+}
+
+function mannersNamed(name: string): MannersName {
+  if (!isMannersName(name)) throw new TypeError(`--openai-as is none of ${Object.keys(manners).join(", ")}: ${name}`);
+  return name;
 }
 
 function flagsOrExit() {

@@ -2,6 +2,7 @@ import { type Clock, systemClock } from "../runtime/clock.ts";
 import { openAnthropicServer } from "./anthropic/server.ts";
 import { createEngine, defaultSpeed, type Engine, type Speed } from "./engine.ts";
 import type { OpenServer } from "./listener.ts";
+import { manners, type MannersName } from "./openai/manners.ts";
 import { openOpenAiServer } from "./openai/server.ts";
 import { createRecorder, type Recorder } from "./record.ts";
 import { openTgiServer } from "./tgi/server.ts";
@@ -14,7 +15,11 @@ export interface SimulatorOptions {
   readonly speed?: Partial<Speed>;
   /** The names of the model over OpenAI's HTTP and vLLM's gRPC. Default: `weir-sim`. */
   readonly models?: readonly string[];
-  readonly openai?: { readonly port: number };
+  readonly openai?: {
+    readonly port: number;
+    /** Whose manners it has. Default: vllm. */
+    readonly as?: MannersName;
+  };
   readonly triton?: {
     readonly port: number;
     /** Whether the TensorRT-LLM models stream. Default: true. */
@@ -77,7 +82,9 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     servers.push(stack.use(await server));
     return servers.at(-1)?.url ?? "";
   };
-  const httpUrl = options.openai ? await open(openOpenAiServer({ ...surroundings, port: options.openai.port })) : "";
+  const { port, as = "vllm" } = options.openai ?? {};
+  const httpUrl =
+    port === undefined ? "" : await open(openOpenAiServer({ ...surroundings, port, manners: manners[as] }));
   const grpcUrl = options.triton
     ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, ...options.triton }))
     : "";

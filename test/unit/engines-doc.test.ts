@@ -84,6 +84,7 @@ describe("the table of docs/engines.md", () => {
     "TGIS, IBM's": () => probed(Dialect.TGIS, ibm.tgisUrl),
     TGI: () => probed(Dialect.TGI, simulator.tgiUrl),
     "llama.cpp": openai("llamacpp"),
+    "trtllm-serve": openai("trtllm"),
     SGLang: openai("sglang"),
     Ollama: openai("ollama"),
     "LM Studio": openai("lmstudio"),
