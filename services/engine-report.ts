@@ -20,7 +20,7 @@ export function engineReport(url: string, dialect: Dialect, { engine, models, lo
     const context = Number(model.contextLength);
     lines.push(
       "",
-      `  ${model.engineModel}${model.ready ? "" : "  (not loaded)"}`,
+      `  ${model.engineModel}${model.ready ? "" : "  (not ready: not loaded, paused or asleep)"}`,
       `    interface  ${model.flavour || "plain"}`,
       `    context    ${context > 0 ? `${context.toLocaleString("en-US")} tokens` : "unknown: set context_length of the model"}`,
       `    has        ${names(model.features, true)}`,

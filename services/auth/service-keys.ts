@@ -4,7 +4,7 @@ import type { CreateKeyRequest, KeyService, UpdateKeyRequest } from "../../gen/t
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { checkText, fingerprintOf, invalid, maskedFields } from "../runtime/arguments.ts";
-import { fail } from "../runtime/errors/fail.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
@@ -14,9 +14,15 @@ import { makeCredential } from "./key-material.ts";
 import { keyFromStored } from "./key-message.ts";
 import type { Peppers } from "./pepper.ts";
 import { createdOr, notFound, projectScope } from "./scope.ts";
-import type { KeyModelsSpec, KeySpec, KeyStore, NewKey, StoredKey } from "./store.ts";
+import type { KeyBounds, KeyModelsSpec, KeySpec, KeyStore, NewKey, StoredKey } from "./store.ts";
 
 const pageSizeDefault = 50;
+/** Of a page, in bytes of text. */
+const pageBytesMax = 1_048_576;
+/** As many as the contract says. */
+const bounds: KeyBounds = { perProject: 10_000, perOrg: 50_000 };
+/** Characters of a key's model names together, as the contract says. */
+const modelNamesLengthMax = 16_384;
 /** What a key may do whose maker did not say. */
 const permissionsDefault: readonly string[] = ["models.invoke", "models.read"];
 const updatable = ["name", "permissions", "models", "start_time", "expire_time", "labels"] as const;
@@ -47,12 +53,12 @@ export function keyService(options: KeyServiceOptions): ServiceImplementation<ty
     async listKeys({ pageSize, pageToken, showRevoked }, context) {
       const limit = pageSize || pageSizeDefault;
       const before = revisionFrom(pageToken);
-      const found = await store.list(projectScope(context), { limit: limit + 1, before, revoked: showRevoked });
-      const keys = found.slice(0, limit);
+      const page = { limit, bytesMax: pageBytesMax, before, revoked: showRevoked };
+      const { keys, more } = await store.list(projectScope(context), page);
       const last = keys.at(-1);
       return {
         keys: keys.map(keyFromStored),
-        nextPageToken: last && found.length > limit ? tokenFromKey(String(last.createRevision)) : "",
+        nextPageToken: last && more ? tokenFromKey(String(last.createRevision)) : "",
       };
     },
 
@@ -96,9 +102,11 @@ async function createKey(options: KeyServiceOptions, request: CreateKeyRequest, 
     creatorKeyId: context.principal?.keyId ?? "",
     request: { id: request.requestId, fingerprint: fingerprintOf({ ...spec, reach }) },
   };
-  const outcome = await options.store.create(project, made, (writer) => {
+  const outcome = await options.store.create(project, made, bounds, (writer) => {
     checkGrant({ ...spec, reach }, grantorNow(context.principal, writer));
   });
+  if (outcome.kind === "project_full") throw full("project_id", `it has ${bounds.perProject} keys`);
+  if (outcome.kind === "org_full") throw full("org_id", `its projects have ${bounds.perOrg} keys`);
   const parent = notFound("project", project.projectId);
   const kept = createdOr(outcome, { requestId: request.requestId, resource: "key", id, parent });
   return { key: keyFromStored(kept), secret: outcome.kind === "created" ? key : "" };
@@ -109,8 +117,8 @@ function newSpec(request: CreateKeyRequest, grantor: Grant): KeySpec {
     name: request.name,
     permissions: request.permissions.length > 0 ? request.permissions : permissionsDefault,
     models: request.models ? modelsFrom(request.models) : grantor.models,
-    startMs: msFrom(request.startTime),
-    expireMs: msFrom(request.expireTime),
+    startMs: msFrom("start_time", request.startTime),
+    expireMs: msFrom("expire_time", request.expireTime),
     labels: request.labels,
   };
 }
@@ -124,8 +132,8 @@ function changed(current: StoredKey, request: UpdateKeyRequest, fields: Readonly
     name: fields.has("name") ? request.name : current.name,
     permissions: fields.has("permissions") ? request.permissions : current.permissions,
     models: fields.has("models") && request.models ? modelsFrom(request.models) : current.models,
-    startMs: fields.has("start_time") ? msFrom(request.startTime) : current.startMs,
-    expireMs: fields.has("expire_time") ? msFrom(request.expireTime) : current.expireMs,
+    startMs: fields.has("start_time") ? msFrom("start_time", request.startTime) : current.startMs,
+    expireMs: fields.has("expire_time") ? msFrom("expire_time", request.expireTime) : current.expireMs,
     labels: fields.has("labels") ? request.labels : current.labels,
   };
 }
@@ -160,12 +168,23 @@ function foundOr(key: StoredKey | undefined, keyId: string): StoredKey {
   return key;
 }
 
+function full(param: string, problem: string): WeirError {
+  return invalid(param, `${problem}, the most that there can be; revoke one, or change one that is there`);
+}
+
 function modelsFrom({ all, names }: KeyModels): KeyModelsSpec {
+  const length = names.reduce((sum, name) => sum + name.length, 0);
+  if (length > modelNamesLengthMax) {
+    throw invalid("models.names", `they have ${length} characters, more than ${modelNamesLengthMax}; use patterns`);
+  }
   return { all, names };
 }
 
-function msFrom(time: Timestamp | undefined): number | undefined {
-  return time && timestampMs(time);
+/** The contract bounds the whole seconds. */
+function msFrom(param: string, time: Timestamp | undefined): number | undefined {
+  if (time === undefined) return undefined;
+  if (time.nanos < 0 || time.nanos > 999_999_999) throw invalid(param, "its nanos are not within a second");
+  return timestampMs(time);
 }
 
 /** 2^63 has 19 digits. */

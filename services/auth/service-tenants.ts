@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Org, OrgSchema, type Project, ProjectSchema } from "../../gen/ts/weir/auth/v1/tenant_pb.ts";
 import type { TenantService } from "../../gen/ts/weir/auth/v1/tenant_service_pb.ts";
-import { checkText, fingerprintOf, maskedFields } from "../runtime/arguments.ts";
+import { checkText, fingerprintOf, invalid, maskedFields } from "../runtime/arguments.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { keyFromToken, tokenFromKey } from "../runtime/paging.ts";
 import { createdOr, notFound, projectScope } from "./scope.ts";
@@ -63,13 +63,18 @@ export function tenantService(store: TenantStore): ServiceImplementation<typeof 
   };
 }
 
+/** Of an organisation's or a project's id, as the contract says. */
+const idShape = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
 /** One page by id; one more is read to know whether there is a next one. */
 async function page<T extends { readonly id: string }>(
   { pageSize, pageToken }: { readonly pageSize: number; readonly pageToken: string },
   read: (wanted: IdPage) => Promise<readonly T[]>,
 ): Promise<{ items: readonly T[]; nextPageToken: string }> {
   const limit = pageSize || pageSizeDefault;
-  const found = await read({ limit: limit + 1, after: keyFromToken(pageToken) });
+  const after = keyFromToken(pageToken);
+  if (after !== "" && !idShape.test(after)) throw invalid("page_token", "it is no next_page_token of this list");
+  const found = await read({ limit: limit + 1, after });
   const items = found.slice(0, limit);
   const last = items.at(-1);
   return { items, nextPageToken: last && found.length > limit ? tokenFromKey(last.id) : "" };

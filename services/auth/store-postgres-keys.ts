@@ -1,6 +1,6 @@
 import { type Selectable, sql } from "kysely";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
-import type { KeySpec, KeyStore, NewKey, ProjectScope, StoredKey, Writer } from "./store.ts";
+import type { KeyBounds, KeyPage, KeySpec, KeyStore, NewKey, ProjectScope, StoredKey, Writer } from "./store.ts";
 import type { AuthDatabase, AuthTables, AuthTransaction } from "./store-postgres-tables.ts";
 import { answered, nextRevision, repeated, write } from "./store-postgres-write.ts";
 
@@ -8,17 +8,11 @@ type KeyRow = Selectable<AuthTables["auth.keys"]> & { org_id: string };
 
 export function keyStore(db: AuthDatabase): KeyStore {
   return {
-    create: (project, key, check) => write(db, (trx) => createKey(trx, project, key, check)),
+    create: (project, key, bounds, check) => write(db, (trx) => createKey(trx, project, key, bounds, check)),
     get: (project, keyId) => answered(find(db, project, keyId)),
     list: (project, page) =>
       answered(
-        keysOf(db, project)
-          .$if(page.before !== undefined, (q) => q.where("k.create_revision", "<", String(page.before)))
-          .$if(!page.revoked, (q) => q.where("k.revoke_time", "is", null))
-          .orderBy("k.create_revision", "desc")
-          .limit(page.limit)
-          .execute()
-          .then((rows) => rows.map(keyFromRow)),
+        list(db, project, page).then((rows) => ({ keys: rows.map(keyFromRow), more: rows.at(-1)?.more ?? false })),
       ),
     update: (project, keyId, by, change) =>
       write(db, async (trx) => {
@@ -42,6 +36,31 @@ function keysOf(db: AuthDatabase | AuthTransaction, project: ProjectScope) {
     .select("p.org_id")
     .where("k.project_id", "=", project.projectId)
     .$if(project.orgId !== undefined, (q) => q.where("p.org_id", "=", project.orgId ?? ""));
+}
+
+/** Rows are summed up one by one as they are read, up to the limit: the rest of a long list costs nothing. */
+function list(db: AuthDatabase, project: ProjectScope, { limit, bytesMax, before, revoked }: KeyPage) {
+  const rows = keysOf(db, project)
+    .select(sql<boolean>`lead(k.id) over (order by k.create_revision desc) is not null`.as("more"))
+    .select(
+      sql<string>`coalesce(
+        sum(
+          octet_length(k.name) + octet_length(k.labels::text)
+          + octet_length(array_to_string(k.permissions, '')) + octet_length(array_to_string(k.model_names, ''))
+        ) over (order by k.create_revision desc rows between unbounded preceding and 1 preceding),
+        0
+      )`.as("bytes_before"),
+    )
+    .$if(before !== undefined, (q) => q.where("k.create_revision", "<", String(before)))
+    .$if(!revoked, (q) => q.where("k.revoke_time", "is", null))
+    .orderBy("k.create_revision", "desc")
+    .limit(limit);
+  return db
+    .selectFrom(rows.as("page"))
+    .selectAll()
+    .where("bytes_before", "<", String(bytesMax))
+    .orderBy("create_revision", "desc")
+    .execute();
 }
 
 async function find(
@@ -71,6 +90,7 @@ async function createKey(
   trx: AuthTransaction,
   project: ProjectScope,
   key: NewKey,
+  bounds: KeyBounds,
   check: (writer: Writer | undefined) => void,
 ): ReturnType<KeyStore["create"]> {
   const parent = await trx
@@ -83,8 +103,24 @@ async function createKey(
   check(await writerOf(trx, key.creatorKeyId));
   const before = await keysOf(trx, project).where("k.request_id", "=", key.request.id).executeTakeFirst();
   if (before) return repeated(key.request, before.request_fingerprint, keyFromRow(before));
+  const full = await fullFor(trx, project.projectId, parent.org_id, bounds);
+  if (full !== undefined) return { kind: full };
   const row = await insertKey(trx, project.projectId, key);
   return row ? { kind: "created", resource: keyFromRow({ ...row, org_id: parent.org_id }) } : { kind: "id_taken" };
+}
+
+/** Whose keys are as many as there can be, if anybody's are. */
+async function fullFor(trx: AuthTransaction, projectId: string, orgId: string, bounds: KeyBounds) {
+  const { rows } = await sql<{ project: number; org: number }>`
+    select
+      count(*) filter (where k.project_id = ${projectId})::int as project,
+      count(*)::int as org
+    from auth.keys k
+    join auth.projects p on p.id = k.project_id
+    where p.org_id = ${orgId} and k.revoke_time is null`.execute(trx);
+  const [held] = rows;
+  if (held !== undefined && held.project >= bounds.perProject) return "project_full";
+  return held !== undefined && held.org >= bounds.perOrg ? "org_full" : undefined;
 }
 
 /** Keeps a new key; undefined if its id is taken. */

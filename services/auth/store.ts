@@ -82,19 +82,38 @@ export interface Writer {
   readonly nowMs: number;
 }
 
+/** How many keys that were not revoked there can be. */
+export interface KeyBounds {
+  readonly perProject: number;
+  readonly perOrg: number;
+}
+
+/** Which keys a list is to show, newest first. */
+export interface KeyPage {
+  readonly limit: number;
+  /** Of text: the page ends with the key that reaches it. */
+  readonly bytesMax: number;
+  /** Only keys that were created before this revision. */
+  readonly before: bigint | undefined;
+  /** Also those that were revoked. */
+  readonly revoked: boolean;
+}
+
 /**
  * Keys as their owners see them. A write reads the key that asks for it (`key.creatorKeyId`, `by`) under the lock, and
  * shows it to a callback; undefined if there is no such key. What the callback throws leaves all as it was.
  */
 export interface KeyStore {
   /** Not judged, and not made, where there is no such project. */
-  create(project: ProjectScope, key: NewKey, check: (writer: Writer | undefined) => void): Promise<Created<StoredKey>>;
-  get(project: ProjectScope, keyId: string): Promise<StoredKey | undefined>;
-  /** Newest first. `before`: only keys that were created before that revision. */
-  list(
+  create(
     project: ProjectScope,
-    page: { readonly limit: number; readonly before: bigint | undefined; readonly revoked: boolean },
-  ): Promise<readonly StoredKey[]>;
+    key: NewKey,
+    bounds: KeyBounds,
+    check: (writer: Writer | undefined) => void,
+  ): Promise<Created<StoredKey> | { readonly kind: "project_full" } | { readonly kind: "org_full" }>;
+  get(project: ProjectScope, keyId: string): Promise<StoredKey | undefined>;
+  /** `more`: others follow after these. */
+  list(project: ProjectScope, page: KeyPage): Promise<{ readonly keys: readonly StoredKey[]; readonly more: boolean }>;
   /** Replaces what the owner sets by what `change` makes of it. */
   update(
     project: ProjectScope,

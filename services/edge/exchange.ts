@@ -198,10 +198,10 @@ function failureHeaders(error: WeirError): Headers {
   const headers: Headers = {};
   if (http === 401) headers["www-authenticate"] = 'Bearer realm="weir"';
   Object.assign(headers, refusingLimitHeaders(error));
-  const retried = http === 409 || http === 429 || http >= 500;
+  const retried = http === 409 || http === 422 || http === 429 || http >= 500;
   if (!retried) return headers;
   if (retry === Retry.NO) {
-    // Clients try these statuses again unless they are told not to.
+    // Clients, or what stands around them, try these statuses again unless they are told not to.
     headers["x-should-retry"] = "false";
   } else if (retry === Retry.AFTER || http === 429 || http === 503) {
     const afterMs = Math.max(1, Math.ceil(error.retryAfterMs ?? retryAfterDefaultMs));

@@ -9,12 +9,12 @@ export interface Standing {
   readonly attemptsMax: number;
   /** The caller has seen a piece of the answer: another replica would begin anew. */
   readonly committed: boolean;
-  /** Tries whose engine had taken the request and then went away. */
+  /** Engines that went away with the request, or with another one that asked for the same. */
   readonly crashes: number;
 }
 
 /** One request may take down at most this many replicas before it is suspected itself. */
-const crashesMax = 2;
+export const crashesMax = 2;
 
 /** Whether another replica shall try: nothing was seen of the first, the fault is the engine's, and others may do better. */
 export function mayTryAnother(error: WeirError, standing: Standing): boolean {

@@ -14,8 +14,9 @@ import { fallbackPlans } from "./fallback.ts";
 import { hash32 } from "./fleet/rendezvous.ts";
 import type { Seat } from "./fleet/seat.ts";
 import type { GenerationDeps } from "./generation-deps.ts";
-import { findCallable } from "./models.ts";
+import { entryFor } from "./models.ts";
 import { type Plan, planFor } from "./plan.ts";
+import { contentOf } from "./quarantine/content.ts";
 import { type Grant, unlimited } from "./quota/grant.ts";
 import { PendingGrant, type Taker } from "./quota/pending-grant.ts";
 import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
@@ -171,16 +172,12 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   }
 
   #admit(): Plan | WeirError {
-    const { fleet } = this.#deps;
-    if (!fleet.synced) {
-      const facts = { service: "catalog", retry_after_ms: "1000" };
-      return fail(ErrorReason.SERVICE_UNAVAILABLE, facts, { retryAfterMs: 1_000 });
-    }
-    const entry = findCallable(fleet, this.#principal, this.#request.model);
-    if (!entry) return fail(ErrorReason.MODEL_NOT_FOUND, { model: this.#request.model });
+    const entry = entryFor(this.#deps.fleet, this.#principal, this.#request.model);
+    if (entry instanceof WeirError) return entry;
     const plan = planFor(this.#request, entry);
     if (plan instanceof WeirError) return plan;
-    return this.#builder.problemOf(plan) ?? this.#deps.usage.refusal() ?? plan;
+    this.#tries.content = contentOf(this.#principal, entry.model.id, this.#request);
+    return this.#builder.problemOf(plan) ?? this.#tries.refusal() ?? this.#deps.usage.refusal() ?? plan;
   }
 
   /** From here on it is admitted: however it ends, the ledger is told. */
@@ -252,6 +249,8 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #attempt(seat: Seat): void {
     this.#seat = seat;
     this.#phase = "trying";
+    const refused = this.#tries.refusal();
+    if (refused) return this.#giveUp(refused);
     const preparing = this.#plan && this.#builder.prepare(this.#plan, seat);
     if (!preparing) return this.#dispatch(seat);
     preparing
@@ -337,7 +336,8 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   }
 
   failed(from: Try, error: WeirError): void {
-    if (!this.#tries.failed(from, error, this.#phase === "streaming")) return this.#giveUp(error);
+    const end = this.#tries.failed(from, error, this.#phase === "streaming");
+    if (end) return this.#giveUp(end);
     this.#sink.resume = undefined;
     this.#leave();
     // Whoever got the place may have made this caller leave.

@@ -1,6 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import type { Principal } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { type CallableModel, CallableModelSchema } from "../../gen/ts/weir/router/v1/model_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import { mayCall } from "../runtime/identity/allow.ts";
 import type { Fleet, ModelEntry } from "./fleet/fleet.ts";
 
@@ -16,6 +18,19 @@ export function findCallable(
   const entry = fleet.resolve(name);
   if (entry === undefined || entry.model.disabled) return undefined;
   return mayCall(principal, name) || mayCall(principal, entry.model.id) ? entry : undefined;
+}
+
+/** The same, or why a request for it can't be begun: it may also be that nobody knows yet. */
+export function entryFor(
+  fleet: Pick<Fleet, "resolve" | "synced">,
+  principal: Principal,
+  name: string,
+): ModelEntry | WeirError {
+  if (!fleet.synced) {
+    const facts = { service: "catalog", retry_after_ms: "1000" };
+    return fail(ErrorReason.SERVICE_UNAVAILABLE, facts, { retryAfterMs: 1_000 });
+  }
+  return findCallable(fleet, principal, name) ?? fail(ErrorReason.MODEL_NOT_FOUND, { model: name });
 }
 
 /** Everything that a caller may call, in no order. */

@@ -25,6 +25,7 @@ import type { GenerationDeps } from "./generation-deps.ts";
 import { createAnswerEstimate } from "./metering/answer-estimate.ts";
 import { createTokenEstimate } from "./metering/token-estimate.ts";
 import { createPromptRenderer } from "./prompt/chat-template.ts";
+import { Quarantine } from "./quarantine/quarantine.ts";
 import { openQuota } from "./quota/open-quota.ts";
 import { inferenceService } from "./service.ts";
 import { createUnaries } from "./unary/unary.ts";
@@ -81,6 +82,7 @@ export const role: Role = {
       usage,
       quota,
       answers: createAnswerEstimate(),
+      quarantine: new Quarantine(clock),
       log: createRequestLog(log, metrics),
       ejected: (replica, { reason }) =>
         log.warn(

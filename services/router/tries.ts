@@ -6,6 +6,8 @@ import type { WeirError } from "../runtime/errors/fail.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { TryRecord } from "./attempt-log.ts";
 import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
+import type { Content } from "./quarantine/content.ts";
+import type { Quarantine } from "./quarantine/quarantine.ts";
 import { afterFailure, afterSuccess } from "./fleet/ejection.ts";
 import type { Seat } from "./fleet/seat.ts";
 import type { Grant } from "./quota/grant.ts";
@@ -22,6 +24,8 @@ export interface TriesDeps {
   readonly attemptsMax: number;
   /** A replica gets no requests for a while. */
   readonly ejected: (replicaId: string, error: WeirError) => void;
+  /** What engines went away with. */
+  readonly quarantine: Pick<Quarantine, "crashed" | "answered" | "refusal">;
 }
 
 /**
@@ -37,6 +41,8 @@ export class Tries {
   lastError: WeirError | undefined;
   /** Told of each that is over; undefined before the request is admitted. */
   usage: RequestUsage | undefined;
+  /** What the request asks for; undefined before its model is known. */
+  content: Content | undefined;
   readonly #deps: TriesDeps;
   #seat: Seat | undefined;
   #newest: Tried | undefined;
@@ -45,6 +51,11 @@ export class Tries {
 
   constructor(deps: TriesDeps) {
     this.#deps = deps;
+  }
+
+  /** Why no engine may hear of the request; undefined: one may. */
+  refusal(): WeirError | undefined {
+    return this.content && this.#deps.quarantine.refusal(this.content);
   }
 
   /** One is about to be dispatched. */
@@ -59,7 +70,10 @@ export class Tries {
   ended(counts: Counts): void {
     const replica = this.#seat?.replica;
     // What the gateway answered itself says nothing of the replica.
-    if (replica && this.#newest?.dispatched) replica.standing.judge(afterSuccess(replica.standing.health));
+    if (replica && this.#newest?.dispatched) {
+      replica.standing.judge(afterSuccess(replica.standing.health));
+      if (this.content) this.#deps.quarantine.answered(this.content);
+    }
     this.#record(undefined, counts, true);
   }
 
@@ -67,19 +81,19 @@ export class Tries {
    * The running one failed.
    *
    * @param committed a piece of the answer was passed on.
-   * @returns whether another may follow.
+   * @returns what the request ends with; undefined: another may follow.
    */
-  failed({ accepted, dispatched, meter }: Tried, error: WeirError, committed: boolean): boolean {
+  failed({ accepted, dispatched, meter }: Tried, error: WeirError, committed: boolean): WeirError | undefined {
     this.lastError = error;
     // No engine has heard of it: nothing was tried, and another replica would fare no better.
     if (!dispatched) {
       this.usage?.notDispatched();
-      return false;
+      return error;
     }
     this.#judge(error);
     // An answer of another form than was asked for was generated as asked.
     this.#record(error.reason, meter.counts(), committed || error.reason === ErrorReason.ANSWER_MISMATCH);
-    if (looksLikeCrash(error, accepted)) this.#crashes += 1;
+    const crashed = looksLikeCrash(error, accepted) && this.#crashed();
     const attempts = this.replicas.length;
     const another = mayTryAnother(error, {
       attempts,
@@ -88,7 +102,8 @@ export class Tries {
       crashes: this.#crashes,
     });
     if (another) this.#newest = undefined;
-    return another;
+    if (another) return undefined;
+    return (crashed && this.refusal()) || error;
   }
 
   /** Stops the one that runs, if one does. */
@@ -125,6 +140,15 @@ export class Tries {
   /** What was received in the try that counts; undefined: no engine has taken the request. */
   counts(): Counts | undefined {
     return this.#newest?.accepted ? this.#newest.meter.counts() : undefined;
+  }
+
+  /** The replica went away. False: it had been taken out of the catalogue, and the request need not have to do with it. */
+  #crashed(): boolean {
+    const replica = this.#seat?.replica;
+    if (!replica || replica.leaving) return false;
+    const alike = this.content ? this.#deps.quarantine.crashed(this.content, replica.id, this.#startMs) : 0;
+    this.#crashes = Math.max(this.#crashes + 1, alike);
+    return true;
   }
 
   /** What the failure says of the replica. */

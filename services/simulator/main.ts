@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import type { Speed } from "./engine.ts";
+import { isMannersName, manners, type MannersName } from "./openai/manners.ts";
 import { startSimulator } from "./simulator.ts";
 
 // The simulator as a process of its own. It prints one line of JSON when it is ready, {"httpUrl", "grpcUrl", "tgisUrl",
@@ -7,6 +8,7 @@ import { startSimulator } from "./simulator.ts";
 
 const usage = `usage: node services/simulator/main.ts [flags]
   --http-port N     OpenAI's HTTP; 0, the default, lets the kernel choose
+  --openai-as NAME  whose manners OpenAI's HTTP has: ${Object.keys(manners).join(" or ")}; default vllm
   --grpc-port N     Triton's gRPC; 0, the default, lets the kernel choose
   --tgis-port N     the gRPC of TGIS; 0, the default, lets the kernel choose
   --vllm-port N     vLLM's own gRPC; 0, the default, lets the kernel choose
@@ -15,6 +17,7 @@ const usage = `usage: node services/simulator/main.ts [flags]
   --host ADDRESS    default 127.0.0.1
   --record FILE     append the record to this file
   --model NAME      served over HTTP and vLLM's gRPC, repeatable; default weir-sim
+  --tgis-ibm        the gRPC of TGIS is that of IBM's own server, not of vLLM's adapter
   --no-decoupled    the TensorRT-LLM models answer in one piece only
   --no-guided       the TensorRT-LLM models have no grammar
   --no-counts       the TensorRT-LLM ensemble and BLS count no tokens, as older ones
@@ -40,6 +43,7 @@ function readFlags(args: readonly string[]) {
     args: [...args],
     options: {
       "http-port": text,
+      "openai-as": { type: "string", default: "vllm" },
       "grpc-port": text,
       "tgis-port": text,
       "vllm-port": text,
@@ -48,6 +52,7 @@ function readFlags(args: readonly string[]) {
       host: text,
       record: text,
       model: { type: "string", multiple: true },
+      "tgis-ibm": { type: "boolean", default: false },
       decoupled: { type: "boolean", default: true },
       guided: { type: "boolean", default: true },
       counts: { type: "boolean", default: true },
@@ -70,14 +75,14 @@ function readFlags(args: readonly string[]) {
   });
   return {
     speed: Object.fromEntries(speed),
-    openai: { port: number("http-port") ?? 0 },
+    openai: { port: number("http-port") ?? 0, as: mannersNamed(String(values["openai-as"])) },
     triton: {
       port: number("grpc-port") ?? 0,
       decoupled: values.decoupled,
       guided: values.guided,
       counts: values.counts,
     },
-    tgis: { port: number("tgis-port") ?? 0 },
+    tgis: { port: number("tgis-port") ?? 0, ibm: values["tgis-ibm"] },
     vllm: { port: number("vllm-port") ?? 0 },
     tgi: { port: number("tgi-port") ?? 0 },
     anthropic: { port: number("anthropic-port") ?? 0 },
@@ -85,6 +90,11 @@ function readFlags(args: readonly string[]) {
     ...(values.record === undefined ? {} : { recordPath: values.record }),
     ...(values.model === undefined ? {} : { models: values.model }),
   };
+}
+
+function mannersNamed(name: string): MannersName {
+  if (!isMannersName(name)) throw new TypeError(`--openai-as is none of ${Object.keys(manners).join(", ")}: ${name}`);
+  return name;
 }
 
 function flagsOrExit() {

@@ -2,6 +2,7 @@ import { type Clock, systemClock } from "../runtime/clock.ts";
 import { openAnthropicServer } from "./anthropic/server.ts";
 import { createEngine, defaultSpeed, type Engine, type Speed } from "./engine.ts";
 import type { OpenServer } from "./listener.ts";
+import { manners, type MannersName } from "./openai/manners.ts";
 import { openOpenAiServer } from "./openai/server.ts";
 import { createRecorder, type Recorder } from "./record.ts";
 import { openTgiServer } from "./tgi/server.ts";
@@ -14,7 +15,11 @@ export interface SimulatorOptions {
   readonly speed?: Partial<Speed>;
   /** The names of the model over OpenAI's HTTP and vLLM's gRPC. Default: `weir-sim`. */
   readonly models?: readonly string[];
-  readonly openai?: { readonly port: number };
+  readonly openai?: {
+    readonly port: number;
+    /** Whose manners it has. Default: vllm. */
+    readonly as?: MannersName;
+  };
   readonly triton?: {
     readonly port: number;
     /** Whether the TensorRT-LLM models stream. Default: true. */
@@ -24,7 +29,11 @@ export interface SimulatorOptions {
     /** Whether the ensemble and BLS count tokens. Default: true. */
     readonly counts?: boolean;
   };
-  readonly tgis?: { readonly port: number };
+  readonly tgis?: {
+    readonly port: number;
+    /** Whether it is IBM's own server, and not vLLM's adapter. Default: false. */
+    readonly ibm?: boolean;
+  };
   readonly vllm?: { readonly port: number };
   /** TGI's HTTP. */
   readonly tgi?: { readonly port: number };
@@ -75,11 +84,13 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     servers.push(stack.use(await server));
     return servers.at(-1)?.url ?? "";
   };
-  const httpUrl = options.openai ? await open(openOpenAiServer({ ...surroundings, port: options.openai.port })) : "";
+  const { port, as = "vllm" } = options.openai ?? {};
+  const httpUrl =
+    port === undefined ? "" : await open(openOpenAiServer({ ...surroundings, port, manners: manners[as] }));
   const grpcUrl = options.triton
     ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, counts: true, ...options.triton }))
     : "";
-  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, port: options.tgis.port })) : "";
+  const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, ibm: false, ...options.tgis })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";
   const tgiUrl = options.tgi ? await open(openTgiServer({ ...surroundings, port: options.tgi.port })) : "";
   const anthropicUrl = options.anthropic

@@ -4,11 +4,12 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { migrations } from "../../services/auth/migrations/migrations.ts";
-import type { AuthStore, Created, NewKey, Writer } from "../../services/auth/store.ts";
+import type { AuthStore, NewKey, Writer } from "../../services/auth/store.ts";
 import { type AuthTables, postgresAuthStore } from "../../services/auth/store-postgres.ts";
 import { fail, WeirError } from "../../services/runtime/errors/fail.ts";
 import { openPool } from "../../services/runtime/postgres/pool.ts";
 import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
+import { acme, anybody, bounds, makeKey, makeTenants, newKey, resourceOf } from "./auth-store.ts";
 
 let database: TestDatabase;
 let store: AuthStore;
@@ -27,46 +28,10 @@ beforeEach(async () => {
   await store.installation.keepPeppers(new Map([[1, "one"]]));
 });
 
-let made = 0;
-
-function newKey(over: Partial<NewKey> = {}): NewKey {
-  made += 1;
-  return {
-    id: `key${made}`,
-    name: "a key",
-    reach: Reach.PROJECT,
-    permissions: ["models.invoke"],
-    models: { all: false, names: ["m", "qwen-*"] },
-    startMs: undefined,
-    expireMs: undefined,
-    labels: {},
-    creatorKeyId: "",
-    mac: Uint8Array.from({ length: 32 }, (_, place) => place),
-    pepperVersion: 1,
-    request: { id: `request${made}`, fingerprint: "same" },
-    ...over,
-  };
-}
-
-function resourceOf<T>(outcome: Created<T>): T {
-  if (outcome.kind !== "created" && outcome.kind !== "repeated") throw new Error(outcome.kind);
-  return outcome.resource;
-}
-
-async function tenants(): Promise<void> {
-  for (const org of ["acme", "umbrella"]) {
-    await store.tenants.createOrg({ id: org, name: org, request: { id: org, fingerprint: "" } });
-    for (const project of ["one", "two"]) {
-      const id = `${org}-${project}`;
-      await store.tenants.createProject({ id, orgId: org, name: id, request: { id: project, fingerprint: "" } });
-    }
-  }
-}
-
-const acme = { projectId: "acme-one", orgId: undefined };
-const anybody = () => {};
-const createIn = async (projectId: string, over: Partial<NewKey> = {}) =>
-  resourceOf(await store.keys.create({ projectId, orgId: undefined }, newKey(over), anybody));
+const tenants = () => makeTenants(store);
+/** A page that ends by its limit. */
+const bytesMax = 1e6;
+const createIn = (projectId: string, over: Partial<NewKey> = {}) => makeKey(store, projectId, over);
 
 async function reasonOf(work: Promise<unknown>): Promise<ErrorReason | undefined> {
   try {
@@ -84,7 +49,7 @@ test("a key is kept whole", async () => {
   const expireMs = Date.UTC(2036, 11, 31, 23, 59, 59, 999);
   const labels = { team: "a'b\"c;--", __proto__: "no", "%": "$1" };
   const key = newKey({ startMs, expireMs, labels, reach: Reach.ORG, name: "' OR 1=1--", creatorKeyId: "maker" });
-  const kept = resourceOf(await store.keys.create(acme, key, anybody));
+  const kept = resourceOf(await store.keys.create(acme, key, bounds, anybody));
   expect(kept).toMatchObject({
     id: key.id,
     orgId: "acme",
@@ -110,14 +75,14 @@ test("a create is made once, however often it is asked for", async () => {
   await tenants();
   const key = newKey();
   const outcomes = await Promise.all(
-    Array.from({ length: 10 }, (_, n) => store.keys.create(acme, { ...key, id: `${key.id}x${n}` }, anybody)),
+    Array.from({ length: 10 }, (_, n) => store.keys.create(acme, { ...key, id: `${key.id}x${n}` }, bounds, anybody)),
   );
   expect(outcomes.map(({ kind }) => kind).sort()).toEqual(["created", ...Array.from({ length: 9 }, () => "repeated")]);
   expect(new Set(outcomes.map((outcome) => resourceOf(outcome).id)).size).toBe(1);
   const other = { ...newKey(), request: { ...key.request, fingerprint: "other" } };
-  expect((await store.keys.create(acme, other, anybody)).kind).toBe("request_used");
-  expect((await store.keys.create({ ...acme, projectId: "acme-two" }, other, anybody)).kind).toBe("created");
-  expect((await store.keys.create(acme, newKey({ id: other.id }), anybody)).kind).toBe("id_taken");
+  expect((await store.keys.create(acme, other, bounds, anybody)).kind).toBe("request_used");
+  expect((await store.keys.create({ ...acme, projectId: "acme-two" }, other, bounds, anybody)).kind).toBe("created");
+  expect((await store.keys.create(acme, newKey({ id: other.id }), bounds, anybody)).kind).toBe("id_taken");
 });
 
 test("tenants are made once too, under ids of their own", async () => {
@@ -143,10 +108,13 @@ test("whoever is bound to an organisation sees and changes nothing of another's"
   const theirs = await createIn("umbrella-one");
   const reach = { projectId: "umbrella-one", orgId: "acme" };
   expect(await store.keys.get(reach, theirs.id)).toBeUndefined();
-  expect(await store.keys.list(reach, { limit: 10, before: undefined, revoked: true })).toEqual([]);
+  expect(await store.keys.list(reach, { limit: 10, bytesMax, before: undefined, revoked: true })).toEqual({
+    keys: [],
+    more: false,
+  });
   expect(await store.keys.update(reach, theirs.id, "", () => ({ ...theirs, name: "mine" }))).toBeUndefined();
   expect(await store.keys.revoke(reach, theirs.id, "", anybody)).toBeUndefined();
-  expect((await store.keys.create(reach, newKey(), anybody)).kind).toBe("no_parent");
+  expect((await store.keys.create(reach, newKey(), bounds, anybody)).kind).toBe("no_parent");
   expect(await store.tenants.getProject(reach)).toBeUndefined();
   expect(await store.tenants.renameProject(reach, "mine")).toBeUndefined();
   // Nor of another project, by the key's id.
@@ -163,13 +131,45 @@ test("keys are listed newest first, in pages, with the revoked ones if asked", a
   const revokedId = ids[2] ?? "";
   await store.keys.revoke(acme, revokedId, "", anybody);
   const page = async (before: bigint | undefined, revoked: boolean) =>
-    store.keys.list(acme, { limit: 2, before, revoked });
+    store.keys.list(acme, { limit: 2, bytesMax, before, revoked });
   const first = await page(undefined, true);
-  const second = await page(first.at(-1)?.createRevision, true);
-  const third = await page(second.at(-1)?.createRevision, true);
-  expect([...first, ...second, ...third].map(({ id }) => id)).toEqual(ids);
-  const live = await store.keys.list(acme, { limit: 10, before: undefined, revoked: false });
-  expect(live.map(({ id }) => id)).toEqual(ids.filter((id) => id !== revokedId));
+  const second = await page(first.keys.at(-1)?.createRevision, true);
+  const third = await page(second.keys.at(-1)?.createRevision, true);
+  expect([first, second, third].map(({ more }) => more)).toEqual([true, true, false]);
+  expect([first, second, third].flatMap(({ keys }) => keys.map(({ id }) => id))).toEqual(ids);
+  const live = await store.keys.list(acme, { limit: 10, bytesMax, before: undefined, revoked: false });
+  expect(live.keys.map(({ id }) => id)).toEqual(ids.filter((id) => id !== revokedId));
+});
+
+test("a page of long keys ends with the one that reaches its bytes", async () => {
+  await tenants();
+  const long = { models: { all: false, names: ["m".repeat(400), "n".repeat(600)] } };
+  const ids: string[] = [];
+  for (let n = 0; n < 5; n++) ids.unshift((await createIn("acme-one", long)).id);
+  const page = async (bytes: number, before?: bigint) =>
+    store.keys.list(acme, { limit: 10, bytesMax: bytes, before, revoked: true });
+  const first = await page(2_000);
+  expect(first).toMatchObject({ keys: ids.slice(0, 2).map((id) => ({ id })), more: true });
+  const rest = await page(10_000, first.keys.at(-1)?.createRevision);
+  expect(rest).toMatchObject({ keys: ids.slice(2).map((id) => ({ id })), more: false });
+  // One key at least.
+  expect((await page(1)).keys.map(({ id }) => id)).toEqual(ids.slice(0, 1));
+});
+
+test("a project and an organisation have only so many keys that were not revoked", async () => {
+  await tenants();
+  const few = { perProject: 2, perOrg: 3 };
+  const create = (projectId: string, key = newKey()) => store.keys.create({ ...acme, projectId }, key, few, anybody);
+  const first = newKey();
+  expect((await create("acme-one", first)).kind).toBe("created");
+  expect((await create("acme-one")).kind).toBe("created");
+  expect((await create("acme-one")).kind).toBe("project_full");
+  expect((await create("acme-one", first)).kind).toBe("repeated");
+  expect((await create("acme-two")).kind).toBe("created");
+  expect((await create("acme-two")).kind).toBe("org_full");
+  expect((await create("umbrella-one")).kind).toBe("created");
+  await store.keys.revoke(acme, first.id, "", anybody);
+  expect((await create("acme-one")).kind).toBe("created");
 });
 
 test("tenants are listed by id, in pages", async () => {
@@ -220,7 +220,7 @@ test("a write shows the key that asks for it, as it is by then, and is not done 
     if (writer?.key.revokeMs !== undefined) throw fail(ErrorReason.KEY_REVOKED, { key_id: writer.key.id });
   };
   const writes = [
-    () => store.keys.create(acme, newKey({ creatorKeyId: maker.id }), look),
+    () => store.keys.create(acme, newKey({ creatorKeyId: maker.id }), bounds, look),
     () => store.keys.update(acme, key.id, maker.id, (current, writer) => ({ ...current, name: String(look(writer)) })),
     () => store.keys.revoke(acme, key.id, maker.id, (_key, writer) => look(writer)),
   ];
@@ -238,87 +238,6 @@ test("a write shows the key that asks for it, as it is by then, and is not done 
   ]);
   for (const writer of shown) expect(Math.abs((writer?.nowMs ?? 0) - Date.now())).toBeLessThan(60_000);
   expect(await store.keys.get(acme, key.id)).toMatchObject({ name: "undefined", revokeMs: undefined });
-});
-
-test("changes are told by revision, without the keys that were only made", async () => {
-  await tenants();
-  const [a, b] = [await createIn("acme-one"), await createIn("acme-one")];
-  const { revision: start } = await store.credentials.changesAfter(0n, 10);
-  const c = await createIn("acme-two");
-  await store.keys.update(acme, a.id, "", (key) => ({ ...key, name: "x" }));
-  await store.keys.revoke(acme, b.id, "", anybody);
-  await store.keys.update(acme, a.id, "", (key) => ({ ...key, name: "y" }));
-  const all = await store.credentials.changesAfter(start, 10);
-  expect(all.changes).toEqual([
-    { keyId: b.id, revoked: true, revision: start + 3n },
-    { keyId: a.id, revoked: false, revision: start + 4n },
-  ]);
-  expect(all.revision).toBe(start + 4n);
-  expect((await store.credentials.changesAfter(start, 1)).changes.map(({ keyId }) => keyId)).toEqual([b.id]);
-  expect((await store.credentials.changesAfter(start + 4n, 10)).changes).toEqual([]);
-  expect((await store.credentials.find(c.id)).found?.key.id).toBe(c.id);
-  expect((await store.credentials.find("nobody")).found).toBeUndefined();
-});
-
-test("whoever has seen a revision has seen every change up to it, with many writers at once", async () => {
-  await tenants();
-  const keys = [];
-  for (let n = 0; n < 8; n++) keys.push(await createIn(n % 2 ? "acme-one" : "acme-two"));
-  const { revision: start } = await store.credentials.changesAfter(0n, 10);
-  const seen = new Map<string, number>();
-  let after = start;
-  let writing = true;
-  const watching = (async () => {
-    for (let last = false; !last; ) {
-      last = !writing;
-      const read = await store.credentials.changesAfter(after, 3);
-      for (const { keyId, revision } of read.changes) {
-        expect(revision).toBeGreaterThan(after);
-        after = revision;
-        seen.set(keyId, (seen.get(keyId) ?? 0) + 1);
-      }
-      if (read.changes.length < 3) after = read.revision;
-      else last = false;
-    }
-  })();
-  const rounds = 12;
-  await Promise.all(
-    keys.map(async (key) => {
-      const project = { projectId: key.projectId, orgId: undefined };
-      for (let n = 1; n <= rounds; n++) {
-        await store.keys.update(project, key.id, "", (current) => ({ ...current, name: String(n) }));
-      }
-    }),
-  );
-  writing = false;
-  await watching;
-  // The counter took one step a write, and the last change of every key was seen.
-  expect(after).toBe(start + BigInt(rounds * keys.length));
-  expect([...seen.keys()].sort()).toEqual(keys.map(({ id }) => id).sort());
-});
-
-test("a writer that waits holds back the revisions after it", async () => {
-  await tenants();
-  const [a, b] = [await createIn("acme-one"), await createIn("acme-one")];
-  const { revision: start } = await store.credentials.changesAfter(0n, 10);
-  const db = database.kysely<AuthTables>();
-  const gate = Promise.withResolvers<void>();
-  const started = Promise.withResolvers<void>();
-  // A write by hand that has taken its revision and is slow to commit.
-  const slow = db.transaction().execute(async (trx) => {
-    await sql`select pg_advisory_xact_lock(${0x7765697261757468n})`.execute(trx);
-    await sql`update auth.state set revision = revision + 1`.execute(trx);
-    await sql`update auth.keys set revision = ${start + 1n} where id = ${a.id}`.execute(trx);
-    started.resolve();
-    await gate.promise;
-  });
-  await started.promise;
-  const fast = store.keys.revoke(acme, b.id, "", anybody);
-  expect(await store.credentials.changesAfter(start, 10)).toMatchObject({ revision: start, changes: [] });
-  gate.resolve();
-  await Promise.all([slow, fast]);
-  const { changes } = await store.credentials.changesAfter(start, 10);
-  expect(changes.map(({ keyId }) => keyId)).toEqual([a.id, b.id]);
 });
 
 test("the first key is made once, by whoever comes first, and replaced when that is asked for", async () => {
@@ -347,16 +266,6 @@ test("a pepper's fingerprint is kept as it was first told", async () => {
   expect(Object.fromEntries(kept)).toEqual({ 1: "one", 2: "two", 3: "three" });
 });
 
-test("revisions are of one epoch for as long as the server and its tables are the same", async () => {
-  const { epoch } = await store.credentials.find("nobody");
-  await tenants();
-  await createIn("acme-one");
-  expect((await store.credentials.changesAfter(1n, 1)).epoch).toBe(epoch);
-  await using restored = await createTestDatabase({ migrations: { auth: migrations } });
-  const other = postgresAuthStore(restored.kysely<AuthTables>(), restored.kysely<AuthTables>());
-  expect((await other.credentials.find("nobody")).epoch).not.toBe(epoch);
-});
-
 test("times are the database's", async () => {
   const { nowMs } = await store.credentials.find("nobody");
   expect(Math.abs(nowMs - Date.now())).toBeLessThan(60_000);
@@ -372,7 +281,7 @@ test("a database that is away is said to be away, and what it said stays inside"
     lost.credentials.orgOf("x"),
     lost.credentials.hasOrg("x"),
     lost.keys.get(acme, "x"),
-    lost.keys.create(acme, newKey(), anybody),
+    lost.keys.create(acme, newKey(), bounds, anybody),
     lost.keys.revoke(acme, "x", "", anybody),
     lost.tenants.getOrg("x"),
     lost.installation.firstKeyId(),
@@ -388,7 +297,7 @@ test("a database that is away is said to be away, and what it said stays inside"
 test("a statement that the database refuses is a defect, and what it said stays inside", async () => {
   await tenants();
   const error: unknown = await store.keys
-    .create(acme, newKey({ name: "a\0b" }), anybody)
+    .create(acme, newKey({ name: "a\0b" }), bounds, anybody)
     .catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ reason: ErrorReason.INTERNAL });
   expect(String(error)).not.toMatch(/UTF8|byte sequence|auth\.keys/);

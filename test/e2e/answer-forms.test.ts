@@ -14,19 +14,21 @@ let gateway: Gateway;
 let client: OpenAI;
 
 beforeAll(async () => {
-  engine = await startSimulatorProcess(["--decode-ms", "5", "--prefill-ms", "0"]);
+  engine = await startSimulatorProcess(["--decode-ms", "5", "--prefill-ms", "0", "--tgis-ibm"]);
   tail = new RecordTail(engine.recordPath);
   const file = join(await openFolder("weir-templates-"), "template.jinja");
   await writeFile(file, "{% for message in messages %}{{ message.content }}\n{% endfor %}");
   gateway = await startGateway(`pools:
   - { id: triton, replicas: [{ url: "${engine.grpcUrl}" }] }
   - { id: tgi, replicas: [{ url: "${engine.tgiUrl}" }] }
+  - { id: tgis, replicas: [{ url: "${engine.tgisUrl}" }] }
   - { id: anthropic, hosted: true, engine_key: key, replicas: [{ url: "${engine.anthropicUrl}" }] }
 models:
   - { id: llmapi, pool: triton, engine_model: llmapi, chat_template: "${file}" }
   - { id: ensemble, pool: triton, engine_model: ensemble, chat_template: "${file}" }
   - { id: vllm, pool: triton, engine_model: vllm_model, chat_template: "${file}" }
   - { id: tgi, pool: tgi, engine_model: weir-sim }
+  - { id: ibm, pool: tgis, engine_model: tgis, chat_template: "${file}" }
   - { id: anthropic, pool: anthropic, engine_model: weir-sim, context_length: 8192 }
 `);
   client = new OpenAI({ baseURL: `${gateway.weir.url}/v1`, apiKey: gateway.key, maxRetries: 0, timeout: 20_000 });
@@ -49,60 +51,65 @@ const schema = {
 };
 const place = { type: "json_schema" as const, json_schema: { name: "place", strict: true, schema } };
 
-describe.each(["llmapi", "tgi", "anthropic"])("some JSON object, of %s, which has no grammar for it", (model) => {
-  it("is the answer, without what stands around it", async () => {
-    const { choices, usage } = await client.chat.completions.create({
-      model,
-      messages: says('{"city": "Prag", "n": [1, 2]} I hope this helps.'),
-      response_format: object,
+describe.each(["llmapi", "tgi", "ibm", "anthropic"])(
+  "some JSON object, of %s, which has no grammar for it",
+  (model) => {
+    it("is the answer, without what stands around it", async () => {
+      const { choices, usage } = await client.chat.completions.create({
+        model,
+        messages: says('{"city": "Prag", "n": [1, 2]} I hope this helps.'),
+        response_format: object,
+      });
+      expect(choices[0]).toMatchObject({
+        finish_reason: "stop",
+        message: { content: '{"city": "Prag", "n": [1, 2]}' },
+      });
+      expect(usage?.completion_tokens).toBeGreaterThan(0);
     });
-    expect(choices[0]).toMatchObject({ finish_reason: "stop", message: { content: '{"city": "Prag", "n": [1, 2]}' } });
-    expect(usage?.completion_tokens).toBeGreaterThan(0);
-  });
 
-  it("and where it is none, the client gets an error that it retries by itself", async () => {
-    const asked = client.chat.completions.create({ model, messages: says("Prag."), response_format: object });
-    await expect(asked).rejects.toMatchObject({ status: 502, code: "answer_mismatch" });
-    const again = client.chat.completions.create(
-      { model, messages: says("Prag."), response_format: object },
-      { maxRetries: 1 },
-    );
-    await expect(again).rejects.toBeInstanceOf(OpenAI.InternalServerError);
-    const mismatches = () =>
-      gateway.generations().filter((line) => line.model === model && line.reason === "ANSWER_MISMATCH");
-    await expect.poll(() => mismatches().length).toBe(3);
-    expect(mismatches().map(({ end, attempts }) => [end, attempts.length])).toEqual(Array(3).fill(["failed", 1]));
-  });
-
-  it("and a stream ends with the error, and its engine stops", async () => {
-    const stream = await client.chat.completions.create({
-      model,
-      messages: says(`{"a": "b"; ${"and so on ".repeat(400)}`),
-      response_format: object,
-      stream: true,
+    it("and where it is none, the client gets an error that it retries by itself", async () => {
+      const asked = client.chat.completions.create({ model, messages: says("Prag."), response_format: object });
+      await expect(asked).rejects.toMatchObject({ status: 502, code: "answer_mismatch" });
+      const again = client.chat.completions.create(
+        { model, messages: says("Prag."), response_format: object },
+        { maxRetries: 1 },
+      );
+      await expect(again).rejects.toBeInstanceOf(OpenAI.InternalServerError);
+      const mismatches = () =>
+        gateway.generations().filter((line) => line.model === model && line.reason === "ANSWER_MISMATCH");
+      await expect.poll(() => mismatches().length).toBe(3);
+      expect(mismatches().map(({ end, attempts }) => [end, attempts.length])).toEqual(Array(3).fill(["failed", 1]));
     });
-    let text = "";
-    const read = async () => {
-      for await (const { choices } of stream) text += choices[0]?.delta.content ?? "";
-    };
-    await expect(read()).rejects.toMatchObject({ code: "answer_mismatch" });
-    expect('{"a": "b"').toContain(text);
-    await expect.poll(() => tail.open().length).toBe(0);
-  });
 
-  it("and an answer that was cut keeps its reason", async () => {
-    const { choices } = await client.chat.completions.create({
-      model,
-      messages: says('{"city": "Prag and many another city of the river"}'),
-      response_format: object,
-      max_completion_tokens: 4,
+    it("and a stream ends with the error, and its engine stops", async () => {
+      const stream = await client.chat.completions.create({
+        model,
+        messages: says(`{"a": "b"; ${"and so on ".repeat(400)}`),
+        response_format: object,
+        stream: true,
+      });
+      let text = "";
+      const read = async () => {
+        for await (const { choices } of stream) text += choices[0]?.delta.content ?? "";
+      };
+      await expect(read()).rejects.toMatchObject({ code: "answer_mismatch" });
+      expect('{"a": "b"').toContain(text);
+      await expect.poll(() => tail.open().length).toBe(0);
     });
-    expect(choices[0]?.finish_reason).toBe("length");
-  });
-});
 
-describe("JSON of a schema, of an engine without a grammar", () => {
-  const model = "llmapi";
+    it("and an answer that was cut keeps its reason", async () => {
+      const { choices } = await client.chat.completions.create({
+        model,
+        messages: says('{"city": "Prag and many another city of the river"}'),
+        response_format: object,
+        max_completion_tokens: 4,
+      });
+      expect(choices[0]?.finish_reason).toBe("length");
+    });
+  },
+);
+
+describe.each(["llmapi", "ibm"])("JSON of a schema, of %s, which has no grammar", (model) => {
   const parsed = makeParseableResponseFormat(place, (content) => JSON.parse(content) as { city: string });
 
   it("is parsed by the official client", async () => {
@@ -144,12 +151,14 @@ describe("JSON of a schema, of an engine without a grammar", () => {
   });
 });
 
-it.each([
-  ["choice", { choice: ["yes", "no"] }, "yes", "maybe"],
-  ["regex", { regex: "\\d{4}" }, "2026", "in 2026"],
-])("a %s of structured_outputs is checked too", async (form, structured_outputs, good, bad) => {
+const checked = ["llmapi", "ibm"].flatMap((model) => [
+  { model, form: "choice", structured_outputs: { choice: ["yes", "no"] }, good: "yes", bad: "maybe" },
+  { model, form: "regex", structured_outputs: { regex: "\\d{4}" }, good: "2026", bad: "in 2026" },
+]);
+it.each(checked)("a $form of structured_outputs is checked too, of $model", async (row) => {
+  const { model, form, structured_outputs, good, bad } = row;
   const ask = (text: string) =>
-    client.chat.completions.create(Object.assign({ model: "llmapi", messages: says(text) }, { structured_outputs }));
+    client.chat.completions.create(Object.assign({ model, messages: says(text) }, { structured_outputs }));
   expect((await ask(good)).choices[0]?.message.content).toBe(good);
   await expect(ask(bad)).rejects.toThrow(form);
 });
@@ -171,7 +180,7 @@ it.each(["ensemble", "vllm", "tgi"])("one of some texts is what %s is asked for"
   expect(response.headers.get("x-weir-ignored")).toBeNull();
 });
 
-it.each(["llmapi", "tgi"])("a grammar, which %s has not, is refused", async (model) => {
+it.each(["llmapi", "tgi", "ibm"])("a grammar, which %s has not, is refused", async (model) => {
   const body = Object.assign({ model, messages: says("yes") }, { structured_outputs: { grammar: 'root ::= "yes"' } });
   await expect(client.chat.completions.create(body)).rejects.toMatchObject({
     status: 400,

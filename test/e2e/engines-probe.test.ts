@@ -49,6 +49,16 @@ it("tells what an OpenAI-compatible server is and has", async () => {
   expect(out).toMatch(/has .*conversation.*\n.*lacks .*suffix/);
 });
 
+it("tells what trtllm-serve is and has", async () => {
+  await using served = await startSimulatorProcess(["--openai-as", "trtllm"]);
+  const { code, out } = await probe(served.httpUrl);
+  expect(code).toBe(0);
+  expect(out).toMatch(/engine +tensorrt-llm 1\.3/);
+  expect(out).toMatch(/load +0 running, 0 waiting/);
+  expect(out).toMatch(/interface +trtllm\n/);
+  expect(out).toMatch(/lacks .*json schema.*grammar/);
+});
+
 it("tells what Triton is and has", async () => {
   const { code, out } = await probe(simulator.grpcUrl);
   expect(code).toBe(0);

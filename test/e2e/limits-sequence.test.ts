@@ -95,6 +95,10 @@ describe.each(shapes)("one request after the other at a concurrency of 1, in %s"
     return /^weir_requests_queued\{model="narrow"\} 1$/m.test(text);
   };
 
+  let said = 0;
+  /** The same again would be refused: engines went away with it. */
+  const once = (say: string) => `${say} ${said++}`;
+
   /** Every way in which a request ends, and how that may look. */
   const ways: Readonly<Record<string, readonly [() => Promise<End>, ...End[]]>> = {
     "well, streamed": [() => endOf(ask({})), 200],
@@ -102,8 +106,14 @@ describe.each(shapes)("one request after the other at a concurrency of 1, in %s"
     "the engine fails before the first token": [() => endOf(ask({ say: "[[sim error after=0]]" })), 502],
     "the engine refuses": [() => endOf(ask({ say: "[[sim reject]]" })), 503],
     "the engine fails in the middle": [() => endOf(ask({ say: "[[sim error after=2]]" })), "upstream_error"],
-    "the engine breaks off in the middle": [() => endOf(ask({ say: "[[sim cut after=2]]" })), "upstream_unavailable"],
-    "the engine stops without an end": [() => endOf(ask({ say: "[[sim early_end after=2]]" })), "upstream_truncated"],
+    "the engine breaks off in the middle": [
+      () => endOf(ask({ say: once("[[sim cut after=2]]") })),
+      "upstream_unavailable",
+    ],
+    "the engine stops without an end": [
+      () => endOf(ask({ say: once("[[sim early_end after=2]]") })),
+      "upstream_truncated",
+    ],
     "its time passes before the first token": [() => endOf(ask({ say: "[[sim hang after=0]]", timeoutMs: 40 })), 504],
     "its time passes in the middle": [() => endOf(ask({ say: "[[sim hang after=2]]", timeoutMs: 60 })), "timeout", 504],
     "its time passes in the queue": [

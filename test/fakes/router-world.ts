@@ -24,6 +24,7 @@ import { createTokenEstimate } from "../../services/router/metering/token-estima
 import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
 import { createPromptRenderer } from "../../services/router/prompt/chat-template.ts";
 import { createUnaries, type Unaries } from "../../services/router/unary/unary.ts";
+import { Quarantine } from "../../services/router/quarantine/quarantine.ts";
 import { noQuota, type Quota } from "../../services/router/quota/quota.ts";
 import { UsageJournal } from "../../services/router/usage/usage-journal.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
@@ -121,6 +122,7 @@ export class RouterWorld {
       estimate: createTokenEstimate(),
       answers: createAnswerEstimate(),
       quota,
+      quarantine: new Quarantine(clock),
       attemptsMax,
       cacheSalt: (project) => `salt-of-${project}`,
       metrics: { inFlight: count("inFlight") },

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { startSimulator } from "../../services/simulator/simulator.ts";
 import { type Gateway, startGateway } from "../fakes/gateway.ts";
-import { eventsOf } from "../fakes/raw-request.ts";
+import { eventsOf, type RawReply } from "../fakes/raw-request.ts";
 import { RecordTail } from "../fakes/record-tail.ts";
 import { type SimulatorProcess, startSimulatorProcess } from "../fakes/simulator-process.ts";
 import { eventually } from "../rpc/eventually.ts";
@@ -143,17 +143,41 @@ interface Two {
   readonly through: Gateway;
 }
 
-test.each(kinds)("a request that kills its engine is not given to a third (%s)", async (kind) => {
+test.each(kinds)("a request that kills engines gets two, however often it is sent (%s)", async (kind) => {
   await using engines = new AsyncDisposableStack();
   const all = await Promise.all(
     Array.from({ length: 4 }, () => startSimulator({ openai: { port: 0 }, triton: { port: 0 } })),
   );
   for (const each of all) engines.use(each);
   await using through = await startGateway(yamlFor([{ name: "many", engines: all }]));
-  const reply = await send({ model: `many-${kind}`, prompt: "[[sim crash after=0]]", stream: true }, through).done();
-  expectRefusal(reply, 502, "upstream_unavailable");
-  const crashed = all.filter(({ recorder }) => recorder.entries().some(({ fault }) => fault === "crash"));
-  expect(crashed.length).toBeGreaterThan(0);
-  expect(crashed.length).toBeLessThanOrEqual(2);
-  expect(await lineOf(reply, through)).toMatchObject({ end: "failed", reason: "ENGINE_UNAVAILABLE" });
+  const crashed = () => all.filter(({ recorder }) => recorder.entries().some(({ fault }) => fault === "crash")).length;
+  const received = () => all.reduce((sum, { recorder }) => sum + recorder.entries().length, 0);
+  const wish = { model: `many-${kind}`, prompt: "[[sim crash after=0]]", stream: true };
+
+  const reply = await send(wish, through).done();
+  expectQuarantine(reply);
+  expect(crashed()).toBe(2);
+  expect(await lineOf(reply, through)).toMatchObject({
+    end: "failed",
+    reason: "REQUEST_QUARANTINED",
+    attempts: [{ outcome: "ENGINE_UNAVAILABLE" }, { outcome: "ENGINE_UNAVAILABLE" }],
+  });
+
+  const heard = received();
+  for (let time = 0; time < 3; time += 1) expectQuarantine(await send(wish, through).done());
+  expect([crashed(), received()]).toEqual([2, heard]);
+  const harmless = await send({ ...wish, prompt: "tell me of the river", stream: false }, through).done();
+  expect(harmless?.status).toBe(200);
 });
+
+/** What no client tries again by itself. */
+function expectQuarantine(reply: RawReply | undefined): void {
+  expect([reply?.status, reply?.headers.get("x-should-retry"), reply?.headers.get("retry-after")]).toEqual([
+    422,
+    "false",
+    undefined,
+  ]);
+  const { error } = JSON.parse(reply?.body ?? "{}");
+  expect(error).toMatchObject({ type: "invalid_request_error", code: "request_quarantined", param: null });
+  expect(error.message).toContain("Don't send it again as it is");
+}

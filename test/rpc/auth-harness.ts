@@ -67,7 +67,7 @@ export async function startAuth(others: TestDatabaseOptions["migrations"] = {}):
     owners: ownersFrom(store.tenants),
   });
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
-  registry.add(AuthService, authService({ store: store.credentials, peppers, clock }));
+  registry.add(AuthService, authService({ store: store.credentials, peppers, clock, log }));
   const permissions = () => knownPermissions([]);
   registry.add(KeyService, keyService({ store: store.keys, peppers, randomBytes, permissions }));
   registry.add(TenantService, tenantService(store.tenants));
@@ -101,7 +101,7 @@ export async function startAuth(others: TestDatabaseOptions["migrations"] = {}):
       request: { id: `weir:${keyId}`, fingerprint: "" },
       ...peppers.proofOf(keyId),
     };
-    await store.keys.create({ orgId, projectId }, key, () => {});
+    await store.keys.create({ orgId, projectId }, key, { perProject: 100, perOrg: 100 }, () => {});
   };
   await keep(principal());
   return {

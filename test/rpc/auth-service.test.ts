@@ -137,6 +137,10 @@ test("a key is followed through revocation", async () => {
 
 const until = (year: number) => timestampFromMs(Date.UTC(year, 0, 1));
 
+const longNames = (count: number) => Array.from({ length: count }, (_, n) => String(n).padStart(256, "m"));
+/** Of the year 9999. */
+const lastSecond = 253_402_300_799n;
+
 const creates: readonly (readonly [what: string, Principal, Create, reason: string, fact: string])[] = [
   ["its own permissions", member, { expireTime: until(2090) }, "none", ""],
   ["every permission", member, { permissions: ["*"] }, "GRANT_EXCEEDS_GRANTOR", "permission *"],
@@ -170,6 +174,32 @@ const creates: readonly (readonly [what: string, Principal, Create, reason: stri
     "INVALID_ARGUMENT",
     "expire_time",
   ],
+  ["as many model names as there is room for", admin, { models: { names: longNames(64) } }, "none", ""],
+  ["too many long model names", admin, { models: { names: longNames(65) } }, "INVALID_ARGUMENT", "models.names"],
+  [
+    "a start before the calendar",
+    admin,
+    { startTime: { seconds: -62_135_596_801n } },
+    "INVALID_ARGUMENT",
+    "start_time",
+  ],
+  ["the last end that can be said", admin, { expireTime: { seconds: lastSecond } }, "none", ""],
+  ["an end in the year 10000", admin, { expireTime: { seconds: lastSecond + 1n } }, "INVALID_ARGUMENT", "expire_time"],
+  [
+    "an end a moment before it",
+    admin,
+    { expireTime: { seconds: lastSecond, nanos: 1 } },
+    "INVALID_ARGUMENT",
+    "expire_time",
+  ],
+  ["an end that is no time", admin, { expireTime: { seconds: 2n ** 60n } }, "INVALID_ARGUMENT", "expire_time"],
+  [
+    "a start with nanos of two seconds",
+    admin,
+    { startTime: { seconds: 0n, nanos: 2e9 } },
+    "INVALID_ARGUMENT",
+    "start_time",
+  ],
   ["all models and names", admin, { models: { all: true, names: ["m"] } }, "INVALID_ARGUMENT", "models"],
   ["no request_id", admin, { requestId: "" }, "INVALID_ARGUMENT", "request_id"],
   ["who may not make keys", reader, {}, "PERMISSION_DENIED", "keys.write"],
@@ -187,6 +217,14 @@ const updates: readonly (readonly [what: string, Principal, Update, paths: strin
   ["more permissions", member, { permissions: ["usage.read"] }, ["permissions"], "GRANT_EXCEEDS_GRANTOR"],
   ["unknown permissions", admin, { permissions: ["gpu.melt"] }, ["permissions"], "INVALID_ARGUMENT"],
   ["more models", member, { models: { all: true } }, ["models"], "GRANT_EXCEEDS_GRANTOR"],
+  [
+    "an end in the year 10000",
+    admin,
+    { expireTime: { seconds: lastSecond + 1n } },
+    ["expire_time"],
+    "INVALID_ARGUMENT",
+  ],
+  ["too many long models", admin, { models: { names: longNames(65) } }, ["models"], "INVALID_ARGUMENT"],
   ["no end", member, {}, ["expire_time"], "GRANT_EXCEEDS_GRANTOR"],
   ["no end, by who has none", admin, {}, ["expire_time"], "none"],
   ["models that are not said", admin, {}, ["models"], "INVALID_ARGUMENT"],

@@ -78,6 +78,18 @@ test("an organisation or project that the caller does not reach is not found", a
   expect(own.project?.id).toBe("acme-one");
 });
 
+test("a page token that is none is told so", async () => {
+  for (const text of ["\0", "Acme", "a".repeat(64), "' or 1=1"]) {
+    const pageToken = Buffer.from(text).toString("base64url");
+    for (const list of [harness.tenants.listOrgs, harness.tenants.listProjects]) {
+      expect(await told(list({ pageToken }, by(admin)))).toMatchObject({
+        reason: "INVALID_ARGUMENT",
+        facts: { param: "page_token" },
+      });
+    }
+  }
+});
+
 test("processes of the installation are told whose an organisation, project or key is", async () => {
   const { key } = await harness.keys.createKey(
     { requestId: requestId(), name: "k", projectId: "umbrella-two" },

@@ -38,6 +38,7 @@ const columns: Readonly<Record<string, Feature | readonly Feature[]>> = {
 
 describe("the table of docs/engines.md", () => {
   let simulator: Simulator;
+  let ibm: Simulator;
   beforeAll(async () => {
     const port = { port: 0 };
     simulator = await startSimulator({
@@ -48,8 +49,12 @@ describe("the table of docs/engines.md", () => {
       tgi: port,
       anthropic: port,
     });
+    ibm = await startSimulator({ tgis: { port: 0, ibm: true } });
   });
-  afterAll(() => simulator[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await simulator[Symbol.asyncDispose]();
+    await ibm[Symbol.asyncDispose]();
+  });
 
   async function probed(
     dialect: Dialect,
@@ -76,8 +81,10 @@ describe("the table of docs/engines.md", () => {
     "vLLM, gRPC": () => probed(Dialect.VLLM, simulator.vllmUrl),
     "vLLM, gRPC and HTTP": () => probed(Dialect.VLLM, simulator.vllmUrl, "", simulator.httpUrl),
     TGIS: () => probed(Dialect.TGIS, simulator.tgisUrl),
+    "TGIS, IBM's": () => probed(Dialect.TGIS, ibm.tgisUrl),
     TGI: () => probed(Dialect.TGI, simulator.tgiUrl),
     "llama.cpp": openai("llamacpp"),
+    "trtllm-serve": openai("trtllm"),
     SGLang: openai("sglang"),
     Ollama: openai("ollama"),
     "LM Studio": openai("lmstudio"),

@@ -135,14 +135,16 @@ describe("a request as OpenAI JSON", () => {
     ["llamacpp", { stream: false }, { stream: true, stream_options: { include_usage: true } }],
     ["llamacpp", { sampling: { repetitionPenalty: 1.5, temperature: 0 } }, { repeat_penalty: 1.5, temperature: 0 }],
     ["sglang", { sampling: { topK: 0 } }, { top_k: -1, rid: "id-1" }],
-    ["openai", { sampling: { topK: 5, seed: 3n } }, { top_k: 5, seed: 3 }],
+    ["trtllm", { logprobs: { top: 0 } }, { logprobs: 1, stream_options: { continuous_usage_stats: true } }],
+    ["openai", { sampling: { topK: 5, seed: 3n }, logprobs: { top: 0 } }, { top_k: 5, seed: 3, logprobs: 0 }],
   ])("for %s with %o", (flavour, request, expected) => {
     expect(bodyOf(flavour, request, { id: "id-1", cacheSalt: "salt" })).toMatchObject(expected);
   });
 
   test("gives the salt only to servers that take it", () => {
-    for (const flavour of ["llamacpp", "sglang", "ollama", "openai"])
+    for (const flavour of ["llamacpp", "sglang", "ollama", "openai", "trtllm"])
       expect(bodyOf(flavour, {}, { cacheSalt: "salt" })).not.toHaveProperty("cache_salt");
+    expect(bodyOf("trtllm", chat(says("hi")), { cacheSalt: "salt" })).toMatchObject({ cache_salt: "salt" });
   });
 
   test.each([

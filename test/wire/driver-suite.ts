@@ -82,7 +82,8 @@ export function describeDriver(title: string, traits: SuiteTraits, makeEngine: (
       const sampling = { ignoreEos, ...least, ...request.sampling };
       const takesPrompts = engine.model.features.includes(Feature.PROMPT);
       const input = takesPrompts ? { case: "prompt" as const, value: prompt } : conversationOf(prompt);
-      return attemptAt(engine.model, { input, ...request, sampling }, { maxTokens, ...more });
+      const rest = { maxTokens, cacheSalt: "of-a-project", ...more };
+      return attemptAt(engine.model, { input, ...request, sampling }, rest);
     };
     const suite: Suite = { traits, engine: () => engine, attempt };
     describeAnswers(suite);

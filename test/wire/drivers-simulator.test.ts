@@ -3,6 +3,7 @@ import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { openDriver } from "../../services/drivers/registry.ts";
 import { createTokenizers } from "../../services/drivers/tokens/tokenizers.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
+import type { MannersName } from "../../services/simulator/openai/manners.ts";
 import { endId, tokenizerFile } from "../../services/simulator/vocabulary.ts";
 import { encodingDriver } from "../fakes/encoding-driver.ts";
 import { startSimulatorProcess } from "../fakes/simulator-process.ts";
@@ -39,9 +40,12 @@ const urls = {
 
 type SimulatedDialect = keyof typeof urls;
 
-interface Setup {
+interface Wanted {
   readonly withHttp?: boolean;
   readonly without?: readonly Feature[];
+  /** Whose manners OpenAI's HTTP has. */
+  readonly as?: MannersName;
+  /** More of the simulator's. */
   readonly flags?: readonly string[];
 }
 
@@ -49,10 +53,11 @@ interface Setup {
 async function startModel(
   dialect: SimulatedDialect,
   name: string,
-  { withHttp = false, without = [], flags: more = [] }: Setup = {},
+  { withHttp = false, without = [], as = "vllm", flags: more = [] }: Wanted = {},
 ): Promise<SuiteEngine> {
   await using cleanup = new AsyncDisposableStack();
-  const flags = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000", ...more];
+  const speed = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
+  const flags = [...speed, "--openai-as", as, ...more];
   const simulator = cleanup.use(await startSimulatorProcess(flags));
   const target = { engineKey: "good-key", ...(withHttp ? { httpUrl: simulator.httpUrl } : {}) };
   const opened = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], target)));
@@ -84,6 +89,14 @@ async function startModel(
 
 describe("the drivers at the simulator", () => {
   describeDriver("over OpenAI's HTTP", { shapes, cancels: true }, () => startModel(Dialect.OPENAI, "weir-sim"));
+  // A stream of its that fails breaks off, and the name of a model says nothing to it.
+  const { failing: _, ...ofTrtllm } = shapes;
+  describeDriver("at trtllm-serve", { shapes: ofTrtllm, cancels: true, knowsModels: false }, () =>
+    startModel(Dialect.OPENAI, "weir-sim", { as: "trtllm" }),
+  );
+  describeDriver("at trtllm-serve's chats", { shapes: ofTrtllm, cancels: true, knowsModels: false }, () =>
+    startModel(Dialect.OPENAI, "weir-sim", { as: "trtllm", without: [Feature.PROMPT] }),
+  );
   describeDriver("at an ensemble", { shapes, cancels: true }, () => startModel(Dialect.TRITON, "ensemble"));
   describeDriver("at a core model", { shapes, cancels: true, lacks: ["minP"] }, () =>
     startModel(Dialect.TRITON, "tensorrt_llm"),

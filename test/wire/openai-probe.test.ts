@@ -55,6 +55,12 @@ describe("what answers at an address", () => {
       "vllm",
       "vllm 0.32.0",
     ],
+    [
+      "trtllm-serve",
+      { "/v1/models": card("tensorrt_llm"), "/version": { version: "1.3.0" }, "/health": "" },
+      "trtllm",
+      "tensorrt-llm 1.3.0",
+    ],
     ["anything else", { "/v1/models": card("us") }, "openai", ""],
   ])("%s is known by asking", async (_, routes, flavour, engine) => {
     const server = cleanup.use(await startFakeOpenAi({ routes }));
@@ -62,6 +68,27 @@ describe("what answers at an address", () => {
     const probe = await driver.probe(AbortSignal.timeout(5_000));
     expect(probe.engine).toBe(engine);
     expect(probe.models[0]).toMatchObject({ engineModel: "m", flavour, ready: true, contextLength: 4096n });
+  });
+
+  test("a version alone is not vLLM's", async () => {
+    const routes = { "/v1/models": { data: [{ id: "m", owned_by: "us" }] }, "/version": { version: "1.3.0" } };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    const { engine, models } = await driver.probe(AbortSignal.timeout(5_000));
+    expect([engine, models[0]?.flavour]).toEqual(["", "openai"]);
+  });
+
+  test("trtllm-serve's load is at a path of its own, and the other is left alone", async () => {
+    const gauges = ["num_requests_running 3", "num_requests_waiting 7", "kv_cache_utilization 0.25"];
+    const metrics = gauges.map((gauge) => `trtllm_${gauge}\n`).join("");
+    const cards = { data: [{ id: "m", owned_by: "tensorrt_llm" }] };
+    const routes = { "/v1/models": cards, "/version": { version: "1.3.0" }, "/prometheus/metrics": metrics };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    const { load } = await driver.probe(AbortSignal.timeout(5_000));
+    expect(load).toMatchObject({ running: 3, waiting: 7, kvUsed: 0.25 });
+    // What /metrics tells is gone from its queue then.
+    expect(server.asked).not.toContain("/metrics");
   });
 
   test.each([ToolChoiceMode.REQUIRED, ToolChoiceMode.FUNCTION])(
@@ -164,5 +191,19 @@ describe("what answers at an address", () => {
     const server = cleanup.use(await startFakeOpenAi({ routes }));
     const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
     expect((await driver.probe(AbortSignal.timeout(5_000))).models[0]?.ready).toBe(false);
+  });
+
+  test.each<[string, Record<string, unknown>, boolean]>([
+    ["is paused", { "/is_paused": { is_paused: true } }, false],
+    ["is asleep", { "/is_paused": { is_paused: true }, "/is_sleeping": { is_sleeping: true } }, false],
+    ["is asleep and knows no pauses", { "/is_sleeping": { is_sleeping: true } }, false],
+    ["is neither", { "/is_paused": { is_paused: false }, "/is_sleeping": { is_sleeping: false } }, true],
+    ["knows neither", {}, true],
+    ["can't say", { "/is_paused": { error: "Failed to fetch pause status: ..." }, "/is_sleeping": "[]" }, true],
+  ])("vLLM that %s, with load 0: ready as it is", async (_, more, ready) => {
+    const routes = { "/v1/models": card("vllm"), "/version": { version: "1" }, "/health": "", ...more };
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const driver = cleanup.use(openDriver(Dialect.OPENAI, targetAt(server.url)));
+    expect((await driver.probe(AbortSignal.timeout(5_000))).models[0]?.ready).toBe(ready);
   });
 });

@@ -177,6 +177,14 @@ describe("a completion", () => {
   });
 });
 
+test("an answer that is longer than what the prompt leaves is cut to it", async () => {
+  const prompt = "x".repeat(7_900);
+  const body = { model: "weir-sim", prompt, max_tokens: 2_000, ignore_eos: true };
+  const { choices, usage } = await json(post(body, { path: "completions" }));
+  expect(choices[0].finish_reason).toBe("length");
+  expect(usage).toMatchObject({ prompt_tokens: 1_975, completion_tokens: 25, total_tokens: 2_000 });
+});
+
 describe("a refusal", () => {
   const refused: { what: string; body: unknown; status: number; says: string }[] = [
     { what: "no JSON", body: "{", status: 400, says: "JSON object" },
@@ -204,7 +212,12 @@ describe("a refusal", () => {
       status: 400,
       says: "maximum context length is 2000 tokens",
     },
-    { what: "more tokens than are left", body: chat("x", { max_tokens: 2_000 }), status: 400, says: "too large: 2000" },
+    {
+      what: "more tokens than the context has",
+      body: chat("x", { max_tokens: 2_001 }),
+      status: 400,
+      says: "too large: 2001",
+    },
   ];
 
   test.each(refused)("of $what", async ({ body, status, says }) => {

@@ -1,4 +1,5 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -8,11 +9,14 @@ import {
   StopReason,
 } from "../../gen/ts/engine/tgis/generation_pb.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "../../gen/ts/grpc/health/v1/health_pb.ts";
+import type { ServerReflectionRequest as Request } from "../../gen/ts/grpc/reflection/v1/reflection_pb.ts";
+import { ServerReflection } from "../../gen/ts/grpc/reflection/v1alpha/reflection_pb.ts";
 import { type Simulator, startSimulator } from "../../services/simulator/simulator.ts";
 import { eventually } from "../rpc/eventually.ts";
 import { callGrpc, type GrpcCalls } from "./grpc-calls.ts";
 
 const { generate, generateStream, modelInfo, tokenize } = GenerationService.method;
+const { serverReflectionInfo } = ServerReflection.method;
 
 let simulator: Simulator;
 let calls: GrpcCalls;
@@ -205,6 +209,66 @@ describe("a fault", () => {
 test("a deadline stops the engine", async () => {
   expect((await begin("[[sim hang]]", {}, 100).drained).code).toBe(status.DEADLINE_EXCEEDED);
   await eventually("it is cancelled", () => events().includes("cancelled"));
+});
+
+describe("IBM's own server", () => {
+  let ibm: Simulator;
+  let ofIbm: GrpcCalls;
+  beforeAll(async () => {
+    const speed = { prefillMsPerToken: 0, decodeMsPerToken: 0 };
+    ibm = await startSimulator({ speed, tgis: { port: 0, ibm: true } });
+    ofIbm = callGrpc(ibm.tgisUrl);
+  });
+  afterAll(async () => {
+    ofIbm[Symbol.dispose]();
+    await ibm[Symbol.asyncDispose]();
+  });
+  const ask = (params: Parameters, text = "[[sim length=60]] x") =>
+    ofIbm.call(generateStream, { request: { text }, params });
+
+  test("shows neither its health nor its contract", async () => {
+    const file = { messageRequest: { case: "fileContainingSymbol" as const, value: "fmaas.DecodingParameters" } };
+    expect((await ofIbm.call(Health.method.check, {})).code).toBe(status.UNIMPLEMENTED);
+    expect((await ofIbm.call(serverReflectionInfo, file)).code).toBe(status.UNIMPLEMENTED);
+    expect((await ofIbm.call(modelInfo, {})).code).toBe(status.OK);
+  });
+
+  test("generates 20 tokens unless it is told how many", async () => {
+    expect((await ask({})).messages.at(-1)?.generatedTokenCount).toBe(20);
+    expect((await ask({ stopping: { maxNewTokens: 30 } })).messages.at(-1)?.generatedTokenCount).toBe(30);
+  });
+
+  test.each<[string, Parameters]>([
+    ["a form", { decoding: { guided: { case: "jsonSchema", value: '{"type":"object"}' } } }],
+    ["a choice of one", { decoding: { guided: { case: "choice", value: { choices: ["yes"] } } } }],
+    ["a grammar", { decoding: { guided: { case: "grammar", value: 'root ::= "yes"' } } }],
+  ])("says the same with %s and without", async (_, params) => {
+    const [free, told] = [await ask({}), await ask(params)];
+    expect([told.code, textOf(told.messages)]).toEqual([status.OK, textOf(free.messages)]);
+  });
+
+  test("samples where the adapter would be greedy, and takes what vLLM does not", async () => {
+    const sampled = { method: DecodingMethod.SAMPLE, sampling: { temperature: 0, typicalP: 0.5 } };
+    const [one, other] = [await ask(sampled), await ask(sampled)];
+    expect([one.code, other.code]).toEqual([status.OK, status.OK]);
+    expect(textOf(one.messages)).not.toBe(textOf(other.messages));
+    expect((await ofIbm.call(generateStream, {})).code).toBe(status.INVALID_ARGUMENT);
+  });
+});
+
+test("its contract is shown to who asks by a symbol in it", async () => {
+  const shown = async (messageRequest: Request["messageRequest"]) =>
+    (await calls.call(serverReflectionInfo, { messageRequest })).messages[0]?.messageResponse;
+  const found = await shown({ case: "fileContainingSymbol", value: "fmaas.DecodingParameters" });
+  const [file] = found?.case === "fileDescriptorResponse" ? found.value.fileDescriptorProto : [];
+  expect(file && fromBinary(FileDescriptorProtoSchema, file)).toMatchObject({ package: "fmaas" });
+  expect(await shown({ case: "fileContainingSymbol", value: "fmaas.Nothing" })).toMatchObject({
+    case: "errorResponse",
+    value: { errorCode: status.NOT_FOUND },
+  });
+  expect(await shown({ case: "listServices", value: "" })).toMatchObject({
+    value: { service: [{ name: "fmaas.GenerationService" }] },
+  });
 });
 
 test("questions are answered", async () => {

@@ -1,11 +1,23 @@
+import { status } from "@grpc/grpc-js";
 import { afterAll, describe, expect, test } from "vitest";
 import { DecodingMethod, StopReason } from "../../gen/ts/engine/tgis/generation_pb.ts";
 import { HealthCheckResponse_ServingStatus } from "../../gen/ts/grpc/health/v1/health_pb.ts";
 import { Dialect, Feature } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Target } from "../../services/drivers/driver.ts";
 import { detectDialect } from "../../services/drivers/registry.ts";
 import type { FakeCall } from "../fakes/fake-grpc.ts";
-import { asked, askedAtOnce, batch, type FakeTgisOptions, part, startFakeTgis } from "../fakes/fake-tgis.ts";
+import {
+  adapterContract,
+  asked,
+  askedAtOnce,
+  batch,
+  type Contract,
+  type FakeTgisOptions,
+  ibmContract,
+  part,
+  startFakeTgis,
+} from "../fakes/fake-tgis.ts";
 import { attemptAt, run, targetAt } from "./attempts.ts";
 import { describeGrpcLies, openServed } from "./grpc-lies.ts";
 
@@ -233,5 +245,57 @@ describe("a probe", () => {
     expect(model).toMatchObject({ engineModel: "tgis", contextLength: 2_048n, ready });
     const found = await detectDialect(targetAt(engine.url), AbortSignal.timeout(5_000));
     expect(found).toBe(Dialect.TGIS);
+  });
+});
+
+describe("the forms of an answer", () => {
+  const forms: readonly Feature[] = [Feature.JSON_SCHEMA, Feature.JSON_OBJECT, Feature.PATTERN, Feature.GRAMMAR];
+  const done = says({ text: "x", stopReason: StopReason.EOS_TOKEN });
+  const empty = new Uint8Array();
+
+  test.each<[string, Contract, readonly Feature[]]>([
+    ["has them in its contract", () => [adapterContract], forms],
+    ["has them in a file beside others", () => [empty, adapterContract], forms],
+    ["has them not in its contract", () => [ibmContract()], []],
+    ["shows nobody a contract", () => status.UNIMPLEMENTED, []],
+    ["shows its contract to others", () => status.PERMISSION_DENIED, []],
+    ["does not know the parameters", () => [], []],
+  ])("are those of a server that %s", async (_, contract, has) => {
+    const { model } = await served({ contract });
+    expect(forms.filter((form) => model.features.includes(form))).toEqual(has);
+    expect(model.features).toContain(Feature.PROMPT);
+  });
+
+  test("are asked for by the name of the parameters", async () => {
+    const symbols: string[] = [];
+    await served({ contract: (symbol) => (symbols.push(symbol), [adapterContract]) });
+    expect(symbols).toEqual(["fmaas.DecodingParameters"]);
+  });
+
+  test.each<[string, Contract, ErrorReason]>([
+    ["a contract that is none", () => [Uint8Array.of(0xff)], ErrorReason.ENGINE_PROTOCOL],
+    ["nothing for now", () => status.UNAVAILABLE, ErrorReason.ENGINE_UNAVAILABLE],
+  ])("are not known of a server that shows %s", async (_, contract, reason) => {
+    await expect(serve({ contract })).rejects.toMatchObject({ reason });
+  });
+
+  test("are never sent to a server that would drop them, and half as many alternatives are", async () => {
+    const ibm = () => status.UNIMPLEMENTED;
+    const { driver, model, engine } = await served({ generate: done, pieces: ["Ġa"], contract: ibm });
+    const before = engine.calls.length;
+    const extras = { structured_outputs: { regex: "a+" } };
+    const format = { form: { case: "jsonObject" as const, value: {} } };
+    const refused = [
+      await run(driver, attemptAt(model, {}, { extras })),
+      await run(driver, attemptAt(model, { responseFormat: format })),
+      await run(driver, attemptAt(model, { logprobs: { top: 6 } })),
+    ];
+    expect(refused.map(({ reason, failure }) => [reason, failure?.facts["param"]])).toEqual([
+      ["UNSUPPORTED", "structured_outputs"],
+      ["UNSUPPORTED", "response_format"],
+      ["UNSUPPORTED", "logprobs"],
+    ]);
+    expect(engine.calls.length).toBe(before);
+    expect((await run(driver, attemptAt(model, { logprobs: { top: 5 } }))).ended).toBe(true);
   });
 });

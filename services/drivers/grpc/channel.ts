@@ -1,4 +1,4 @@
-import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { status as grpcStatus } from "@grpc/grpc-js";
 import { deserializer, serializer } from "../../runtime/grpc-wire.ts";
 import { credentialHeader } from "../credential.ts";
@@ -27,9 +27,9 @@ export interface Channel extends Disposable {
    * a unary answer is a stream of one message. Nothing is told before this returns. Throws if the channel is closed.
    */
   send<I, O>(rpc: Rpc<I, O>, request: I, receiver: CallReceiver<O>, headers?: Readonly<Record<string, string>>): Call;
-  /** Asks something of the server, for 10 s or `timeoutMs`; rejects with a StatusError. */
+  /** Asks something of the server that has one answer, for 10 s or `timeoutMs`; rejects with a StatusError. */
   ask<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodUnary<I, O>,
+    method: DescMethod & { readonly input: I; readonly output: O },
     request: MessageInitShape<I>,
     signal: AbortSignal,
     timeoutMs?: number,

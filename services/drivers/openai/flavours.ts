@@ -28,12 +28,23 @@ export interface Flavour {
   readonly engine: string;
   /** `owned_by` of its models. */
   readonly ownedBy: readonly string[];
-  /** A path that only this server answers, and what the answer tells; undefined if it is somebody else's answer. */
-  readonly question: { readonly path: string; identify(answer: JsonObject): Identity | undefined } | undefined;
+  /**
+   * A path that this server answers, and what the answer tells, beside the cards of its models; undefined if it is somebody
+   * else's answer.
+   */
+  readonly question:
+    | { readonly path: string; identify(answer: JsonObject, cards: readonly JsonObject[]): Identity | undefined }
+    | undefined;
   /** Asked for readiness; empty: the list of models is enough. */
   readonly healthPath: string;
-  /** Gauges of /metrics, if it has them. */
+  /**
+   * Paths that tell whether the server lets requests wait, though it is healthy: `/is_paused` answers `{"is_paused": true}`.
+   * One that it has not says no.
+   */
+  readonly pausePaths: readonly string[];
+  /** Gauges of its metrics, if it has them. */
   readonly gauges: GaugeNames | undefined;
+  readonly metricsPath: string;
   readonly features: readonly Feature[];
   /** It does not notice that a caller of a plain answer left: it is always asked to stream. */
   readonly alwaysStream: boolean;
@@ -43,8 +54,8 @@ export interface Flavour {
   readonly continuousUsage: boolean;
   /** What it calls the most tokens of a chat. */
   readonly maxTokensMember: "max_tokens" | "max_completion_tokens";
-  /** It separates prefix caches by `cache_salt`. */
-  readonly cacheSalt: boolean;
+  /** Where it takes `cache_salt`, which separates prefix caches. */
+  readonly cacheSalt: "everywhere" | "in chats" | "nowhere";
   /** The body's member for our id; empty: the header x-request-id only. */
   readonly requestIdMember: string;
   /** Its templates know the role "developer". */
@@ -57,6 +68,8 @@ export interface Flavour {
   readonly topKOff: number | undefined;
   /** Members that are sent when the caller gave none, because its own defaults are not OpenAI's. */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** The fewest alternatives that completions ask for with log probabilities: of 0 it makes none at all. */
+  readonly logprobsLeast: 0 | 1;
   /** What takes the forms that `structured_outputs` asks for; undefined: it takes that itself. */
   readonly formMembers: FormMembers | undefined;
   /** What POST /tokenize takes: `prompt`, and perhaps `messages`, as vLLM does; `content` as llama.cpp does; or no such path. */
@@ -92,30 +105,42 @@ export const plain: Flavour = {
   ownedBy: [],
   question: undefined,
   healthPath: "",
+  pausePaths: [],
   gauges: undefined,
+  metricsPath: "/metrics",
   features: [...everything, Feature.SUFFIX, Feature.BEST_OF, ...embeds, Feature.RERANK],
   alwaysStream: false,
   usageCountsChoices: true,
   continuousUsage: false,
   maxTokensMember: "max_tokens",
-  cacheSalt: false,
+  cacheSalt: "nowhere",
   requestIdMember: "",
   developerRole: true,
   reasoningMembers: [],
   members: {},
   topKOff: undefined,
   defaults: {},
+  logprobsLeast: 0,
   formMembers: { schema: "", pattern: "", grammar: "" },
   tokenizes: undefined,
 };
+
+const trtllmOwner = "tensorrt_llm";
 
 const vllm: Flavour = {
   ...plain,
   name: "vllm",
   engine: "vllm",
   ownedBy: ["vllm"],
-  question: { path: "/version", identify: (answer) => versionOf(answer) },
+  // Others answer there as well: its models also tell their context.
+  question: {
+    path: "/version",
+    identify: (answer, cards) =>
+      cards.some((card) => typeof card["max_model_len"] === "number") ? versionOf(answer) : undefined,
+  },
   healthPath: "/health",
+  // A version that sleeps need not know of pauses, nor the other way round.
+  pausePaths: ["/is_paused", "/is_sleeping"],
   gauges: {
     running: "vllm:num_requests_running",
     waiting: "vllm:num_requests_waiting",
@@ -123,13 +148,56 @@ const vllm: Flavour = {
   },
   features: [...everything, Feature.PATTERN, Feature.GRAMMAR, ...embeds, Feature.RERANK, ...counts],
   continuousUsage: true,
-  cacheSalt: true,
+  cacheSalt: "everywhere",
   developerRole: false,
   // The member was renamed; each version ignores the other's.
   reasoningMembers: ["reasoning", "reasoning_content"],
   topKOff: 0,
   formMembers: undefined,
   tokenizes: "prompt",
+};
+
+/** TensorRT-LLM's trtllm-serve, 1.1 and newer. It refuses a request with a member that it does not know. */
+const trtllm: Flavour = {
+  ...plain,
+  name: "trtllm",
+  engine: "tensorrt-llm",
+  ownedBy: [trtllmOwner],
+  // By this answer alone it could be anybody.
+  question: {
+    path: "/version",
+    identify: (answer, cards) =>
+      cards.some((card) => card["owned_by"] === trtllmOwner) ? versionOf(answer) : undefined,
+  },
+  healthPath: "/health",
+  gauges: {
+    running: "trtllm_num_requests_running",
+    waiting: "trtllm_num_requests_waiting",
+    kvUsed: "trtllm_kv_cache_utilization",
+  },
+  // Its /metrics are JSON, and take what they tell out of a queue.
+  metricsPath: "/prometheus/metrics",
+  // No form of an answer: without a grammar of its own, which it does not tell of, it answers as if none was asked for.
+  features: [
+    Feature.CONVERSATION,
+    Feature.PROMPT,
+    Feature.TOKEN_IDS,
+    Feature.STREAM,
+    // No choice of them: not every version holds to it.
+    Feature.TOOLS,
+    Feature.LOGPROBS,
+    Feature.CHOICES,
+    Feature.IMAGES,
+    Feature.LOGIT_BIAS,
+    Feature.CANCEL,
+    ...embeds,
+  ],
+  continuousUsage: true,
+  cacheSalt: "in chats",
+  developerRole: false,
+  reasoningMembers: ["reasoning_content"],
+  topKOff: 0,
+  logprobsLeast: 1,
 };
 
 const llamacpp: Flavour = {
@@ -250,7 +318,7 @@ export const hosted: Flavour = {
 export const azure: Flavour = { ...hosted, name: "azure", engine: "azure openai" };
 
 /** In the order in which they are asked. */
-export const flavours: readonly Flavour[] = [vllm, llamacpp, sglang, ollama, lmStudio];
+export const flavours: readonly Flavour[] = [vllm, trtllm, llamacpp, sglang, ollama, lmStudio];
 
 /** The row of a name that a probe found. */
 export function flavourNamed(name: string): Flavour {

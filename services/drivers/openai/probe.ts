@@ -59,32 +59,52 @@ interface Found {
   readonly identity: Identity;
 }
 
-/** By the owner of its models, then by the path that only one kind of server answers. */
+/** By the owner of its models, then by what the paths answer that one kind of server has. */
 async function identify(connection: Connection, list: readonly JsonObject[], signal: AbortSignal): Promise<Found> {
   const owners = new Set(list.map((card) => card["owned_by"]));
   const named = flavours.find((flavour) => flavour.ownedBy.some((owner) => owners.has(owner)));
   const asked = named ? [named] : flavours;
-  const identities = await Promise.all(asked.map((flavour) => question(connection, flavour, signal)));
+  const identities = await Promise.all(asked.map((flavour) => question(connection, flavour, list, signal)));
   const at = identities.findIndex((identity) => identity !== undefined);
   return { flavour: named ?? asked[at] ?? plain, identity: identities[at] ?? nobody };
 }
 
-async function question(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<Identity | undefined> {
+async function question(
+  connection: Connection,
+  flavour: Flavour,
+  list: readonly JsonObject[],
+  signal: AbortSignal,
+): Promise<Identity | undefined> {
   if (!flavour.question) return undefined;
   const { status, text } = await askFreely(connection, connection.rootPath + flavour.question.path, signal);
   const answer = status === 200 ? parsed(text) : undefined;
-  return isObject(answer) ? flavour.question.identify(answer) : undefined;
+  return isObject(answer) ? flavour.question.identify(answer, list) : undefined;
 }
 
+/** A server that is paused or asleep is healthy, idle by its metrics, and lets every request wait. */
 async function isReady(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<boolean> {
-  if (flavour.healthPath === "") return true;
-  const { status } = await askFreely(connection, connection.rootPath + flavour.healthPath, signal);
+  const [healthy, ...paused] = await Promise.all([
+    isHealthy(connection, flavour, signal),
+    ...flavour.pausePaths.map((path) => isPaused(connection, path, signal)),
+  ]);
+  return healthy && !paused.includes(true);
+}
+
+async function isHealthy(connection: Connection, { healthPath }: Flavour, signal: AbortSignal): Promise<boolean> {
+  if (healthPath === "") return true;
+  const { status } = await askFreely(connection, connection.rootPath + healthPath, signal);
   return status > 0 && status < 500;
+}
+
+async function isPaused(connection: Connection, path: string, signal: AbortSignal): Promise<boolean> {
+  const { status, text } = await askFreely(connection, connection.rootPath + path, signal);
+  const answer = status === 200 ? parsed(text) : undefined;
+  return isObject(answer) && answer[path.slice(1)] === true;
 }
 
 async function loadOf(connection: Connection, flavour: Flavour, signal: AbortSignal): Promise<ReplicaLoad> {
   if (!flavour.gauges) return unknownLoad();
-  const { status, text } = await askFreely(connection, `${connection.rootPath}/metrics`, signal);
+  const { status, text } = await askFreely(connection, connection.rootPath + flavour.metricsPath, signal);
   return status === 200 ? loadFrom(text, flavour.gauges) : unknownLoad();
 }
 

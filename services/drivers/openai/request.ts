@@ -39,16 +39,20 @@ export function buildRequest(attempt: Attempt, flavour: Flavour): BuiltRequest {
   else if (maxTokens) body[isChat ? flavour.maxTokensMember : "max_tokens"] = maxTokens;
   if (request.choices > 1) body["n"] = request.choices;
   if (isChat) addChatMembers(body, request, flavour);
-  else addCompletionMembers(body, request);
+  else addCompletionMembers(body, request, flavour);
   if (request.responseFormat) body["response_format"] = responseFormat(request);
   Object.assign(body, form.members);
-  if (flavour.cacheSalt && attempt.cacheSalt !== "") body["cache_salt"] = attempt.cacheSalt;
+  if (takesSalt(flavour, isChat) && attempt.cacheSalt !== "") body["cache_salt"] = attempt.cacheSalt;
   if (flavour.requestIdMember !== "") body[flavour.requestIdMember] = attempt.id;
 
   // The caller's own members come last and replace none of ours; only then the defaults.
   addAbsent(body, form.extras);
   addAbsent(body, flavour.defaults);
   return { kind: "request", path: isChat ? "/chat/completions" : "/completions", body, stream, ignored: form.ignored };
+}
+
+function takesSalt({ cacheSalt }: Flavour, isChat: boolean): boolean {
+  return cacheSalt === "everywhere" || (cacheSalt === "in chats" && isChat);
 }
 
 /**
@@ -144,8 +148,12 @@ function addChatMembers(body: Record<string, unknown>, request: GenerateRequest,
   if (request.parallelToolCalls !== undefined) body["parallel_tool_calls"] = request.parallelToolCalls;
 }
 
-function addCompletionMembers(body: Record<string, unknown>, request: GenerateRequest): void {
-  if (request.logprobs) body["logprobs"] = request.logprobs.top;
+function addCompletionMembers(
+  body: Record<string, unknown>,
+  request: GenerateRequest,
+  { logprobsLeast }: Flavour,
+): void {
+  if (request.logprobs) body["logprobs"] = Math.max(logprobsLeast, request.logprobs.top);
   if (request.echo) body["echo"] = true;
   if (request.suffix !== "") body["suffix"] = request.suffix;
   if (request.bestOf > 1) body["best_of"] = request.bestOf;

@@ -9,4 +9,6 @@ export interface TgisInterface {
   readonly maxNewTokens: number;
   /** How its tokens are written; undefined: in no form that is known. */
   readonly pieces: PieceForm | undefined;
+  /** Whether its contract has forms of an answer: the adapter's has; a server without them would drop what it is told. */
+  readonly guides: boolean;
 }

@@ -1,9 +1,10 @@
 import { create } from "@bufbuild/protobuf";
-import { GenerationService } from "../../../gen/ts/engine/tgis/generation_pb.ts";
+import { DecodingParametersSchema, GenerationService } from "../../../gen/ts/engine/tgis/generation_pb.ts";
 import { Feature, ReplicaLoadSchema, ReplicaModelSchema } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import type { ProbeResult, Sighting } from "../driver.ts";
 import type { Channel } from "../grpc/channel.ts";
 import { isServing } from "../grpc/health.ts";
+import { filesWith } from "../grpc/reflection.ts";
 import { isStatusError, probeError, sightingBy } from "../grpc/status.ts";
 import { recognise } from "./errors.ts";
 import { modelName, type TgisInterface } from "./interface.ts";
@@ -19,12 +20,13 @@ export function isTgis(channel: Channel, signal: AbortSignal): Promise<Sighting>
 /** Asks what the server's one model can do. How busy it is it does not say here, nor what it is called. */
 export async function probeTgis(channel: Channel, signal: AbortSignal): Promise<ProbeResult> {
   try {
-    const [info, ready, pieces] = await Promise.all([
+    const [info, ready, pieces, guides] = await Promise.all([
       channel.ask(modelInfo, { modelId: modelName }, signal),
       isServing(channel, GenerationService.typeName, signal),
       pieceForm(channel, signal),
+      takesGuides(channel, signal),
     ]);
-    const described: TgisInterface = { maxNewTokens: info.maxNewTokens, pieces };
+    const described: TgisInterface = { maxNewTokens: info.maxNewTokens, pieces, guides };
     const model = create(ReplicaModelSchema, {
       engineModel: modelName,
       contextLength: BigInt(info.maxSequenceLength),
@@ -55,16 +57,23 @@ async function pieceForm(channel: Channel, signal: AbortSignal): Promise<PieceFo
   }
 }
 
-function featuresOf({ pieces }: TgisInterface): Feature[] {
-  const features = [
+/** The server's own contract says it. IBM's server shows nobody a contract, and has no such forms in it. */
+async function takesGuides(channel: Channel, signal: AbortSignal): Promise<boolean> {
+  const files = await filesWith(channel, DecodingParametersSchema.typeName, signal);
+  const messages = files.flatMap(({ messageType }) => messageType);
+  const decoding = messages.find(({ name }) => name === DecodingParametersSchema.name);
+  return decoding?.oneofDecl.some(({ name }) => name === "guided") ?? false;
+}
+
+const forms = [Feature.JSON_SCHEMA, Feature.JSON_OBJECT, Feature.PATTERN, Feature.GRAMMAR];
+
+function featuresOf({ pieces, guides }: TgisInterface): Feature[] {
+  return [
     Feature.PROMPT,
     Feature.STREAM,
-    Feature.JSON_SCHEMA,
-    Feature.JSON_OBJECT,
-    Feature.PATTERN,
-    Feature.GRAMMAR,
+    ...(guides ? forms : []),
     Feature.CANCEL,
     Feature.COUNT_TOKENS,
+    ...(pieces === undefined ? [] : [Feature.LOGPROBS]),
   ];
-  return pieces === undefined ? features : [...features, Feature.LOGPROBS];
 }

@@ -20,8 +20,8 @@ export type BuiltParameters =
     }
   | { readonly kind: "unsupported"; readonly param: string; readonly feature: string };
 
-// What the adapter takes; IBM's server takes half as many alternatives.
-const topMax = 10;
+/** The most alternatives: as the adapter checks, and as IBM's contract says. */
+const topMaxes = { adapter: 10, ibm: 5 };
 const stopsMax = 6;
 const stopBytesMax = 240;
 
@@ -40,8 +40,12 @@ export function buildParameters(attempt: Attempt, model: TgisInterface): BuiltPa
   const lacking = sampling && placeless.find(([, hasEffect]) => hasEffect(sampling));
   if (lacking) return { kind: "unsupported", param: lacking[0], feature: "" };
   const top = logprobs?.top ?? 0;
+  const topMax = model.guides ? topMaxes.adapter : topMaxes.ibm;
   if (top > topMax) return { kind: "unsupported", param: "logprobs", feature: `more than ${topMax} alternatives` };
   const { guided, truncate, ignored } = guidanceOf(attempt);
+  // It would not be refused: a field that a server does not know is dropped.
+  if (guided.case !== undefined && !model.guides)
+    return { kind: "unsupported", param: "structured_outputs", feature: "forms of an answer" };
   const parameters: MessageInitShape<typeof ParametersSchema> = {
     // Greedy decoding is a method of its own, and the default one.
     method: sampling?.temperature === 0 ? DecodingMethod.GREEDY : DecodingMethod.SAMPLE,

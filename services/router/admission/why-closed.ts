@@ -9,6 +9,6 @@ export function whyClosed(entry: ModelEntry | undefined): string {
   if (up === 0)
     return members.length === 1 ? "its replica does not answer" : `none of its ${members.length} replicas answers`;
   if (!seats.some((seat) => seat.replica.up)) return "no replica that answers has the model";
-  if (!seats.some((seat) => seat.ready)) return "the model is not loaded";
+  if (!seats.some((seat) => seat.ready)) return "the model is not loaded, or its engine is paused or asleep";
   return "the replicas that could serve this request do not answer";
 }

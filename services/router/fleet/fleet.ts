@@ -135,6 +135,7 @@ export class Fleet implements AsyncDisposable {
     for (const [id, { member }] of this.#members) {
       if (member.standing.poolId !== poolId || members.includes(member)) continue;
       this.#members.delete(id);
+      member.leaving = true;
       this.#retire(member);
     }
     for (const [id, entry] of this.#entries) if (entry.pool.id === poolId) this.#entries.delete(id);

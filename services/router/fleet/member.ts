@@ -23,6 +23,8 @@ export class Member {
   readonly standing: Standing;
   /** Requests that it may have at a time. */
   places: number;
+  /** It was taken out of the catalogue, and ends what it has. */
+  leaving = false;
   /** Requests that came through this driver. */
   #ours = 0;
   /** Requests that it has from others, as far as its last probe tells. */

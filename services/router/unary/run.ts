@@ -12,7 +12,8 @@ import type { Seat } from "../fleet/seat.ts";
 import type { GenerationDeps } from "../generation-deps.ts";
 import { sizeOfText } from "../max-tokens.ts";
 import { createMeter, type Meter, type PromptBytes } from "../metering/meter.ts";
-import { findCallable } from "../models.ts";
+import { entryFor } from "../models.ts";
+import { Content } from "../quarantine/content.ts";
 import { type Grant, unlimited } from "../quota/grant.ts";
 import { PendingGrant, type Taker } from "../quota/pending-grant.ts";
 import type { FeatureSet } from "../requirement.ts";
@@ -136,7 +137,8 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
 
   failed(from: UnaryTry<A>, told: WeirError): void {
     const error = this.#named(told);
-    if (!this.#tries.failed(from, error, false)) return this.#giveUp(error);
+    const end = this.#tries.failed(from, error, false);
+    if (end) return this.#giveUp(end);
     this.#leave();
     // Whoever got the place may have made this caller leave.
     if (this.#isOver) return;
@@ -176,14 +178,14 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
 
   #admit(): UnaryPlan | WeirError {
     const { fleet, usage } = this.#deps;
-    if (!fleet.synced) {
-      const facts = { service: "catalog", retry_after_ms: "1000" };
-      return fail(ErrorReason.SERVICE_UNAVAILABLE, facts, { retryAfterMs: 1_000 });
-    }
-    const entry = findCallable(fleet, this.#principal, this.#request.model);
-    if (!entry) return fail(ErrorReason.MODEL_NOT_FOUND, { model: this.#request.model });
+    const entry = entryFor(fleet, this.#principal, this.#request.model);
+    if (entry instanceof WeirError) return entry;
     const plan = this.#operation.plan(this.#request, entry);
-    return plan instanceof WeirError ? plan : (usage.refusal() ?? plan);
+    if (plan instanceof WeirError) return plan;
+    const { projectId } = this.#principal;
+    const bytes = () => this.#operation.bytes(this.#request);
+    this.#tries.content = new Content(projectId, entry.model.id, this.#request.model, bytes);
+    return this.#tries.refusal() ?? usage.refusal() ?? plan;
   }
 
   #reserve(): void {
@@ -259,6 +261,8 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
   #attempt(seat: Seat): void {
     this.#seat = seat;
     this.#phase = "trying";
+    const refused = this.#tries.refusal();
+    if (refused) return this.#giveUp(refused);
     const plan = this.#plan;
     const { driver, id: replicaId } = seat.replica;
     if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));

@@ -38,6 +38,12 @@ export const shapes = {
     openaiType: "invalid_request_error",
     anthropicType: "invalid_request_error",
   },
+  unprocessable: {
+    code: Code.FailedPrecondition,
+    http: 422,
+    openaiType: "invalid_request_error",
+    anthropicType: "invalid_request_error",
+  },
   notFound: { code: Code.NotFound, http: 404, openaiType: "invalid_request_error", anthropicType: "not_found_error" },
   unimplemented: {
     code: Code.Unimplemented,

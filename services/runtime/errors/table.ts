@@ -1,6 +1,20 @@
 import type { Code } from "@connectrpc/connect";
 import { ErrorReason, ErrorSource, Retry } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { shapes } from "./shapes.ts";
+import {
+  of,
+  soon,
+  logged,
+  tokenizer,
+  idsOnly,
+  setTokenizer,
+  engine,
+  strayed,
+  overlong,
+  setAside,
+  deadly,
+  uncontrolled,
+} from "./wording.ts";
 
 /** Metadata of an error: the keys that its reason documents in `error.proto`. */
 export type Metadata = Readonly<Record<string, string>>;
@@ -37,20 +51,6 @@ function row(
 ): ErrorRow {
   return { ...shapes[shape], openaiCode, source, retry, message };
 }
-
-const of = (m: Metadata, key: string, otherwise: string) => m[key] ?? otherwise;
-const soon = "Try again shortly.";
-const logged = "Tell the operator to look at the gateway's log.";
-const tokenizer = (m: Metadata) => `The tokenizer of model \`${of(m, "model", "?")}\``;
-const idsOnly = (m: Metadata) => `Model \`${of(m, "model", "?")}\` takes token ids only and has no tokenizer.`;
-const setTokenizer = "Tell the operator to set `tokenizer` for the model (or start with --tokenizer).";
-const engine = (m: Metadata) => `The engine of model \`${of(m, "model", "?")}\``;
-const strayed = (m: Metadata) =>
-  `The answer is not what was asked for (${of(m, "form", "?")}): ${of(m, "problem", "?")}. ${engine(m)} can't be held to it. Send the request again, and say in the prompt what the answer must look like.`;
-const overlong = (m: Metadata) =>
-  `The answer of model \`${of(m, "model", "?")}\` is longer than ${of(m, "limit", "?")} bytes, and no more is taken. Ask for less: fewer inputs, choices, tokens or log probabilities; or let it stream.${m["setting"] ? ` Or tell the operator to raise \`${m["setting"]}\` of the pool.` : ""}`;
-const setAside = (m: Metadata) => `Delivery \`${of(m, "id", "?")}\` was set aside: ${of(m, "problem", "?")}.`;
-const uncontrolled = (m: Metadata) => `The engine takes no orders about its models: ${of(m, "problem", "?")}.`;
 
 /** Every reason's row. A reason without one does not compile. */
 const rows: Record<Name, ErrorRow> = {
@@ -295,6 +295,7 @@ const rows: Record<Name, ErrorRow> = {
   ),
   ANSWER_MISMATCH: row("badGateway", "answer_mismatch", ENGINE, SAME, strayed),
   ANSWER_TOO_LARGE: row("invalid", "answer_too_large", CALLER, NO, overlong),
+  REQUEST_QUARANTINED: row("unprocessable", "request_quarantined", CALLER, NO, deadly),
   CHAT_TEMPLATE_MISSING: row(
     "invalid",
     "chat_template_missing",

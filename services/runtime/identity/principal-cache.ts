@@ -32,8 +32,12 @@ export interface PrincipalCache {
   clear(): void;
 }
 
-/** About 1 KiB each; beyond the keys that one process sees in use. */
+/** Beyond the keys that one process sees in use. */
 const knownMax = 100_000;
+/** Of all of them, about: 1 KiB each. Keys may name hundreds of models, and who makes keys is a tenant. */
+const knownBytesMax = knownMax * 1_024;
+/** What a key takes that says little, with its place in the maps; and what a text takes beside its characters. */
+const [entryBytes, textBytes] = [768, 40];
 /** Its own bound, so that a flood of invented keys pushes out no good one. */
 const refusedMax = 10_000;
 
@@ -41,6 +45,8 @@ export function createPrincipalCache(): PrincipalCache {
   const digestsByKeyId = new Map<string, Set<string>>();
   const known = new LRUCache<string, Known>({
     max: knownMax,
+    maxSize: knownBytesMax,
+    sizeCalculation: bytesOf,
     dispose: ({ principal: { keyId } }, digest) => {
       const digests = digestsByKeyId.get(keyId);
       digests?.delete(digest);
@@ -76,4 +82,12 @@ export function createPrincipalCache(): PrincipalCache {
       refused.clear();
     },
   };
+}
+
+/** About what an entry takes of memory. */
+function bytesOf({ principal: { permissions, models } }: Known): number {
+  let bytes = entryBytes;
+  for (const text of permissions) bytes += textBytes + text.length;
+  for (const text of models?.names ?? []) bytes += textBytes + text.length;
+  return bytes;
 }

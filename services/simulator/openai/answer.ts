@@ -5,6 +5,7 @@ import type { Fault } from "../fault.ts";
 import { type Scored, scoredFrom } from "../scored.ts";
 import type { Token } from "../text.ts";
 import { failureFrom } from "./failure.ts";
+import type { Manners } from "./manners.ts";
 import type { Asked } from "./request.ts";
 import { type Shape, shapeOf } from "./shapes.ts";
 
@@ -29,16 +30,17 @@ export function answer(
   asked: Asked,
   createdS: number,
   response: ServerResponse,
+  manners: Manners,
   crash: () => void,
 ): Running {
-  const out = new Answer(asked, createdS, response, crash);
+  const out = new Answer(asked, createdS, response, manners, crash);
   const running = engine.run(asked.job, out);
   out.accept(running);
   return running;
 }
 
 /**
- * Answers as vLLM does: the status of a stream goes out as soon as the request is queued, the roles of all choices with
+ * Answers as vLLM and its kin do: the status of a stream goes out as soon as the request is queued, the roles of all choices with
  * the first token, and an error after that as an event before `[DONE]`.
  */
 class Answer implements JobSink {
@@ -47,15 +49,17 @@ class Answer implements JobSink {
   readonly #shape: Shape;
   readonly #createdS: number;
   readonly #response: ServerResponse;
+  readonly #manners: Manners;
   readonly #crash: () => void;
   readonly #choices: Choice[];
   #tokens = 0;
 
-  constructor(asked: Asked, createdS: number, response: ServerResponse, crash: () => void) {
+  constructor(asked: Asked, createdS: number, response: ServerResponse, manners: Manners, crash: () => void) {
     this.#asked = asked;
     this.#shape = shapeOf(asked);
     this.#createdS = createdS;
     this.#response = response;
+    this.#manners = manners;
     this.#crash = crash;
     const echoed = asked.echo ? asked.job.prompt : "";
     this.#choices = Array.from({ length: asked.job.choices }, () => ({
@@ -114,10 +118,12 @@ class Answer implements JobSink {
     if (fault.kind === "crash") return this.#crash();
     if (fault.kind === "cut") return void response.socket?.resetAndDestroy();
     if (fault.kind === "early_end") return this.#asked.stream ? void response.end() : this.#whole();
-    const error = failureFrom(fault);
-    if (response.headersSent) return void response.end(`data: ${JSON.stringify({ error })}\n\ndata: [DONE]\n\n`);
-    response.writeHead(error.code, { "content-type": "application/json" });
-    response.end(JSON.stringify({ error }));
+    const failure = failureFrom(fault);
+    const body = JSON.stringify(this.#manners.errorBody(failure));
+    if (response.headersSent && !this.#manners.saysFailures) return void response.destroy();
+    if (response.headersSent) return void response.end(`data: ${body}\n\ndata: [DONE]\n\n`);
+    response.writeHead(failure.status, { "content-type": "application/json" });
+    response.end(body);
   }
 
   #stream(index: number, choice: Choice): void {

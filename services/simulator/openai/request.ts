@@ -1,6 +1,7 @@
 import type { Job } from "../engine.ts";
 import { sampleOf, someObject } from "../sample.ts";
 import { countTokens } from "../text.ts";
+import type { Manners } from "./manners.ts";
 import { promptFrom, promptFromMessages } from "./prompt.ts";
 import { bad, badNumber, isMembers, type Members, numberOf, type Refusal } from "./rules.ts";
 
@@ -29,17 +30,18 @@ export function askedFrom(
   id: string,
   models: readonly string[],
   contextLength: number,
+  manners: Manners,
 ): Asked | Refusal {
   if (!isMembers(body)) return bad("the body must be a JSON object");
   const model = body["model"];
-  if (typeof model !== "string" || !models.includes(model)) {
+  if (typeof model !== "string" || (manners.tellsModels && !models.includes(model))) {
     return { status: 404, type: "NotFoundError", message: `The model \`${String(model)}\` does not exist.` };
   }
   const prompt = kind === "chat" ? promptFromMessages(body["messages"]) : promptFrom(body["prompt"]);
   if (prompt === undefined)
     return bad(kind === "chat" ? "messages must be a list of messages" : "prompt must be a text or token ids");
   const stops = stopsOf(body["stop"]);
-  const refusal = badNumber(body) ?? badOptions(body, stops) ?? tooLong(body, prompt, contextLength);
+  const refusal = badNumber(body) ?? badOptions(body, stops) ?? tooLong(body, prompt, contextLength, manners);
   if (refusal) return refusal;
   const call = calledFunction(body, prompt);
   const maxTokens = maxTokensOf(body);
@@ -63,12 +65,17 @@ export function askedFrom(
     includeUsage: streamOptions["include_usage"] === true,
     continuousUsage: streamOptions["include_usage"] === true && streamOptions["continuous_usage_stats"] === true,
     stops,
-    logprobs: kind === "chat" ? body["logprobs"] === true : numberOf(body["logprobs"]) !== undefined,
+    logprobs: kind === "chat" ? body["logprobs"] === true : hasLogprobs(body, manners),
     topLogprobs: numberOf(kind === "chat" ? body["top_logprobs"] : body["logprobs"]) ?? 0,
     call: call?.name,
     echo: kind === "completion" && body["echo"] === true,
     onlyEcho,
   };
+}
+
+function hasLogprobs(body: Members, { logprobsLeast }: Manners): boolean {
+  const wanted = numberOf(body["logprobs"]);
+  return wanted !== undefined && wanted >= logprobsLeast;
 }
 
 function maxTokensOf(body: Members): number | undefined {
@@ -85,17 +92,14 @@ function badOptions(body: Members, stops: readonly string[]): Refusal | undefine
   return undefined;
 }
 
-function tooLong(body: Members, prompt: string, contextLength: number): Refusal | undefined {
+/** An answer that does not fit beside its prompt is cut; one that would not fit alone may be refused. */
+function tooLong(body: Members, prompt: string, contextLength: number, manners: Manners): Refusal | undefined {
   const promptTokens = countTokens(prompt);
-  if (promptTokens >= contextLength) {
-    return bad(
-      `This model's maximum context length is ${contextLength} tokens. However, your request has ${promptTokens} input tokens. Please reduce the length of the input messages.`,
-    );
-  }
+  if (promptTokens >= contextLength) return bad(manners.overlong(promptTokens, contextLength));
   const maxTokens = maxTokensOf(body) ?? 0;
-  if (promptTokens + maxTokens <= contextLength) return undefined;
+  if (maxTokens <= contextLength || !manners.refusesLongAnswers) return undefined;
   return bad(
-    `'max_tokens' or 'max_completion_tokens' is too large: ${maxTokens}. This model's maximum context length is ${contextLength} tokens and your request has ${promptTokens} input tokens (${maxTokens} > ${contextLength} - ${promptTokens}).`,
+    `'max_tokens' or 'max_completion_tokens' is too large: ${maxTokens}. This model's maximum context length is ${contextLength} tokens and your request has ${promptTokens} input tokens.`,
   );
 }
 

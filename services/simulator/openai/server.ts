@@ -1,13 +1,15 @@
-import type { Engine } from "../engine.ts";
 import { endWith, type HttpCall, type HttpServerOptions, openHttpServer } from "../http/server.ts";
 import type { OpenServer } from "../listener.ts";
 import { answer } from "./answer.ts";
+import type { Manners } from "./manners.ts";
 import { askedFrom } from "./request.ts";
+import { isMembers, type Refusal } from "./rules.ts";
 import { answerOnce } from "./unary-answer.ts";
-import { unaryFrom, unaryPaths } from "./unary-request.ts";
+import { unaryFrom } from "./unary-request.ts";
 
-/** What vLLM would call itself. */
-const version = "0.11.0+weir.simulator";
+interface OpenAiServerOptions extends HttpServerOptions {
+  readonly manners: Manners;
+}
 
 const kinds: Readonly<Record<string, "chat" | "completion">> = {
   "/v1/chat/completions": "chat",
@@ -15,62 +17,59 @@ const kinds: Readonly<Record<string, "chat" | "completion">> = {
 };
 
 /**
- * Serves /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, /tokenize, /health, /version and
- * /metrics as vLLM does.
+ * Serves /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings, /health, /version, metrics, and where the server
+ * has them /v1/rerank and /tokenize, with the manners of one of OpenAI's kind.
  */
-export function openOpenAiServer(options: HttpServerOptions): Promise<OpenServer> {
+export function openOpenAiServer(options: OpenAiServerOptions): Promise<OpenServer> {
   return openHttpServer(options, (call) => {
     const kind = kinds[call.path];
     if (call.method === "GET") get(options, call);
-    else if (call.path in unaryPaths) call.readJson((body) => answerUnary(options, body, call));
+    else if (options.manners.unaryPaths.includes(call.path)) call.readJson((body) => answerUnary(options, body, call));
     else if (kind !== undefined) call.readJson((body) => generate(options, kind, body, call));
     else call.send(404, { detail: "Not Found" });
   });
 }
 
-function answerUnary({ engine, models, crash }: HttpServerOptions, body: unknown, call: HttpCall): void {
-  const asked = unaryFrom(call.path, body, models, engine.speed.contextLength);
-  if ("status" in asked) {
-    const { status, message, type } = asked;
-    call.send(status, { error: { message, type, param: null, code: status } });
-    return;
-  }
-  endWith(call.response, answerOnce(engine, asked, call.id, call.response, crash));
+function answerUnary(options: OpenAiServerOptions, body: unknown, call: HttpCall): void {
+  const { engine, models, manners, crash } = options;
+  const asked =
+    strangeIn(options, body, call) ?? unaryFrom(call.path, body, models, engine.speed.contextLength, manners);
+  if ("status" in asked) return refuse(options, asked, call);
+  endWith(call.response, answerOnce(engine, asked, call.id, call.response, manners, crash));
 }
 
-function generate(
-  { engine, models, clock, crash }: HttpServerOptions,
-  kind: "chat" | "completion",
-  body: unknown,
-  call: HttpCall,
-): void {
-  const asked = askedFrom(kind, body, call.id, models, engine.speed.contextLength);
-  if ("status" in asked) {
-    const { status, message, type } = asked;
-    call.send(status, { error: { message, type, param: null, code: status } });
-    return;
-  }
-  endWith(call.response, answer(engine, asked, Math.floor(clock.nowMs() / 1_000), call.response, crash));
+function generate(options: OpenAiServerOptions, kind: "chat" | "completion", body: unknown, call: HttpCall): void {
+  const { engine, models, manners, clock, crash } = options;
+  const asked =
+    strangeIn(options, body, call) ?? askedFrom(kind, body, call.id, models, engine.speed.contextLength, manners);
+  if ("status" in asked) return refuse(options, asked, call);
+  endWith(call.response, answer(engine, asked, Math.floor(clock.nowMs() / 1_000), call.response, manners, crash));
 }
 
-function get({ engine, models, clock }: HttpServerOptions, call: HttpCall): void {
+function strangeIn({ manners }: OpenAiServerOptions, body: unknown, call: HttpCall): Refusal | undefined {
+  return isMembers(body) ? manners.strange(call.path, body) : undefined;
+}
+
+function refuse({ manners }: OpenAiServerOptions, refusal: Refusal, call: HttpCall): void {
+  call.send(refusal.status, manners.errorBody(refusal));
+}
+
+function get(options: OpenAiServerOptions, call: HttpCall): void {
+  const { engine, models, clock, manners } = options;
+  const { version, ownedBy, tellsModels, metricsPath } = manners;
   if (call.path === "/health") call.send(200, undefined);
   else if (call.path === "/version") call.send(200, { version });
-  else if (call.path === "/metrics") call.sendText(200, "text/plain; version=0.0.4", metrics(engine, models));
+  else if (call.path === metricsPath) call.sendText(200, "text/plain; version=0.0.4", metrics(options));
   else if (call.path === "/v1/models") {
     const created = Math.floor(clock.nowMs() / 1_000);
-    const card = { object: "model", created, owned_by: "vllm", max_model_len: engine.speed.contextLength };
+    const context = tellsModels ? { max_model_len: engine.speed.contextLength } : {};
+    const card = { object: "model", created, owned_by: ownedBy, ...context };
     call.send(200, { object: "list", data: models.map((id) => ({ id, ...card })) });
   } else call.send(404, { detail: "Not Found" });
 }
 
-function metrics(engine: Engine, models: readonly string[]): string {
-  const { running, waiting, kvTokens } = engine.load();
+function metrics({ engine, models, manners }: OpenAiServerOptions): string {
   const labels = `{engine="0",model_name="${models[0] ?? ""}"}`;
-  const gauges = [
-    ["vllm:num_requests_running", running],
-    ["vllm:num_requests_waiting", waiting],
-    ["vllm:kv_cache_usage_perc", kvTokens / engine.speed.kvTokens],
-  ] as const;
+  const gauges = manners.gauges(engine.load(), engine.speed.kvTokens);
   return gauges.map(([name, value]) => `# TYPE ${name} gauge\n${name}${labels} ${value}\n`).join("");
 }

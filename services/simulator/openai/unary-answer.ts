@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Engine, JobSink, Running } from "../engine.ts";
 import { failureFrom } from "./failure.ts";
+import type { Manners } from "./manners.ts";
 import type { UnaryAsked } from "./unary-request.ts";
 
 /**
@@ -12,6 +13,7 @@ export function answerOnce(
   asked: UnaryAsked,
   id: string,
   response: ServerResponse,
+  manners: Manners,
   crash: () => void,
 ): Running {
   const body = () => Buffer.from(JSON.stringify(asked.answer()));
@@ -34,9 +36,9 @@ export function answerOnce(
         response.write(bytes.subarray(0, bytes.length >> 1), () => response.socket?.resetAndDestroy());
         return;
       }
-      const error = failureFrom(fault);
-      const bytes = Buffer.from(JSON.stringify({ error }));
-      head(error.code, bytes);
+      const failure = failureFrom(fault);
+      const bytes = Buffer.from(JSON.stringify(manners.errorBody(failure)));
+      head(failure.status, bytes);
       response.end(bytes);
     },
   };

@@ -2,6 +2,7 @@ import { countTokens, textOfIds } from "../text.ts";
 import { type Lie, lieFrom } from "../fault.ts";
 import { dimensionsDefault, dimensionsMax, relevanceOf, vectorOf } from "../vectors.ts";
 import { promptFromMessages } from "./prompt.ts";
+import type { Manners } from "./manners.ts";
 import { bad, isMembers, type Members, type Refusal } from "./rules.ts";
 
 /** A request with one answer, as the simulated server understands it. */
@@ -13,26 +14,27 @@ export interface UnaryAsked {
   answer(): object;
 }
 
-/** The paths that it answers on. */
-export const unaryPaths: Readonly<Record<string, (body: Members, contextLength: number) => UnaryAsked | Refusal>> = {
+/** How a request is read, by its path. */
+const readers: Readonly<Record<string, (body: Members, contextLength: number) => UnaryAsked | Refusal>> = {
   "/v1/embeddings": embeddingFrom,
   "/v1/rerank": rankingFrom,
   "/rerank": rankingFrom,
   "/tokenize": countFrom,
 };
 
-/** Reads a body that the gateway sent; what vLLM would refuse is refused. */
+/** Reads a body that the gateway sent; what the server would refuse is refused. */
 export function unaryFrom(
   path: string,
   body: unknown,
   models: readonly string[],
   contextLength: number,
+  { tellsModels }: Manners,
 ): UnaryAsked | Refusal {
   if (!isMembers(body)) return bad("the body must be a JSON object");
   const model = body["model"];
-  if (typeof model !== "string" || !models.includes(model))
+  if (typeof model !== "string" || (tellsModels && !models.includes(model)))
     return { status: 404, type: "NotFoundError", message: `The model \`${String(model)}\` does not exist.` };
-  return unaryPaths[path]?.(body, contextLength) ?? bad("no such path");
+  return readers[path]?.(body, contextLength) ?? bad("no such path");
 }
 
 function embeddingFrom(body: Members, contextLength: number): UnaryAsked | Refusal {

@@ -129,7 +129,8 @@ function sayingOf(guided: DecodingParameters["guided"] | undefined): string | un
   }
 }
 
-function invalid(text: string): Refusal {
+/** A request that the server will not run as it is. */
+export function invalid(text: string): Refusal {
   return { code: status.INVALID_ARGUMENT, text };
 }
 

@@ -10,10 +10,12 @@ import {
 import type { Clock } from "../../runtime/clock.ts";
 import type { Engine } from "../engine.ts";
 import { serveHealth } from "../grpc/health.ts";
+import { serveReflection } from "../grpc/reflection.ts";
 import { type Outlet, streamOutlet } from "../grpc/outlet.ts";
 import { answerQuestion, createGrpcServer, type GrpcServer, isRefusal, registerMethod } from "../grpc/server.ts";
 import type { OpenServer } from "../listener.ts";
 import { type Response, TgisAnswer } from "./answer.ts";
+import { askedOfIbm } from "./ibm-request.ts";
 import { piecesOf } from "./pieces.ts";
 import { type Asked, askedFrom, unexpected } from "./request.ts";
 
@@ -23,6 +25,8 @@ export interface TgisServerOptions {
   readonly clock: Clock;
   readonly host: string;
   readonly port: number;
+  /** Whether it is IBM's own server. */
+  readonly ibm: boolean;
   /** Ends the process, or everything of it that this simulator opened. */
   readonly crash: () => void;
 }
@@ -31,7 +35,10 @@ type BatchReply = sendUnaryData<MessageInitShape<typeof BatchedGenerationRespons
 
 const { method, typeName } = GenerationService;
 
-/** Serves fmaas.GenerationService as vLLM's TGIS adapter does: one model, which answers to every name. */
+/**
+ * Serves fmaas.GenerationService as vLLM's TGIS adapter does, or as IBM's own server: one model, which answers to every
+ * name.
+ */
 export function openTgisServer(options: TgisServerOptions): Promise<OpenServer> {
   const server = createGrpcServer();
   const runner = new Runner(options);
@@ -45,6 +52,10 @@ export function openTgisServer(options: TgisServerOptions): Promise<OpenServer> 
       generate(runner, options, server, call, reply),
   );
   registerQuestions(server, options.engine.speed.contextLength);
+  if (!options.ibm) {
+    serveHealth(server.grpc, [typeName]);
+    serveReflection(server.grpc, GenerationService);
+  }
   return server.open(options.host, options.port);
 }
 
@@ -58,14 +69,14 @@ class Runner {
     this.#options = options;
   }
 
-  /** The caller's id, or one of ours. */
+  /** The caller's id, or one of ours. To IBM's server the caller's is a word for its log. */
   idOf(call: Pick<ServerUnaryCall<unknown, unknown>, "metadata">): string {
     return String(call.metadata.get("x-correlation-id")[0] ?? "") || `sim-tgis-${this.#ordinal++}`;
   }
 
   /** Returns how to end it. */
   run(id: string, asked: Asked, streams: boolean, outlet: Outlet<Response>): () => void {
-    if (this.#ids.has(id)) {
+    if (this.#ids.has(id) && !this.#options.ibm) {
       outlet.fail(unexpected(`Request id ${id} already running.`));
       return () => undefined;
     }
@@ -88,13 +99,14 @@ class Runner {
 
 function generateStream(
   runner: Runner,
-  { engine, crash }: TgisServerOptions,
+  { engine, crash, ibm }: TgisServerOptions,
   server: GrpcServer,
   call: ServerWritableStream<SingleGenerationRequest, Response>,
 ): void {
   const { params, request } = call.request;
   const outlet = streamOutlet(call, server, crash);
-  const asked = askedFrom(params, request?.text, engine.speed.contextLength);
+  const read = ibm ? askedOfIbm : askedFrom;
+  const asked = read(params, request?.text, engine.speed.contextLength);
   if (isRefusal(asked)) return outlet.fail(asked);
   const stop = runner.run(runner.idOf(call), asked, true, outlet);
   call.on("cancelled", stop);
@@ -103,7 +115,7 @@ function generateStream(
 /** Several prompts at once: all must be fine, and the answer comes when the last one is done. */
 function generate(
   runner: Runner,
-  { engine, crash }: TgisServerOptions,
+  { engine, crash, ibm }: TgisServerOptions,
   server: GrpcServer,
   call: ServerUnaryCall<BatchedGenerationRequest, Response>,
   reply: BatchReply,
@@ -111,7 +123,7 @@ function generate(
   const { params, requests } = call.request;
   const asked: Asked[] = [];
   for (const { text } of requests) {
-    const one = askedFrom(params, text, engine.speed.contextLength);
+    const one = (ibm ? askedOfIbm : askedFrom)(params, text, engine.speed.contextLength);
     if (isRefusal(one)) return reply({ code: one.code, details: one.text });
     asked.push(one);
   }
@@ -148,7 +160,6 @@ function generate(
 }
 
 function registerQuestions({ grpc }: GrpcServer, contextLength: number): void {
-  serveHealth(grpc, [typeName]);
   answerQuestion(grpc, method.modelInfo, () => ({
     modelKind: ModelInfoResponse_ModelKind.DECODER_ONLY,
     maxSequenceLength: contextLength,

@@ -95,7 +95,7 @@ describe("failover", () => {
         sink.fail(gone);
       };
     }
-    expect(seen(world.call()).at(-2)).toBe("failed ENGINE_UNAVAILABLE");
+    expect(seen(world.call()).at(-2)).toBe("failed REQUEST_QUARANTINED");
     expect(world.busyReplicas()).toHaveLength(2);
   });
 

@@ -238,6 +238,9 @@ const (
 	// The answer is longer than is taken from an engine, or held for one body. It says nothing of the replica, and another
 	// would make it as long. [model; replica; limit: bytes; setting: what sets the limit, where something does]
 	ErrorReason_ERROR_REASON_ANSWER_TOO_LARGE ErrorReason = 74
+	// Engines went away with this very request, one after the other: it is given to no other for a while, whoever sends it
+	// for this project. [model; crashes: how many; for_ms: how long it is still refused]
+	ErrorReason_ERROR_REASON_REQUEST_QUARANTINED ErrorReason = 75
 	// The caller went away or took its request back.
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 80
 	// The deadline passed. [deadline_ms]
@@ -309,6 +312,7 @@ var (
 		72:  "ERROR_REASON_TOKENIZER_MISSING",
 		73:  "ERROR_REASON_ANSWER_MISMATCH",
 		74:  "ERROR_REASON_ANSWER_TOO_LARGE",
+		75:  "ERROR_REASON_REQUEST_QUARANTINED",
 		80:  "ERROR_REASON_CANCELLED",
 		81:  "ERROR_REASON_DEADLINE_EXCEEDED",
 		82:  "ERROR_REASON_SLOW_READER",
@@ -365,6 +369,7 @@ var (
 		"ERROR_REASON_TOKENIZER_MISSING":        72,
 		"ERROR_REASON_ANSWER_MISMATCH":          73,
 		"ERROR_REASON_ANSWER_TOO_LARGE":         74,
+		"ERROR_REASON_REQUEST_QUARANTINED":      75,
 		"ERROR_REASON_CANCELLED":                80,
 		"ERROR_REASON_DEADLINE_EXCEEDED":        81,
 		"ERROR_REASON_SLOW_READER":              82,
@@ -525,7 +530,7 @@ const file_weir_error_v1_error_proto_rawDesc = "" +
 	"\x18ERROR_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ERROR_SOURCE_CALLER\x10\x01\x12\x18\n" +
 	"\x14ERROR_SOURCE_GATEWAY\x10\x02\x12\x17\n" +
-	"\x13ERROR_SOURCE_ENGINE\x10\x03*\xbd\x0e\n" +
+	"\x13ERROR_SOURCE_ENGINE\x10\x03*\xe3\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dERROR_REASON_INVALID_ARGUMENT\x10\x01\x12(\n" +
@@ -569,7 +574,8 @@ const file_weir_error_v1_error_proto_rawDesc = "" +
 	"\x1fERROR_REASON_ENGINE_CONTROL_OFF\x10G\x12\"\n" +
 	"\x1eERROR_REASON_TOKENIZER_MISSING\x10H\x12 \n" +
 	"\x1cERROR_REASON_ANSWER_MISMATCH\x10I\x12!\n" +
-	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10J\x12\x1a\n" +
+	"\x1dERROR_REASON_ANSWER_TOO_LARGE\x10J\x12$\n" +
+	" ERROR_REASON_REQUEST_QUARANTINED\x10K\x12\x1a\n" +
 	"\x16ERROR_REASON_CANCELLED\x10P\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10Q\x12\x1c\n" +
 	"\x18ERROR_REASON_SLOW_READER\x10R\x12\"\n" +

@@ -1,0 +1,151 @@
+import { create } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
+import { EmbedRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { accepted, textDelta } from "../../../services/drivers/events.ts";
+import { fail } from "../../../services/runtime/errors/fail.ts";
+import { reasonName } from "../../../services/runtime/errors/reason-name.ts";
+import { answer, closeClean, gone, openWorld, seen } from "../../fakes/generation-calls.ts";
+import { anyone, type Call, type RouterWorld } from "../../fakes/router-world.ts";
+import type { ScriptedTry } from "../../fakes/scripted-driver.ts";
+import { eventually } from "../../rpc/eventually.ts";
+
+const poison = { input: { case: "prompt", value: "magic" } } as const;
+const harmless = { input: { case: "prompt", value: "hello" } } as const;
+const { REQUEST_QUARANTINED, ENGINE_UNAVAILABLE } = ErrorReason;
+
+let world: RouterWorld;
+
+function begin(replicas: readonly string[], attemptsMax = 3): void {
+  world = openWorld({ attemptsMax }, replicas);
+}
+
+beforeEach(() => begin(["a", "b", "c", "d"]));
+afterEach(() => closeClean(world));
+
+/** The engine takes the request, and is gone. */
+function dies({ sink }: ScriptedTry): void {
+  sink.event(accepted());
+  sink.fail(gone);
+}
+
+/** Engines die of the poison, and answer anything else. */
+function poisonable(): void {
+  for (const driver of world.drivers.values()) {
+    driver.onTry = (one) => {
+      if (one.attempt.request.input.value === "magic") dies(one);
+      else answer(one, "x");
+    };
+  }
+}
+
+/** Why it ended, before or after an engine had it. */
+const endOf = (call: Call) =>
+  call.sink.error ? reasonName(call.sink.error.reason) : seen(call).at(-2)?.replace("failed ", "");
+
+const tried = () => [...world.drivers.values()].reduce((sum, { tries }) => sum + tries.length, 0);
+const ended = (request: Parameters<RouterWorld["call"]>[0], principal = anyone()) =>
+  seen(world.call(request, principal)).at(-2);
+
+describe("a request that takes engines down", () => {
+  test("is told so after the second, and refused before an engine hears of it when it comes again", () => {
+    poisonable();
+    expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
+    expect(tried()).toBe(2);
+    const again = world.call(poison);
+    expect(again.sink.error?.reason).toBe(REQUEST_QUARANTINED);
+    expect(tried()).toBe(2);
+    // Refused as it came in, it is not in the ledger.
+    expect(world.journal.finals.map(({ errorReason }) => errorReason)).toEqual([REQUEST_QUARANTINED]);
+    expect(ended(harmless)).toBe("usage 9+1");
+  });
+
+  test("is another project's to send", () => {
+    poisonable();
+    ended(poison);
+    const other = { ...anyone(), projectId: "other" };
+    expect(ended(harmless, other)).toBe("usage 9+1");
+    expect(ended({ ...poison, stream: true }, other)).toBe("failed REQUEST_QUARANTINED");
+    expect(tried()).toBe(5);
+  });
+
+  test("one at a time, because no more tries are allowed, ends the same", () => {
+    begin(["a", "b", "c"], 1);
+    poisonable();
+    expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
+    world.clock.advance(1);
+    expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
+    expect(world.call(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
+    expect(tried()).toBe(2);
+  });
+
+  test("in the middle of its answer ends the same", () => {
+    for (const driver of world.drivers.values()) {
+      driver.onTry = ({ sink }) => {
+        sink.event(accepted());
+        sink.event(textDelta(0, "x", 1));
+        sink.fail(gone);
+      };
+    }
+    expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
+    world.clock.advance(1);
+    expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
+    expect(world.call(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
+  });
+
+  test("takes the same request with it that still waits", () => {
+    begin(["a", "b"]);
+    const calls = Array.from({ length: 3 }, () => world.call(poison));
+    expect(world.admission.waiting).toBe(1);
+    world.clock.advance(10);
+    dies(world.tryAt("a"));
+    // The one that waited has a place at "a" now, and the one that lost it waits for "b".
+    expect([tried(), world.admission.waiting]).toEqual([3, 1]);
+    world.clock.advance(10);
+    dies(world.tryAt("b"));
+    expect([tried(), world.admission.waiting]).toEqual([3, 0]);
+    dies(world.tryAt("a"));
+    for (const call of calls) expect(endOf(call)).toBe("REQUEST_QUARANTINED");
+  });
+
+  test("is found in an embedding as well", async () => {
+    begin([]);
+    for (const id of ["a", "b", "c"]) world.replica(id, { features: [Feature.EMBED] });
+    const request = create(EmbedRequestSchema, { model: "m", inputs: [{ input: { case: "text", value: "magic" } }] });
+    const asked = world.ask("embed", request);
+    for (const death of [1, 2]) {
+      const asks = () => [...world.drivers.values()].flatMap((driver) => driver.asks);
+      await eventually(`it is at ${death} engines`, () => asks().length === death);
+      for (const ask of asks()) ask.fail(fail(ENGINE_UNAVAILABLE, { phase: "running" }));
+    }
+    await expect(asked).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
+    await expect(world.ask("embed", request)).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
+  });
+});
+
+describe("a request that was only there", () => {
+  test("when an engine died that had been taken out of the catalogue is no suspect", () => {
+    const call = world.call(poison);
+    const [first = ""] = world.busyReplicas();
+    const one = world.tryAt(first);
+    world.removeReplica(first);
+    dies(one);
+    for (const id of world.busyReplicas()) if (id !== first) dies(world.tryAt(id));
+    const third = world.busyReplicas().at(-1) ?? "";
+    answer(world.tryAt(third), "x");
+    expect(seen(call)).toContain("+x");
+    expect(tried()).toBe(3);
+  });
+
+  test("and was answered meanwhile has but one death against it when the next engine dies", () => {
+    begin(["a", "b", "c"], 1);
+    for (const driver of world.drivers.values()) driver.onTry = dies;
+    expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
+    for (const driver of world.drivers.values()) driver.onTry = (one) => answer(one, "x");
+    expect(ended(poison)).toBe("usage 9+1");
+    world.clock.advance(60_000);
+    for (const driver of world.drivers.values()) driver.onTry = dies;
+    expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
+  });
+});
