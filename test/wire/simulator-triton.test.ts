@@ -47,6 +47,7 @@ describe("questions", () => {
     expect(index).toMatchObject({
       models: [
         { name: "ensemble", state: "READY" },
+        { name: "preprocessing" },
         { name: "tensorrt_llm" },
         { name: "tensorrt_llm_bls" },
         { name: "llmapi" },
