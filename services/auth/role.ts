@@ -31,7 +31,7 @@ export const role: Role = {
     const peppers = await readPeppers(settings.auth.pepperFile, store.installation);
     const admin = await bootstrap({ store: store.installation, peppers, dataDir: settings.dataDir, randomBytes, log });
     runtime.announceAdminKey(admin.file, admin.made);
-    services.add(AuthService, authService({ store: store.credentials, peppers, clock }));
+    services.add(AuthService, authService({ store: store.credentials, peppers, clock, log }));
     const inLanes = adminLanes();
     const keys = keyService({ store: store.keys, peppers, randomBytes, permissions: permissionsOf(runtime) });
     services.add(KeyService, inLanes(KeyService, keys));

@@ -6,13 +6,15 @@ import type {
   WatchRevocationsResponseSchema,
 } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
+import type { Logger } from "pino";
+import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { keyIdFrom } from "../runtime/identity/key-format.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
 import { principalFromStored } from "./key-message.ts";
 import type { Peppers } from "./pepper.ts";
 import { notFound } from "./scope.ts";
-import type { CredentialStore } from "./store.ts";
+import type { CredentialStore, KeyProof } from "./store.ts";
 
 /** Half of it is how late a revocation is on average; a watcher calls four missed beats silence. */
 const pollMs = 500;
@@ -20,6 +22,8 @@ const pollMs = 500;
 const changesMax = 1_000;
 /** An unknown key may be made good only by being created, and its id is random: this is for the store's sake. */
 const unknownTtlMs = 5_000;
+/** For the caller of a process whose pepper file is behind: another process may answer. */
+const retryAfterMs = 1_000;
 /** A revoked key stays so. */
 const revokedTtlMs = 3_600_000;
 
@@ -31,16 +35,33 @@ export function authService(options: {
   readonly store: CredentialStore;
   readonly peppers: Peppers;
   readonly clock: Clock;
+  readonly log: Pick<Logger, "error">;
 }): ServiceImplementation<typeof AuthService> {
-  const { store, clock } = options;
+  const { store, clock, peppers } = options;
+  const missing = new Set<number>();
+
+  /** The key may well be good: another process made it, with a pepper that this one has not read. */
+  function unknownPepper({ pepperVersion }: KeyProof): WeirError {
+    if (!missing.has(pepperVersion)) {
+      missing.add(pepperVersion);
+      options.log.error(
+        { pepper_version: pepperVersion },
+        "keys are hashed with a pepper that this process does not have; give it the pepper file that the others have, and restart it",
+      );
+    }
+    const facts = { store: "pepper of this key", retry_after_ms: String(retryAfterMs) };
+    return fail(ErrorReason.STORE_UNAVAILABLE, facts, { retryAfterMs });
+  }
+
   return {
     async authenticate({ key }) {
       const keyId = keyIdFrom(key);
       // It can be told from its form, so no revision and no time of the store stand behind it.
       if (keyId === undefined) return { outcome: refusal(ErrorReason.CREDENTIAL_INVALID, "", unknownTtlMs) };
       const read = await store.find(keyId);
+      if (read.found && !peppers.knows(read.found.proof)) throw unknownPepper(read.found.proof);
       return {
-        outcome: outcomeOf(read.found, key, keyId, options.peppers),
+        outcome: outcomeOf(read.found, key, keyId, peppers),
         revision: read.revision,
         epoch: read.epoch,
         storeTime: timestampFromMs(read.nowMs),

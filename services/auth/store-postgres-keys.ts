@@ -109,15 +109,17 @@ async function createKey(
   return row ? { kind: "created", resource: keyFromRow({ ...row, org_id: parent.org_id }) } : { kind: "id_taken" };
 }
 
-/** Whose keys are as many as there can be, if anybody's are. */
+/** Whose keys are as many as there can be, if anybody's are. Counted project by project, in an index of such keys alone. */
 async function fullFor(trx: AuthTransaction, projectId: string, orgId: string, bounds: KeyBounds) {
   const { rows } = await sql<{ project: number; org: number }>`
     select
-      count(*) filter (where k.project_id = ${projectId})::int as project,
-      count(*)::int as org
-    from auth.keys k
-    join auth.projects p on p.id = k.project_id
-    where p.org_id = ${orgId} and k.revoke_time is null`.execute(trx);
+      coalesce(sum(held.keys) filter (where held.id = ${projectId}), 0)::int as project,
+      coalesce(sum(held.keys), 0)::int as org
+    from (
+      select p.id, (select count(*) from auth.keys k where k.project_id = p.id and k.revoke_time is null) as keys
+      from auth.projects p
+      where p.org_id = ${orgId}
+    ) held`.execute(trx);
   const [held] = rows;
   if (held !== undefined && held.project >= bounds.perProject) return "project_full";
   return held !== undefined && held.org >= bounds.perOrg ? "org_full" : undefined;

@@ -20,6 +20,7 @@ const usage = `usage: node services/simulator/main.ts [flags]
   --tgis-ibm        the gRPC of TGIS is that of IBM's own server, not of vLLM's adapter
   --no-decoupled    the TensorRT-LLM models answer in one piece only
   --no-guided       the TensorRT-LLM models have no grammar
+  --no-counts       the TensorRT-LLM ensemble and BLS count no tokens, as older ones
   --slots N         requests that run at a time
   --waiting N       requests that may wait
   --kv-tokens N     tokens that fit in memory
@@ -54,6 +55,7 @@ function readFlags(args: readonly string[]) {
       "tgis-ibm": { type: "boolean", default: false },
       decoupled: { type: "boolean", default: true },
       guided: { type: "boolean", default: true },
+      counts: { type: "boolean", default: true },
       ...Object.fromEntries(Object.keys(sizes).map((name) => [name, text])),
     },
     allowNegative: true,
@@ -74,7 +76,12 @@ function readFlags(args: readonly string[]) {
   return {
     speed: Object.fromEntries(speed),
     openai: { port: number("http-port") ?? 0, as: mannersNamed(String(values["openai-as"])) },
-    triton: { port: number("grpc-port") ?? 0, decoupled: values.decoupled, guided: values.guided },
+    triton: {
+      port: number("grpc-port") ?? 0,
+      decoupled: values.decoupled,
+      guided: values.guided,
+      counts: values.counts,
+    },
     tgis: { port: number("tgis-port") ?? 0, ibm: values["tgis-ibm"] },
     vllm: { port: number("vllm-port") ?? 0 },
     tgi: { port: number("tgi-port") ?? 0 },

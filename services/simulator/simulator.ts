@@ -26,6 +26,8 @@ export interface SimulatorOptions {
     readonly decoupled?: boolean;
     /** Whether they have a grammar. Default: true. */
     readonly guided?: boolean;
+    /** Whether the ensemble and BLS count tokens. Default: true. */
+    readonly counts?: boolean;
   };
   readonly tgis?: {
     readonly port: number;
@@ -86,7 +88,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const httpUrl =
     port === undefined ? "" : await open(openOpenAiServer({ ...surroundings, port, manners: manners[as] }));
   const grpcUrl = options.triton
-    ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, ...options.triton }))
+    ? await open(openTritonServer({ ...surroundings, decoupled: true, guided: true, counts: true, ...options.triton }))
     : "";
   const tgisUrl = options.tgis ? await open(openTgisServer({ ...surroundings, ibm: false, ...options.tgis })) : "";
   const vllmUrl = options.vllm ? await open(openVllmServer({ ...surroundings, port: options.vllm.port })) : "";

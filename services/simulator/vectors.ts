@@ -3,7 +3,7 @@ import { hashOf, randomFrom } from "./text.ts";
 /** How long its vectors are where nothing else is asked for. */
 export const dimensionsDefault = 64;
 /** The longest that it makes. */
-export const dimensionsMax = 1_024;
+export const dimensionsMax = 4_096;
 
 /**
  * The vector of a text, of length 1: always the same for the same text, another for each other one. A shorter one is the

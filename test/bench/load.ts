@@ -11,7 +11,10 @@ export interface LoadTarget {
 }
 
 /** When a load ends: after so many requests, or when no more are begun after so many milliseconds. */
-export type LoadSize = { readonly requests: number } | { readonly forMs: number };
+export type LoadSize = ({ readonly requests: number } | { readonly forMs: number }) & {
+  /** Requests in a second, spread evenly over the connections. Undefined: as fast as they are answered. */
+  readonly perS?: number;
+};
 
 /** What a load brought. Times are in milliseconds. */
 export interface LoadResult {
@@ -39,7 +42,11 @@ export async function load(target: LoadTarget, concurrency: number, size: LoadSi
   const beganMs = performance.now();
   let left = "requests" in size ? size.requests : Number.POSITIVE_INFINITY;
   const endMs = "forMs" in size ? beganMs + size.forMs : Number.POSITIVE_INFINITY;
-  await Promise.all(lanes.map((lane) => lane.run(() => left-- > 0 && performance.now() < endMs)));
+  const everyMs = size.perS === undefined ? 0 : (concurrency / size.perS) * 1_000;
+  const more = () => left-- > 0 && performance.now() < endMs;
+  await Promise.all(
+    lanes.map((lane, at) => lane.run(more, { everyMs, firstMs: beganMs + (everyMs * at) / concurrency })),
+  );
   return { ...tally, elapsedMs: performance.now() - beganMs };
 }
 
@@ -55,6 +62,12 @@ function requestOf({ url, headers, model, stream }: LoadTarget): Buffer {
   };
   const lines = Object.entries(head).map(([name, value]) => `${name}: ${value}\r\n`);
   return Buffer.from(`POST /v1/chat/completions HTTP/1.1\r\n${lines.join("")}\r\n${body}`);
+}
+
+/** When a lane begins its requests: at these times, or as soon as the one before is answered, if that is later. */
+interface Schedule {
+  readonly everyMs: number;
+  readonly firstMs: number;
 }
 
 interface Tally {
@@ -77,6 +90,8 @@ class Lane {
   readonly #socket: Socket;
   #more: () => boolean = () => false;
   #ended: () => void = () => undefined;
+  #everyMs = 0;
+  #dueMs = 0;
   #beganMs = 0;
   #lastFrameMs = 0;
 
@@ -101,8 +116,10 @@ class Lane {
   }
 
   /** One request after the other while there are more; resolves when the connection is closed. */
-  run(more: () => boolean): Promise<void> {
+  run(more: () => boolean, { everyMs, firstMs }: Schedule): Promise<void> {
     this.#more = more;
+    this.#everyMs = everyMs;
+    this.#dueMs = firstMs;
     return new Promise((settle) => {
       this.#ended = settle;
       this.#next();
@@ -110,8 +127,17 @@ class Lane {
   }
 
   #next(): void {
+    // Whoever waits has no request on its way.
+    this.#beganMs = 0;
+    const earlyMs = this.#everyMs === 0 ? 0 : this.#dueMs - performance.now();
+    this.#dueMs += this.#everyMs;
+    // Timers go by whole milliseconds.
+    if (earlyMs >= 0.5) setTimeout(() => this.#begin(), earlyMs);
+    else this.#begin();
+  }
+
+  #begin(): void {
     if (!this.#more()) {
-      this.#beganMs = 0;
       this.#socket.destroy();
       return;
     }

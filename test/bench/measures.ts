@@ -4,7 +4,7 @@ import { load, type LoadResult } from "./load.ts";
 import { completionTokens, promptTokens } from "./mock-answer.ts";
 import type { Sample } from "./metrics.ts";
 import { quantile } from "./statistics.ts";
-import { restfulPace, timedPace, type Way } from "./ways.ts";
+import { briskPace, restfulPace, timedPace, type Way } from "./ways.ts";
 
 /** How long and how much is measured each time. */
 export interface Extent {
@@ -13,8 +13,12 @@ export interface Extent {
 }
 
 const concurrency = 32;
+/** What Weir does with half a core. */
+const evenPerS = 4_000;
 /** A request to Weir costs twice as much in the first 10,000 as it does after 25,000. */
 const warmingRequests = 30_000;
+/** So does a stream, whose code is another. */
+const warmingStreams = 10_000;
 /** Enough that a stream's memory stands out, and few enough that every way keeps up. */
 const streamsForMemory = 256;
 
@@ -42,9 +46,26 @@ export const busy: Measure = async (way, { windowMs }, count) => {
   };
 };
 
+/**
+ * Requests answered in one piece, as many in a second for every way: a write to a process that sleeps costs several times
+ * one to a process that is awake, and at full speed the fastest way finds its peers awake.
+ */
+export const even: Measure = async (way, { windowMs }, count) => {
+  const { result, cost } = await charged(way, { pid: way.plain.pid, framesEach: 0 }, count, () =>
+    load(way.plain.target, concurrency, { forMs: windowMs, perS: evenPerS }),
+  );
+  return {
+    evenRequestUs: cost.ranUs / result.requests,
+    evenP50Ms: quantile(result.latencies, 0.5),
+    evenP99Ms: quantile(result.latencies, 0.99),
+  };
+};
+
 /** The compiler is done with the code. */
 export const warm: Measure = async (way) => {
   await checked(way, 0, load(way.plain.target, concurrency, { requests: warmingRequests }));
+  const brisk = way.paced(briskPace).target;
+  await checked(way, briskPace.frames, load(brisk, concurrency, { requests: warmingStreams }));
   return {};
 };
 

@@ -4,7 +4,7 @@ import { answer, firstEvent, frameEvent, lastEvents, modelList, pacedModel, plai
 // An OpenAI-compatible upstream that costs as little as it can: fixed bytes, and frames at a fixed pace.
 // The request says what it wants in its model: "mock", or "mock-<frames>-<ms>" for a stream.
 
-const list = modelList([plainModel, pacedModel(64, 5), pacedModel(64, 50), pacedModel(40, 50)]);
+const list = modelList([plainModel, pacedModel(64, 5), pacedModel(64, 50), pacedModel(40, 50), pacedModel(8, 1)]);
 
 function stream(response: ServerResponse, frames: number, everyMs: number): void {
   response.writeHead(200, { "content-type": "text/event-stream" });

@@ -306,7 +306,6 @@ describe("engines that are not there, or something else", () => {
     ["a stream of nonsense", says(200, "text/event-stream", "data: nonsense\n\n"), protocol],
     ["lines that are no events", says(200, "text/event-stream", "hello\nworld\n\n"), protocol],
     ["gzip that calls itself JSON", says(200, "application/json", gzipSync("{}")), protocol],
-    ["an event without end", says(200, "text/event-stream", `data: ${"x".repeat(1_100_000)}`), protocol],
     ["bytes that are no HTTP", ({ socket }) => void socket.end("\x00\x01\x02 nonsense\r\n\r\n"), protocol],
     [
       "a connection that is reset",
@@ -321,6 +320,15 @@ describe("engines that are not there, or something else", () => {
     expectError(response.status, response.headers, text, { ...told, type: "server_error" });
     expect(JSON.parse(text).error.message).toMatch(/Try again shortly\.|Tell the operator\.|send the request again\./);
     expect(text).not.toContain(canary);
+  });
+
+  test("an event that is longer than is taken is told with what to ask for instead", async () => {
+    generate = says(200, "text/event-stream", `data: ${"x".repeat(1_100_000)}`);
+    const response = await post(ask("odd", {}, "tell all"));
+    const told = { status: 400, code: "answer_too_large", type: "invalid_request_error" };
+    const text = await response.text();
+    expectError(response.status, response.headers, text, told);
+    expect(JSON.parse(text).error.message).toContain("`receive_bytes_max`");
   });
 });
 

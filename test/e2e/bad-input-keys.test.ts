@@ -1,3 +1,5 @@
+import { type IncomingMessage, request } from "node:http";
+import { text } from "node:stream/consumers";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -81,6 +83,28 @@ describe("A1 A4 A7 keys that are none, or not where they belong", () => {
     const status = async () => (await send(gateway.url, { key: secret, body: chat('"x"') })).status;
     await expect.poll(status, { timeout: 2_000, interval: 50 }).toBe(401);
   });
+
+  test.each(["/v1/chat/completions", "/v1/embeddings"])(
+    "A4 a key that is revoked while the body of %s arrives is refused",
+    async (path) => {
+      const { id, secret } = await gateway.createKey();
+      const asked = gateway.received();
+      const headers = { authorization: `Bearer ${secret}`, "content-type": "application/json" };
+      const slow = request(gateway.url + path, { method: "POST", headers });
+      const answer = new Promise<IncomingMessage>((resolve, reject) => {
+        slow.once("response", resolve).once("error", reject);
+      });
+      slow.write('{"model":"weir-sim","input":"x","messages":[{"role":"user",');
+      const status = async () => (await send(gateway.url, { key: secret, path: "/v1/models", method: "GET" })).status;
+      expect(await status()).toBe(200);
+      await gateway.rpc("weir.auth.v1.KeyService/RevokeKey", { keyId: id });
+      await expect.poll(status, { timeout: 2_000, interval: 50 }).toBe(401);
+      slow.end('"content":"x"}]}');
+      const response = await answer;
+      expect([response.statusCode, await text(response)]).toEqual([401, expect.stringContaining("key_revoked")]);
+      expect(gateway.received()).toBe(asked);
+    },
+  );
 
   test.each([
     ["a bad checksum", () => `${gateway.key.slice(0, -1)}${gateway.key.endsWith("0") ? "1" : "0"}`],

@@ -159,6 +159,17 @@ describe("embeddings through the whole gateway", () => {
     expect(told("count_tokens")).toEqual([[COMPLETED, 0, 0, CountSource.COUNTED, 1]]);
   });
 
+  test("as many as one request may have, of as many dimensions as models have, pass between two processes", async () => {
+    const input = Array.from({ length: 2_048 }, (_, index) => `text ${index}`);
+    const { data, usage } = await client.embeddings.create({ model: "vectors", input, dimensions: 4_096 });
+    expect(data.map(({ index }) => index)).toEqual(input.map((_, index) => index));
+    expect(data.every(({ embedding }) => embedding.length === 4_096)).toBe(true);
+    expect(usage.prompt_tokens).toBeGreaterThan(2_048);
+    const [last] = (await client.embeddings.create({ model: "vectors", input: "text 2047", dimensions: 4_096 })).data;
+    expect([...(data.at(-1)?.embedding ?? [])]).toEqual([...(last?.embedding ?? [])]);
+    admitted += 2;
+  });
+
   test("40 at once against a limit of 25: exactly 25 are admitted, and chat is not counted", async () => {
     const mine = await limited({
       operations: [Operation.EMBED],

@@ -84,6 +84,28 @@ describe.skipIf(gate.skip)(gate.title("the triton driver"), () => {
     expect([outcome.reason, outcome.text(), outcome.finish()]).toEqual([undefined, "amber ☕ birch", "STOP"]);
   }, 120_000);
 
+  test("an older ensemble, which counts no tokens, says which of its answers was cut", async () => {
+    await using server = await startTriton({ models: ["preprocessing", "tensorrt_llm", "postprocessing"] });
+    const file = join(server.modelRepository, "ensemble", "config.pbtxt");
+    const lines = (await readFile(file, "utf8")).split("\n");
+    const older = lines.filter((line) => !/num_(?:in|out)put_tokens/.test(line)).join("\n");
+    await writeFile(file, older.replaceAll(/,(\s*\])/g, "$1"));
+    await fetch(`${server.httpUrl}/v2/repository/models/ensemble/load`, { method: "POST" });
+    await using driver = openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`));
+    const { models } = await driver.probe(AbortSignal.timeout(10_000));
+    const model = models.find(({ engineModel }) => engineModel === "ensemble");
+    if (!model) throw new Error("no ensemble");
+    const ended = async (tokens: number, stream: boolean) => {
+      const input = { case: "prompt" as const, value: `[[tokens=${tokens}]] tell me of the river` };
+      const outcome = await run(driver, attemptAt(model, { input, stream }));
+      return [outcome.usage, outcome.finish()];
+    };
+    for (const stream of [false, true]) {
+      expect(await ended(40, stream)).toEqual([undefined, "LENGTH"]);
+      expect(await ended(6, stream)).toEqual([undefined, "STOP"]);
+    }
+  }, 120_000);
+
   test("a model that is unloaded finishes what it has, and is another replica's until it is loaded again", async () => {
     await using server = await startTriton({ models: ["vllm_model"] });
     await using driver = openDriver(Dialect.TRITON, targetAt(`grpc://${server.grpcAddress}`));

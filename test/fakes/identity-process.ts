@@ -38,7 +38,7 @@ export function startIdentity(badKeysPerMinuteMax = 600): IdentityProcess {
   const clock = new SimulatedClock();
   const store = new FakeCredentialStore(clock, peppers);
   const registry = createRegistry();
-  registry.add(AuthService, authService({ store, peppers, clock }));
+  registry.add(AuthService, authService({ store, peppers, clock, log }));
   const nobody: Identity = { authenticate: () => fail(ErrorReason.INTERNAL), onRevoked: () => () => {} };
   const gate = createGate({
     clock,

@@ -67,7 +67,7 @@ export async function startAuth(others: TestDatabaseOptions["migrations"] = {}):
     owners: ownersFrom(store.tenants),
   });
   const mesh = createMesh({ registry, gate, clock, peers: {}, token: "" });
-  registry.add(AuthService, authService({ store: store.credentials, peppers, clock }));
+  registry.add(AuthService, authService({ store: store.credentials, peppers, clock, log }));
   const permissions = () => knownPermissions([]);
   registry.add(KeyService, keyService({ store: store.keys, peppers, randomBytes, permissions }));
   registry.add(TenantService, tenantService(store.tenants));

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
@@ -12,6 +12,7 @@ import { role as authRole } from "../../services/auth/role.ts";
 import { type Assembled, assemble } from "../../services/runtime/assemble.ts";
 import { systemClock } from "../../services/runtime/clock.ts";
 import { resolveSettings } from "../../services/runtime/config/resolve.ts";
+import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { WeirError } from "../../services/runtime/errors/fail.ts";
 import { formatKey } from "../../services/runtime/identity/key-format.ts";
 import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
@@ -35,11 +36,11 @@ afterEach(async () => {
 });
 
 /** One life of a process that runs the role. */
-async function life<T>(live: (process: Assembled) => Promise<T>): Promise<T> {
+async function life<T>(live: (process: Assembled) => Promise<T>, dir = dataDir): Promise<T> {
   await using process = new AsyncDisposableStack();
   const config = create(ConfigSchema, { postgres: { url: database.url } });
   const say = ({ path, message }: { path: string; message: string }) => expect.fail(`${path}: ${message}`);
-  const settings = resolveSettings(config, { folder: dataDir, dataDir, say });
+  const settings = resolveSettings(config, { folder: dir, dataDir: dir, say });
   const log = createLog("info", { write: (line) => void (lines += line) });
   const assembled = process.use(await assemble({ settings, clock: systemClock, log }));
   process.use(await authRole.start(assembled.runtime));
@@ -141,6 +142,26 @@ test("a pepper is replaced by appending one", async () => {
   const file = join(dataDir, "pepper");
   await writeFile(file, `${await readFile(file, "utf8")}${"n".repeat(43)}\n`);
   await life(async (process) => expect((await whoIs(process, first ?? "")).permissions).toEqual(["*"]));
+});
+
+test("a key of a pepper that a process has not read is no bad key there, and its pepper file is told to be behind", async () => {
+  const file = join(dataDir, "pepper");
+  await life(async (behind) => {
+    const before = await readFile(file, "utf8");
+    const admin = await whoIs(behind, behind.adminKey?.key ?? "");
+    const other = await mkdtemp(join(tmpdir(), "weir-auth-"));
+    await writeFile(join(other, "pepper"), `${before}${"n".repeat(43)}\n`);
+    await copyFile(adminFile(), join(other, "admin.key"));
+    const made = await life(async (ahead) => {
+      const keys = ahead.runtime.mesh.client(KeyService);
+      return keys.createKey({ requestId: "r", name: "k" }, withCallOptions({ principal: admin }));
+    }, other);
+    for (let n = 0; n < 2; n++) {
+      await expect(whoIs(behind, made.secret)).rejects.toMatchObject({ reason: ErrorReason.AUTH_UNAVAILABLE });
+    }
+    await rm(other, { recursive: true, force: true });
+  });
+  expect(lines.match(/give it the pepper file that the others have/g)).toHaveLength(1);
 });
 
 test("writers that wait for the lock keep nobody from being known, and no reader waiting", async () => {

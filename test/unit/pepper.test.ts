@@ -42,7 +42,25 @@ test("a pepper is replaced by appending one: old keys go on, new ones use the ne
   expect(peppers.proves(key, { ...after, pepperVersion: 1 })).toBe(false);
 });
 
+test("a pepper that is next checks keys and hashes none, until its mark is taken away", () => {
+  const now = peppersFrom(`${first}\nnext ${second}\n`);
+  const then = peppersFrom(`${first}\n${second}\n`);
+  expect(now.proofOf(key).pepperVersion).toBe(1);
+  expect(now.proves(key, then.proofOf(key))).toBe(true);
+  expect(now.fingerprints).toEqual(then.fingerprints);
+});
+
+test("whether a proof can be judged is told apart from its being wrong", () => {
+  const proof = peppersFrom(`${first}\n${second}`).proofOf(key);
+  expect(peppersFrom(first).knows(proof)).toBe(false);
+  expect(peppersFrom(`${first}\nnext ${second}`).knows(proof)).toBe(true);
+  expect(peppersFrom(first).knows({ ...proof, pepperVersion: 0 })).toBe(false);
+});
+
 test.each([
+  [`next ${first}`, "no line of the pepper file is in use"],
+  [`next ${first}\n${second}`, "line 1 of the pepper file is `next`, and a later one is in use"],
+  [`${first}\nnext short`, "line 2 of the pepper file is shorter than 32 characters"],
   ["", "the pepper file is empty"],
   ["\n\n", "the pepper file is empty"],
   ["short", "line 1 of the pepper file is shorter than 32 characters"],

@@ -23,7 +23,7 @@ const metadata = (inputs: string[], outputs = ["text_output"]) =>
     inputs: inputs.map((name) => tensor(name)),
     outputs: outputs.map((name) => tensor(name)),
   });
-const nothing: Behind = { stopModel: "", grammar: false };
+const nothing: Behind = { stopModel: "", grammar: false, counter: "" };
 const config = (init: MessageInitShape<typeof ModelConfigSchema> = {}) => create(ModelConfigSchema, init);
 const ensembleConfig = config({
   schedulingChoice: {
@@ -104,6 +104,7 @@ const trt = (inputs: Record<string, string> = trtInputs): TritonInterface => ({
   outputs: ["text_output"],
   textMode: "delta",
   stopModel: "",
+  counter: "",
 });
 const vllm: TritonInterface = {
   ...trt({ text_input: "BYTES", stream: "BOOL", sampling_parameters: "BYTES" }),

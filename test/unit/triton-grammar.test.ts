@@ -45,7 +45,7 @@ describe("a grammar is one that was set up", () => {
       inputs: tensors(["text_input", "max_tokens", ...guides], "BYTES"),
       outputs: tensors(["text_output"], "BYTES"),
     });
-    const model = interfaceOf(ensemble, config(), { stopModel: "", grammar });
+    const model = interfaceOf(ensemble, config(), { stopModel: "", grammar, counter: "" });
     expect(model && featuresOf(model).includes(Feature.GRAMMAR)).toBe(grammar);
     expect(guides.some((name) => model && name in model.inputs)).toBe(grammar);
   });

@@ -5,6 +5,7 @@ import { CountSource } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import { Role } from "../../gen/ts/weir/router/v1/message_pb.ts";
 import type { Attempt, Driver } from "../../services/drivers/driver.ts";
 import { attemptAt, Outcome, type Running, run, start } from "./attempts.ts";
+import { seamOf, withoutBroken } from "./said-texts.ts";
 
 /** What a prompt makes the engine do. */
 export type Shape =
@@ -153,6 +154,7 @@ function describeAnswers({ engine, attempt, traits }: Suite): void {
     const outcome = await ask("short", {}, { maxTokens: 4 });
     expect(outcome.finish()).toBe("LENGTH");
     if (counts) expect(outcome.usage?.completionTokens).toBe(4n);
+    expect((await ask("short", { stream: false }, { maxTokens: 4 })).finish()).toBe("LENGTH");
   });
 
   test("counts are the engine's, and deltas hold no more than them", async () => {
@@ -368,16 +370,6 @@ function describeDeath(
   );
 }
 
-/** Two characters of the text that came in different deltas, neither broken nor split over tokens. */
-function seamOf(outcome: Outcome): string {
-  const pieces = outcome.deltas.map((delta) => String(delta.fragment.value)).filter((piece) => piece !== "");
-  for (let at = 1; at + 1 < pieces.length; at += 1) {
-    const seam = `${pieces[at]?.slice(-1)}${pieces[at + 1]?.slice(0, 1)}`;
-    if (/^[\x20-\x7e]{2}$/.test(seam)) return seam;
-  }
-  throw new Error(`no seam in ${JSON.stringify(pieces)}`);
-}
-
 async function fill(slots: number, begin: (shape: Shape) => Running): Promise<Running[]> {
   const running = Array.from({ length: slots }, () => begin("slow"));
   await Promise.all(running.map(({ outcome }) => outcome.until(() => outcome.deltas.length > 0)));
@@ -393,8 +385,4 @@ async function reaches(read: () => Promise<number>, wanted: number): Promise<voi
       throw new Error(`the engine works on ${seen}, not ${wanted}, after ${stopTimeoutMs} ms`);
     await delay(10);
   }
-}
-
-function withoutBroken(text: string): string {
-  return text.replace(/[^\x20-\x7e]+/g, "");
 }

@@ -45,20 +45,22 @@ interface Wanted {
   readonly without?: readonly Feature[];
   /** Whose manners OpenAI's HTTP has. */
   readonly as?: MannersName;
+  /** More of the simulator's. */
+  readonly flags?: readonly string[];
 }
 
 /** A process, because the suite kills it. */
 async function startModel(
   dialect: SimulatedDialect,
   name: string,
-  { withHttp = false, without = [], as = "vllm" }: Wanted = {},
+  { withHttp = false, without = [], as = "vllm", flags: more = [] }: Wanted = {},
 ): Promise<SuiteEngine> {
   await using cleanup = new AsyncDisposableStack();
   const speed = ["--slots", String(slots), "--decode-ms", "2", "--prefill-ms", "0", "--context", "2000"];
-  const flags = [...speed, "--openai-as", as];
+  const flags = [...speed, "--openai-as", as, ...more];
   const simulator = cleanup.use(await startSimulatorProcess(flags));
-  const more = { engineKey: "good-key", ...(withHttp ? { httpUrl: simulator.httpUrl } : {}) };
-  const opened = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], more)));
+  const target = { engineKey: "good-key", ...(withHttp ? { httpUrl: simulator.httpUrl } : {}) };
+  const opened = cleanup.use(openDriver(dialect, targetAt(simulator[urls[dialect]], target)));
   const { models } = await opened.probe(AbortSignal.timeout(10_000));
   const model = models.find((candidate) => candidate.engineModel === name);
   if (model) model.features = model.features.filter((feature) => !without.includes(feature));
@@ -100,6 +102,13 @@ describe("the drivers at the simulator", () => {
     startModel(Dialect.TRITON, "tensorrt_llm"),
   );
   describeDriver("at a BLS model", { shapes, cancels: false }, () => startModel(Dialect.TRITON, "tensorrt_llm_bls"));
+  const older = { flags: ["--no-counts"] };
+  describeDriver("at an older ensemble", { shapes, cancels: true, counts: false }, () =>
+    startModel(Dialect.TRITON, "ensemble", older),
+  );
+  describeDriver("at an older BLS model", { shapes, cancels: false, counts: false }, () =>
+    startModel(Dialect.TRITON, "tensorrt_llm_bls", older),
+  );
   describeDriver("at the LLM API", { shapes, cancels: true, counts: false, lacks: ["minP"] }, () =>
     startModel(Dialect.TRITON, "llmapi"),
   );

@@ -6,7 +6,7 @@ import { FinishReason } from "../../gen/ts/weir/router/v1/event_pb.ts";
 import { EmbedResponseSchema, type GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { accepted, finished, textDelta } from "../../services/drivers/events.ts";
 import { type EdgeServer, keys, startEdge } from "../fakes/edge-server.ts";
-import { longestTurn } from "../fakes/longest-turn.ts";
+import { usualTurn } from "../fakes/longest-turn.ts";
 import { counts, type Script } from "../fakes/scripted-model.ts";
 
 let edge: EdgeServer;
@@ -90,7 +90,7 @@ describe("a long answer in one piece holds up nobody", () => {
     edge.script = tells(64);
     await post(path, { ...body, n: 4 });
     edge.script = tells(4_096);
-    const { turnMs, result } = await longestTurn(() => post(path, { ...body, n: 4 }));
+    const { turnMs, result } = await usualTurn(20, () => post(path, { ...body, n: 4 }));
     expect(result.status).toBe(200);
     const whole = Buffer.concat(result.bytes);
     expect(whole.length).toBe(result.length);
@@ -108,7 +108,7 @@ describe("a long answer in one piece holds up nobody", () => {
         create(EmbedResponseSchema, { embeddings: inputs.map(() => ({ values })), usage: { promptTokens: 5n } }),
     };
     await post("/v1/embeddings", { input: Array(64).fill("x"), encoding_format });
-    const { turnMs, result } = await longestTurn(() =>
+    const { turnMs, result } = await usualTurn(20, () =>
       post("/v1/embeddings", { input: Array(2_048).fill("x"), encoding_format }),
     );
     expect(result.status).toBe(200);

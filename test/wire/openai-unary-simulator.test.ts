@@ -91,7 +91,7 @@ describe("the simulator, as an engine that embeds, ranks and counts", () => {
   });
 
   test("refuses what no model takes", async () => {
-    expect((await failureOf(embed(["x"], 4_096))).reason).toBe("ENGINE_REFUSED");
+    expect((await failureOf(embed(["x"], 4_097))).reason).toBe("ENGINE_REFUSED");
     expect((await failureOf(embed(["word ".repeat(9_000)]))).reason).toBe("CONTEXT_LENGTH_EXCEEDED");
   });
 

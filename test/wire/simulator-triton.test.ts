@@ -8,6 +8,7 @@ import {
   type ModelInferRequest,
   ModelInferRequest_InferRequestedOutputTensorSchema,
   ModelMetadataResponseSchema,
+  ModelReadyResponseSchema,
   RepositoryIndexResponseSchema,
 } from "../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { Health, HealthCheckResponseSchema } from "../../gen/ts/grpc/health/v1/health_pb.ts";
@@ -47,6 +48,7 @@ describe("questions", () => {
     expect(index).toMatchObject({
       models: [
         { name: "ensemble", state: "READY" },
+        { name: "preprocessing" },
         { name: "tensorrt_llm" },
         { name: "tensorrt_llm_bls" },
         { name: "llmapi" },
@@ -85,6 +87,13 @@ describe("questions", () => {
       code: status.NOT_FOUND,
       details: expect.stringContaining("Request for unknown model: 'nope'"),
     });
+  });
+
+  test("a model that it has not is not ready, and no error", async () => {
+    const ready = async (name: string) =>
+      (await calls.ask("ModelReady", name, deserializer(ModelReadyResponseSchema))).ready;
+    expect(await ready("ensemble")).toBe(true);
+    expect(await ready("nope")).toBe(false);
   });
 
   test("what it does not know is unimplemented", async () => {

@@ -20,6 +20,8 @@ export interface Listener<O> {
   message(response: O): void;
   /** What the status of a call means. */
   failureFrom(code: number, text: string): Failure;
+  /** All has come, and it ends the answer itself once it knows how: the end of the call says nothing more. */
+  readonly settling?: boolean;
   /** The call was given up while the engine may work on; it was cancelled already. */
   givenUp?(): void;
 }
@@ -82,7 +84,7 @@ export class GenerationCall {
         onMessage: (response: O) => this.#message(listener, response),
         onEnd: () => {
           this.#over();
-          this.answer.end();
+          if (!listener.settling) this.answer.end();
         },
         onError: (error: StatusError) => this.#lost(listener, error),
       };

@@ -20,6 +20,8 @@ export interface TritonInterface {
   readonly textMode: TextMode;
   /** The model behind an ensemble that stops a generation when it is told to under the same id; empty if none. */
   readonly stopModel: string;
+  /** The model that makes token ids of prompts, and so counts the tokens of texts; empty if none. */
+  readonly counter: string;
 }
 
 /** What the driver has to know of the models behind one that takes texts. */
@@ -28,6 +30,8 @@ export interface Behind {
   readonly stopModel: string;
   /** Whether the core can hold an answer to a form. */
   readonly grammar: boolean;
+  /** The one that makes token ids of prompts; empty if none. */
+  readonly counter: string;
 }
 
 /** Finds the flavour by the names of the inputs; undefined for a model that is no LLM with text in and out. */
@@ -47,7 +51,7 @@ export function flavourOf(
 export function interfaceOf(
   metadata: ModelMetadataResponse,
   config: ModelConfig,
-  { stopModel, grammar }: Behind,
+  { stopModel, grammar, counter }: Behind,
 ): TritonInterface | undefined {
   const flavour = flavourOf(metadata, config);
   if (!flavour) return undefined;
@@ -59,6 +63,7 @@ export function interfaceOf(
     outputs: metadata.outputs.map((output) => output.name),
     textMode: textModeOf(flavour, config),
     stopModel,
+    counter,
   };
 }
 

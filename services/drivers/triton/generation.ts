@@ -12,6 +12,7 @@ import { llmapiRequest } from "./request-llmapi.ts";
 import { tensorrtRequest } from "./request-tensorrt.ts";
 import { vllmRequest } from "./request-vllm.ts";
 import { modelInfer, modelStreamInfer } from "./rpcs.ts";
+import { countTokens } from "./token-count.ts";
 
 const builders: Readonly<Record<Flavour, (wanted: Wanted) => BuiltRequest>> = {
   ensemble: tensorrtRequest,
@@ -43,12 +44,15 @@ export function startGeneration(
 
   const stops = attempt.model.features.includes(Feature.CANCEL);
   const call = new GenerationCall({ channel, target, attempt, sink, streams, ignored: built.ignored, stops });
+  const counts = !streams && model.counter !== "";
+  let asked = 0;
   const reader = new Reader({
     model,
     outlet: call.answer,
     stops: attempt.request.sampling?.stop ?? [],
     prompt: exclusions.some((name) => name in model.inputs) ? "" : prompt,
     maxTokens: built.maxTokens,
+    count: counts ? (text) => countTokens(channel, model, `${attempt.id}-${asked++}`, text) : undefined,
     topLogprobs: attempt.request.logprobs?.top ?? 0,
   });
   const listener = new TritonListener({ channel, target, stopModel: model.stopModel }, attempt.id, call.answer, reader);

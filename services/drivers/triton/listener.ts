@@ -13,8 +13,8 @@ export interface ResponseReader {
    * @returns whether the engine goes on with a choice that has ended.
    */
   read(message: InferMessage): boolean;
-  /** The engine says that this was all. */
-  ended(): void;
+  /** The engine says that this was all. A promise if it has still to be found out why: it never rejects. */
+  ended(): Promise<void> | undefined;
 }
 
 /** What a generation needs beside the attempt. */
@@ -35,6 +35,8 @@ export class TritonListener implements Listener<InferMessage> {
   readonly #answer: Answer;
   readonly #reader: ResponseReader;
   readonly failureFrom = failureFromTritonStatus;
+  /** The generation is over, and why is being found out. */
+  settling = false;
   #warned = false;
 
   constructor(around: Surroundings, id: string, answer: Answer, reader: ResponseReader) {
@@ -52,8 +54,10 @@ export class TritonListener implements Listener<InferMessage> {
     const wasted = this.#reader.read(message);
     if (!answer.open) return;
     if (message.final) {
-      this.#reader.ended();
-      answer.end();
+      const judged = this.#reader.ended();
+      if (judged === undefined) return answer.end();
+      this.settling = true;
+      void judged.then(() => answer.end());
     } else if (wasted && answer.complete) {
       answer.end(true);
     }

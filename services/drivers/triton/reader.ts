@@ -8,7 +8,7 @@ import type { InferMessage } from "./codec.ts";
 import type { TritonInterface } from "./flavour.ts";
 import { logprobsFrom } from "./logprobs.ts";
 import { numberAt, placesOf, type Tensor, TensorProblem } from "./tensors.ts";
-import { TextTrack } from "./text-track.ts";
+import { replacement, TextTrack } from "./text-track.ts";
 
 /** The part of an {@link Answer} that a reader speaks to. */
 export type Outlet = Pick<Answer, "choices" | "has" | "isFinished" | "event" | "finish" | "count">;
@@ -21,6 +21,8 @@ export interface ReaderOptions {
   readonly prompt: string;
   /** What the engine was asked for, a choice. */
   readonly maxTokens: number;
+  /** Counts the tokens of an answer in one piece, where the engine does not; undefined: only its responses can be counted. */
+  readonly count: ((text: string) => Promise<number | undefined>) | undefined;
   /** How many of the likeliest tokens are told of each place. */
   readonly topLogprobs: number;
 }
@@ -31,8 +33,14 @@ interface Choice {
   readonly filter: StopFilter;
   /** Whether it had any output. */
   seen: boolean;
-  /** As the engine counts; responses with text where it does not. */
+  /** As the engine counts; responses up to the last with text where it does not. */
   tokens: number;
+  /** Responses without text since then. */
+  silent: number;
+  /** What the engine said, where its tokens have to be counted. */
+  said: string;
+  /** The engine's text ends inside a character. */
+  broken: boolean;
 }
 
 /** The tensors that count, as far as the response has them. */
@@ -52,6 +60,9 @@ const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
   ["length", FinishReason.LENGTH],
   ["repetition", FinishReason.STOP],
 ]);
+
+/** The tokens of a text that was cut inside a word may be one less than those that it was written in. */
+const cutTokens = 1;
 
 const gaveUp: ReadonlySet<string> = new Set(["abort", "error", "cancelled", "timeout"]);
 
@@ -80,6 +91,9 @@ export class Reader {
       filter: new StopFilter(options.stops),
       seen: false,
       tokens: 0,
+      silent: 0,
+      said: "",
+      broken: false,
     }));
   }
 
@@ -134,14 +148,25 @@ export class Reader {
     };
   }
 
-  /** The engine says that this was all. Choices whose end it should have told stay open. */
-  ended(): void {
-    const { model, outlet, maxTokens } = this.#options;
-    const tells = "return_finish_reason" in model.inputs && model.outputs.includes("finish_reason");
-    this.#choices.forEach((choice, index) => {
-      if (tells || !choice.seen || outlet.isFinished(index)) return;
-      this.#finish(index, choice.tokens >= maxTokens ? FinishReason.LENGTH : FinishReason.STOP);
-    });
+  /**
+   * The engine says that this was all. Choices whose end it should have told stay open; of the others the number of tokens
+   * tells why they ended. A promise if those have to be counted.
+   */
+  ended(): Promise<void> | undefined {
+    const { model, outlet, maxTokens, count } = this.#options;
+    if ("return_finish_reason" in model.inputs && model.outputs.includes("finish_reason")) return undefined;
+    const open = [...this.#choices.entries()].filter(([index, { seen }]) => seen && !outlet.isFinished(index));
+    const finish = (index: number, isCut: boolean) =>
+      this.#finish(index, isCut ? FinishReason.LENGTH : FinishReason.STOP);
+    if (!count || this.#counts) {
+      for (const [index, { tokens }] of open) finish(index, tokens >= maxTokens);
+      return undefined;
+    }
+    const judge = async ([index, { said, broken }]: readonly [number, Choice]) => {
+      const tokens = said === "" || broken ? 0 : await count(said);
+      finish(index, broken || (tokens ?? 0) >= Math.max(1, maxTokens - cutTokens));
+    };
+    return Promise.all(open.map(judge)).then(() => undefined);
   }
 
   #text(
@@ -160,10 +185,16 @@ export class Reader {
       choice.tokens += counted;
       choice.output.counted(counted);
     } else if (end > start) {
-      choice.tokens += 1;
-    }
+      choice.tokens += choice.silent + 1;
+      choice.silent = 0;
+    } else choice.silent += 1;
     if (this.#options.outlet.isFinished(index)) return;
-    const { text, stop } = choice.filter.push(choice.track.push(bytes, start, end));
+    const said = choice.track.push(bytes, start, end);
+    if (this.#options.count) {
+      choice.said += said;
+      choice.broken = bytes.subarray(start, end).toString("utf8").endsWith(replacement);
+    }
+    const { text, stop } = choice.filter.push(said);
     choice.output.text(text, logprobs);
     if (stop !== undefined) choice.output.finish(FinishReason.STOP, stop);
   }

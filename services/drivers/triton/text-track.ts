@@ -3,7 +3,8 @@ import { CharacterStream } from "../character-stream.ts";
 /** Whether each response holds what is new or the whole text so far; "unknown" is found out. */
 export type TextMode = "delta" | "cumulative" | "unknown";
 
-const replacement = "�";
+/** What a character becomes whose bytes are not all there. */
+export const replacement = "�";
 
 /**
  * Turns the text outputs of one choice into new text. A character whose bytes are not all there is held back: in a

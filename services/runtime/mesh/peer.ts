@@ -17,7 +17,8 @@ export interface PeerOptions {
 const callsPerSession = 100;
 /** A reset burst of one session's streams can end the session: several share the harm. */
 const sessionsMax = 16;
-const readMaxBytes = 32 * 1024 * 1024;
+/** The longest answer is 2,048 embeddings: of 4,096 dimensions they are 32 MiB and a little. */
+const readMaxBytes = 64 * 1024 * 1024;
 
 /** A transport to a peer that can be closed. */
 export interface PeerTransport extends Transport, Disposable {}

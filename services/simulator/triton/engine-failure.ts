@@ -13,6 +13,7 @@ export function engineFailure(model: Model, id: string): string {
     case "vllm":
     case "core":
     case "embedding":
+    case "preprocessing":
       return modelFailure(model, cuda);
   }
 }
@@ -38,6 +39,7 @@ export function modelFailure(model: Model, text: string): string {
       return `Error generating stream: ${text}`;
     case "core":
     case "embedding":
+    case "preprocessing":
       return text;
   }
 }

@@ -11,6 +11,7 @@ import { embed } from "./embedding.ts";
 import { modelFailure } from "./engine-failure.ts";
 import { inputsFrom } from "./inputs.ts";
 import type { Model } from "./models.ts";
+import { preprocess } from "./preprocessing.ts";
 import { type Caller, type Inference, prefixed, Reply } from "./reply.ts";
 import { coreAsked } from "./request-core.ts";
 import { llmapiAsked } from "./request-llmapi.ts";
@@ -67,6 +68,7 @@ export function createModels(byName: ReadonlyMap<string, Model>, engine: Engine)
       reply.over();
       return nothing;
     }
+    if (model.flavour === "preprocessing") return preprocess(inputs, reply);
     if (model.flavour === "embedding") return embed(model, request, inputs, reply, engine, id);
     if (model.flavour === "llmapi" && inputs.flag("stop") === true) {
       stop(request.id);

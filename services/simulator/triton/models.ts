@@ -1,7 +1,17 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ModelMetadataResponseSchema } from "../../../gen/ts/engine/triton/grpc_service_pb.ts";
 import { DataType, type ModelConfigSchema } from "../../../gen/ts/engine/triton/model_config_pb.ts";
-import { bls, core, ensemble, llmapi, type TensorTable, textEmbedding, tokenEmbedding, vllm } from "./tensor-tables.ts";
+import {
+  bls,
+  core,
+  ensemble,
+  llmapi,
+  preprocessing,
+  type TensorTable,
+  textEmbedding,
+  tokenEmbedding,
+  vllm,
+} from "./tensor-tables.ts";
 
 /**
  * - `ensemble`: text in and out, through a core model; a cancel stops it only while it waits.
@@ -9,9 +19,10 @@ import { bls, core, ensemble, llmapi, type TensorTable, textEmbedding, tokenEmbe
  * - `llmapi`: TensorRT-LLM's LLM API, with the whole text so far in each response; a cancel stops it at once.
  * - `vllm`: Triton's vLLM backend; a cancel stops it at once.
  * - `embedding`: a text, or token ids, in and a vector out; a cancel stops it only while it waits.
+ * - `preprocessing`: makes token ids of prompts, and so counts the tokens of texts.
  * - `core`: TensorRT-LLM's core model, token ids in and out; a cancel stops it at once.
  */
-export type Flavour = "ensemble" | "bls" | "llmapi" | "vllm" | "core" | "embedding";
+export type Flavour = "ensemble" | "bls" | "llmapi" | "vllm" | "core" | "embedding" | "preprocessing";
 
 /** A tensor as a model declares it. */
 export interface TensorSpec {
@@ -54,6 +65,7 @@ const backends: Readonly<Record<Flavour, string>> = {
   vllm: "vllm",
   core: "tensorrtllm",
   embedding: "onnxruntime",
+  preprocessing: "python",
 };
 
 /** How the models of TensorRT-LLM are set up. */
@@ -62,21 +74,26 @@ export interface TensorrtSetup {
   readonly decoupled: boolean;
   /** Whether their core has a grammar. They have the inputs for a form in any case. */
   readonly guided: boolean;
+  /** Whether their ensemble and BLS count tokens; older ones do not. */
+  readonly counts: boolean;
 }
 
+const unary: ReadonlySet<Flavour> = new Set(["embedding", "preprocessing"]);
+
 /** The models by name. vLLM's is always decoupled. */
-export function modelsOf({ decoupled, guided }: TensorrtSetup): ReadonlyMap<string, Model> {
+export function modelsOf({ decoupled, guided, counts }: TensorrtSetup): ReadonlyMap<string, Model> {
   const model = (name: string, flavour: Flavour, table: TensorTable): Model => ({
     name,
     flavour,
     batched: flavour !== "vllm" && flavour !== "llmapi",
-    decoupled: flavour === "vllm" || (decoupled && flavour !== "embedding"),
+    decoupled: flavour === "vllm" || (decoupled && !unary.has(flavour)),
     guided,
-    inputs: specsFrom(table.inputs),
-    outputs: specsFrom(table.outputs),
+    inputs: specsFrom(table.inputs).filter(({ name }) => counts || !isCount(flavour, name)),
+    outputs: specsFrom(table.outputs).filter(({ name }) => counts || !isCount(flavour, name)),
   });
   const models = [
     model("ensemble", "ensemble", ensemble),
+    model("preprocessing", "preprocessing", preprocessing),
     model("tensorrt_llm", "core", core),
     model("tensorrt_llm_bls", "bls", bls),
     model("llmapi", "llmapi", llmapi),
@@ -85,6 +102,10 @@ export function modelsOf({ decoupled, guided }: TensorrtSetup): ReadonlyMap<stri
     model("token_embedding", "embedding", tokenEmbedding),
   ];
   return new Map(models.map((each) => [each.name, each]));
+}
+
+function isCount(flavour: Flavour, tensor: string): boolean {
+  return flavour !== "vllm" && /num_(?:in|out)put_tokens$/.test(tensor);
 }
 
 /** A line each: name, datatype, dims; a star marks what must be given. */
@@ -139,7 +160,7 @@ export function configOf(model: Model): MessageInitShape<typeof ModelConfigSchem
     name: model.name,
     platform: model.flavour === "ensemble" ? "ensemble" : "",
     backend: backends[model.flavour],
-    runtime: ["bls", "llmapi", "vllm"].includes(model.flavour) ? "model.py" : "",
+    runtime: ["bls", "llmapi", "vllm", "preprocessing"].includes(model.flavour) ? "model.py" : "",
     maxBatchSize: model.batched ? batchSizeMax : 0,
     modelTransactionPolicy: { decoupled: model.decoupled },
     input: model.inputs.map((spec) => ({ ...tensor(spec), optional: spec.optional })),

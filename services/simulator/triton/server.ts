@@ -40,8 +40,8 @@ function registerInference({ grpc, cut }: GrpcServer, models: Models, crash: () 
 function registerQuestions({ grpc }: GrpcServer, models: ReadonlyMap<string, Model>): void {
   answerQuestion(grpc, method.serverLive, () => ({ live: true }));
   answerQuestion(grpc, method.serverReady, () => ({ ready: true }));
-  // It says yes of models that it never heard of.
-  answerQuestion(grpc, method.modelReady, () => ({ ready: true }));
+  // Of a model that it never heard of it says no, and no error.
+  answerQuestion(grpc, method.modelReady, ({ name }) => ({ ready: models.has(name) }));
   const server = { name: "triton", version: "2.51.0", extensions: ["model_repository"] };
   answerQuestion(grpc, method.serverMetadata, () => server);
   answerQuestion(grpc, method.modelMetadata, ({ name }) => ofModel(models, name, metadataOf));

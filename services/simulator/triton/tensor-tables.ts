@@ -65,6 +65,16 @@ export const bls: TensorTable = {
   outputs: tensorrtOutputs,
 };
 
+/** The model before the core: text in, token ids out. */
+export const preprocessing: TensorTable = {
+  inputs: `
+  QUERY* BYTES 1
+  REQUEST_OUTPUT_LEN* INT32 1`,
+  outputs: `
+  INPUT_ID INT32 -1
+  REQUEST_INPUT_LEN INT32 1`,
+};
+
 /** TensorRT-LLM's core: token ids in and out. */
 export const core: TensorTable = {
   inputs: `

@@ -76,7 +76,7 @@ export class CoreReader {
   }
 
   /** The engine says that this was all. */
-  ended(): void {
+  ended(): undefined {
     const { outlet, maxTokens } = this.#options;
     for (const [index, choice] of this.#choices.entries()) {
       if (!choice.seen || outlet.isFinished(index)) continue;

@@ -813,7 +813,8 @@ export const AuthService: GenService<{
    * Checks a key. A refusal is an answer, not an error: it may be cached for refusal_ttl. Call it once for a key that
    * is not cached; a malformed key never gets here.
    *
-   * Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key.
+   * Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key: the database
+   * is away, or the key is hashed with a pepper that this process has not read.
    *
    * @generated from rpc weir.auth.v1.AuthService.Authenticate
    */
