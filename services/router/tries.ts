@@ -93,7 +93,7 @@ export class Tries {
     this.#judge(error);
     // An answer of another form than was asked for was generated as asked.
     this.#record(error.reason, meter.counts(), committed || error.reason === ErrorReason.ANSWER_MISMATCH);
-    const crashed = looksLikeCrash(error, accepted) && this.#crashed();
+    const crashed = looksLikeCrash(error, accepted) && this.#crashed(error);
     const attempts = this.replicas.length;
     const another = mayTryAnother(error, {
       attempts,
@@ -143,10 +143,12 @@ export class Tries {
   }
 
   /** The replica went away. False: it had been taken out of the catalogue, and the request need not have to do with it. */
-  #crashed(): boolean {
+  #crashed({ reason }: WeirError): boolean {
     const replica = this.#seat?.replica;
     if (!replica || replica.leaving) return false;
-    const alike = this.content ? this.#deps.quarantine.crashed(this.content, replica.id, this.#startMs) : 0;
+    // Who ends an answer too early, and properly, lives: a proxy's longest time is no death.
+    const died = reason === ErrorReason.ENGINE_UNAVAILABLE;
+    const alike = died && this.content ? this.#deps.quarantine.crashed(this.content, replica.id, this.#startMs) : 0;
     this.#crashes = Math.max(this.#crashes + 1, alike);
     return true;
   }
