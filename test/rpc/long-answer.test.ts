@@ -4,6 +4,7 @@ import { createClient } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
 import { InferenceService } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import { systemClock } from "../../services/runtime/clock.ts";
 import { createPeerTransport } from "../../services/runtime/mesh/peer.ts";
 import { meshToken } from "./harness.ts";
 
@@ -15,7 +16,7 @@ test("as many embeddings as one request may have, of 4,096 dimensions, pass betw
   );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  const peer = createPeerTransport({ baseUrl: `http://127.0.0.1:${port}`, token: meshToken });
+  const peer = createPeerTransport({ baseUrl: `http://127.0.0.1:${port}`, token: meshToken, clock: systemClock });
   try {
     const { embeddings } = await createClient(InferenceService, peer).embed({ model: "vectors" });
     expect(embeddings).toHaveLength(2_048);

@@ -143,6 +143,7 @@ test("after a call that was given up in a silence the next one goes elsewhere", 
   world.clock.advance(2_000);
   patient.cancel();
   await world.call(1, 1);
+  expect(world.told).toEqual([["message", "end"], [], [], []]);
 });
 
 test("a question of a probe that had no answer is asked again on another connection", async () => {
