@@ -149,14 +149,14 @@ describe("an engine that breaks the contract", () => {
     expect(call.sink.error?.reason).toBe(ErrorReason.ENGINE_PROTOCOL);
   });
 
-  test("an end without a finish is ENGINE_TRUNCATED: unseen it fails over, a second time the request is suspected", () => {
+  test("an end without a finish is ENGINE_TRUNCATED: unseen it fails over, and no engine died of the request", () => {
     const call = world.call();
     const [first] = world.busyReplicas();
     world.tryAt(first ?? "").sink.end();
     const { sink } = world.tryAt(first === "a" ? "b" : "a");
     sink.event(textDelta(0, "x", 1));
     sink.end();
-    expect(seen(call)).toEqual(["started 2", "+x", "failed REQUEST_QUARANTINED", "end"]);
+    expect(seen(call)).toEqual(["started 2", "+x", "failed ENGINE_TRUNCATED", "end"]);
   });
 
   test.each([
