@@ -101,9 +101,9 @@ export class Tries {
       committed,
       crashes: this.#crashes,
     });
-    if (another) this.#newest = undefined;
-    if (another) return undefined;
-    return (crashed && this.refusal()) || error;
+    if (!another) return (crashed && this.refusal()) || error;
+    this.#newest = undefined;
+    return undefined;
   }
 
   /** Stops the one that runs, if one does. */
