@@ -3,7 +3,6 @@ import { Answer } from "../answer.ts";
 import type { Attempt, AttemptSink, Target } from "../driver.ts";
 import { scrubbed } from "../engine-text.ts";
 import { type Failure, failed, protocol, unavailable } from "../failure.ts";
-import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
 import type { StatusError } from "./status-error.ts";
 import type { Call } from "./stream-call.ts";
@@ -71,12 +70,6 @@ export class GenerationCall {
 
   /** Sends the request. Nothing is told before this returns but that the channel is closed. */
   start<I, O>(rpc: Rpc<I, O>, request: I, listener: Listener<O>, headers?: Readonly<Record<string, string>>): void {
-    const { channel, target } = this.#options;
-    if (!channel.isConnected()) {
-      this.#timer = target.clock.setTimer(connectTimeoutMs, () => {
-        if (this.answer.open && !channel.isConnected()) this.answer.fail(this.answer.error(unavailable));
-      });
-    }
     try {
       const givenUp = (): void => listener.givenUp?.();
       this.#givenUp = givenUp;
@@ -88,7 +81,7 @@ export class GenerationCall {
         },
         onError: (error: StatusError) => this.#lost(listener, error),
       };
-      this.#call = channel.send(rpc, request, receiver, headers);
+      this.#call = this.#options.channel.send(rpc, request, receiver, headers);
     } catch (thrown) {
       // The channel was closed meanwhile.
       this.answer.fail(this.answer.error(unavailable, thrown));
