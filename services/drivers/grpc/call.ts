@@ -19,7 +19,7 @@ export interface Listener<O> {
   message(response: O): void;
   /** What the status of a call means. */
   failureFrom(code: number, text: string): Failure;
-  /** All has come, and it ends the answer itself once it knows how: the end of the call says nothing more. */
+  /** All has come, and it ends the answer itself once it knows how: no end of the call says anything more. */
   readonly settling?: boolean;
   /** The call was given up while the engine may work on; it was cancelled already. */
   givenUp?(): void;
@@ -103,7 +103,7 @@ export class GenerationCall {
 
   #lost<O>(listener: Listener<O>, error: StatusError): void {
     this.#over();
-    if (!this.answer.open) return;
+    if (!this.answer.open || listener.settling) return;
     this.answer.broke(this.answer.error(listener.failureFrom(error.code, error.details), error));
   }
 
