@@ -9,11 +9,11 @@ export interface Standing {
   readonly attemptsMax: number;
   /** The caller has seen a piece of the answer: another replica would begin anew. */
   readonly committed: boolean;
-  /** Engines that went away with the request, or with another one that asked for the same. */
+  /** Engines that went away with the request, or with others that asked for the same, as far as that is known. */
   readonly crashes: number;
 }
 
-/** One request may take down at most this many replicas before it is suspected itself. */
+/** A request that this many replicas went away with is tried at no other. */
 export const crashesMax = 2;
 
 /** Whether another replica shall try: nothing was seen of the first, the fault is the engine's, and others may do better. */
@@ -37,9 +37,12 @@ export function blamesReplica(error: WeirError): boolean {
   return errorRow(error.reason).source === ErrorSource.ENGINE;
 }
 
-/** Whether the engine went away with the request, whose first token it may not have come to. */
-export function looksLikeCrash(error: WeirError, accepted: boolean): boolean {
-  const { ENGINE_UNAVAILABLE, ENGINE_TRUNCATED } = ErrorReason;
-  if (error.reason === ENGINE_UNAVAILABLE) return accepted || error.facts["phase"] === "running";
-  return error.reason === ENGINE_TRUNCATED;
+/** Whether the engine went away with the request: its connection broke, or its server says that the engine died. */
+export function isDeath({ reason, facts }: WeirError): boolean {
+  return reason === ErrorReason.ENGINE_UNAVAILABLE && facts["phase"] === "running";
+}
+
+/** Whether the engine may have gone away: who ends an answer too early, and properly, mostly lives. */
+export function looksLikeCrash(error: WeirError): boolean {
+  return isDeath(error) || error.reason === ErrorReason.ENGINE_TRUNCATED;
 }

@@ -5,7 +5,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { WeirError } from "../runtime/errors/fail.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { TryRecord } from "./attempt-log.ts";
-import { blamesReplica, looksLikeCrash, mayTryAnother } from "./failover.ts";
+import { blamesReplica, isDeath, looksLikeCrash, mayTryAnother } from "./failover.ts";
 import type { Content } from "./quarantine/content.ts";
 import type { Quarantine } from "./quarantine/quarantine.ts";
 import { afterFailure, afterSuccess } from "./fleet/ejection.ts";
@@ -83,7 +83,7 @@ export class Tries {
    * @param committed a piece of the answer was passed on.
    * @returns what the request ends with; undefined: another may follow.
    */
-  failed({ accepted, dispatched, meter }: Tried, error: WeirError, committed: boolean): WeirError | undefined {
+  failed({ dispatched, meter }: Tried, error: WeirError, committed: boolean): WeirError | undefined {
     this.lastError = error;
     // No engine has heard of it: nothing was tried, and another replica would fare no better.
     if (!dispatched) {
@@ -93,7 +93,7 @@ export class Tries {
     this.#judge(error);
     // An answer of another form than was asked for was generated as asked.
     this.#record(error.reason, meter.counts(), committed || error.reason === ErrorReason.ANSWER_MISMATCH);
-    const crashed = looksLikeCrash(error, accepted) && this.#crashed(error);
+    const crashed = looksLikeCrash(error) && this.#crashed(error);
     const attempts = this.replicas.length;
     const another = mayTryAnother(error, {
       attempts,
@@ -143,12 +143,11 @@ export class Tries {
   }
 
   /** The replica went away. False: it had been taken out of the catalogue, and the request need not have to do with it. */
-  #crashed({ reason }: WeirError): boolean {
+  #crashed(error: WeirError): boolean {
     const replica = this.#seat?.replica;
     if (!replica || replica.leaving) return false;
-    // Who ends an answer too early, and properly, lives: a proxy's longest time is no death.
-    const died = reason === ErrorReason.ENGINE_UNAVAILABLE;
-    const alike = died && this.content ? this.#deps.quarantine.crashed(this.content, replica.id, this.#startMs) : 0;
+    const { content } = this;
+    const alike = content && isDeath(error) ? this.#deps.quarantine.crashed(content, replica.id, this.#startMs) : 0;
     this.#crashes = Math.max(this.#crashes + 1, alike);
     return true;
   }

@@ -13,6 +13,9 @@ export const leaves = fail(ErrorReason.CANCELLED);
 /** The engine is not there any more. */
 export const gone = fail(ErrorReason.ENGINE_UNAVAILABLE);
 
+/** The connection to the engine broke while it had the request. */
+export const died = fail(ErrorReason.ENGINE_UNAVAILABLE, { phase: "running" });
+
 /** A router with the model "m" at replicas of one place each. */
 export function openWorld(options: WorldOptions = {}, replicas: readonly string[] = ["a", "b"]): RouterWorld {
   const world = new RouterWorld(options);

@@ -139,7 +139,7 @@ export class Desk {
         leasedLimitIds,
       });
       if (outcome.case !== "granted") return outcome;
-      if (grant.over) this.#takeBack(grant);
+      if (grant.over) grant.takeBack();
       else {
         for (const part of lost) {
           part.source?.settle(part.amount, 0);
@@ -154,15 +154,10 @@ export class Desk {
       return outcome;
     } catch (error) {
       // It may have been granted all the same.
-      if (grant.over) this.#takeBack(grant);
+      if (grant.over) grant.takeBack();
       else grant.reserved = true;
       throw error;
     }
-  }
-
-  /** It has ended meanwhile. What was set aside for it is gone with what it used, if that was told. */
-  #takeBack({ requestId, isTold }: HeldGrant): void {
-    if (!isTold) this.settlements.release(requestId);
   }
 
   /** The store can't be asked. Whether the limits let the request run all the same, each by its on_failure. */

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { fail } from "../../../services/runtime/errors/fail.ts";
-import { blamesReplica, looksLikeCrash, mayTryAnother } from "../../../services/router/failover.ts";
+import { engineError } from "../../../services/drivers/failure.ts";
+import { engineErrorIn, failureFromError } from "../../../services/drivers/openai/errors.ts";
+import { fail, type WeirError } from "../../../services/runtime/errors/fail.ts";
+import { blamesReplica, isDeath, looksLikeCrash, mayTryAnother } from "../../../services/router/failover.ts";
 import { afterFailure, afterSuccess, clean, isEjected } from "../../../services/router/fleet/ejection.ts";
 
 function failures(count: number, nowMs: number, from = clean) {
@@ -83,11 +85,21 @@ describe("what a failure says", () => {
     expect(mayTryAnother(gone, { ...fresh, crashes: 2 })).toBe(false);
   });
 
-  test("a crash is to go away with the request taken", () => {
-    expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE), true)).toBe(true);
-    expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE), false)).toBe(false);
-    expect(looksLikeCrash(fail(ENGINE_UNAVAILABLE, { phase: "running" }), false)).toBe(true);
-    expect(looksLikeCrash(fail(ENGINE_TRUNCATED), false)).toBe(true);
-    expect(looksLikeCrash(fail(ENGINE_OVERLOADED), true)).toBe(false);
+  test.each<[string, WeirError, { death: boolean; crash: boolean }]>([
+    ["its connection broke", fail(ENGINE_UNAVAILABLE, { phase: "running" }), { death: true, crash: true }],
+    ["it can't be reached", fail(ENGINE_UNAVAILABLE), { death: false, crash: false }],
+    ["it says in its stream that another was too slow", said(504), { death: false, crash: false }],
+    ["it says in its stream that another was away", said(502), { death: false, crash: false }],
+    ["it ends too early", fail(ENGINE_TRUNCATED), { death: false, crash: true }],
+    ["it is full", fail(ENGINE_OVERLOADED), { death: false, crash: false }],
+  ])("%s: a death is to go away with the request", (_name, error, { death, crash }) => {
+    expect([isDeath(error), looksLikeCrash(error)]).toEqual([death, crash]);
   });
 });
+
+/** `data: {"error": {"code": 504}}` in a stream that began well. */
+function said(code: number): WeirError {
+  const told = engineErrorIn({ error: { message: "upstream request failed", type: "server_error", code } });
+  if (!told) throw new Error("no error was found");
+  return engineError(failureFromError(told), "m", undefined);
+}

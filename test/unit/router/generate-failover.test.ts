@@ -3,7 +3,7 @@ import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { FinishReason } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { accepted, finished, textDelta } from "../../../services/drivers/events.ts";
 import { fail } from "../../../services/runtime/errors/fail.ts";
-import { answer, closeClean, gone, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
+import { answer, closeClean, died, gone, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
 import { anyone, type RouterWorld, type WorldOptions } from "../../fakes/router-world.ts";
 
 let world: RouterWorld;
@@ -92,7 +92,7 @@ describe("failover", () => {
     for (const driver of world.drivers.values()) {
       driver.onTry = ({ sink }) => {
         sink.event(accepted());
-        sink.fail(gone);
+        sink.fail(died);
       };
     }
     expect(seen(world.call()).at(-2)).toBe("failed REQUEST_QUARANTINED");

@@ -4,9 +4,11 @@ import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { EmbedRequestSchema } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { accepted, textDelta } from "../../../services/drivers/events.ts";
+import { engineError } from "../../../services/drivers/failure.ts";
+import { engineErrorIn, failureFromError } from "../../../services/drivers/openai/errors.ts";
 import { fail } from "../../../services/runtime/errors/fail.ts";
 import { reasonName } from "../../../services/runtime/errors/reason-name.ts";
-import { answer, closeClean, gone, openWorld, seen } from "../../fakes/generation-calls.ts";
+import { answer, closeClean, died, openWorld, seen } from "../../fakes/generation-calls.ts";
 import { anyone, type Call, type RouterWorld } from "../../fakes/router-world.ts";
 import type { ScriptedTry } from "../../fakes/scripted-driver.ts";
 import { eventually } from "../../rpc/eventually.ts";
@@ -27,7 +29,7 @@ afterEach(() => closeClean(world));
 /** The engine takes the request, and is gone. */
 function dies({ sink }: ScriptedTry): void {
   sink.event(accepted());
-  sink.fail(gone);
+  sink.fail(died);
 }
 
 /** Engines die of the poison, and answer anything else. */
@@ -85,7 +87,7 @@ describe("a request that takes engines down", () => {
       driver.onTry = ({ sink }) => {
         sink.event(accepted());
         sink.event(textDelta(0, "x", 1));
-        sink.fail(gone);
+        sink.fail(died);
       };
     }
     expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
@@ -121,6 +123,30 @@ describe("a request that takes engines down", () => {
     }
     await expect(asked).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
     await expect(world.ask("embed", request)).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
+  });
+});
+
+describe("an engine that lives, and says why it failed", () => {
+  const said = (code: number) => {
+    const told = engineErrorIn({ error: { message: "upstream request failed", type: "server_error", code } });
+    return engineError(
+      failureFromError(told ?? { message: "", kind: "", status: 0, limit: "", promptTokens: "" }),
+      "m",
+      undefined,
+    );
+  };
+
+  test.each([502, 504])("in a stream that began well (%i) has not died of the request", (code) => {
+    for (const driver of world.drivers.values()) {
+      driver.onTry = ({ sink }) => {
+        sink.event(accepted());
+        sink.fail(said(code));
+      };
+    }
+    expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
+    expect(tried()).toBe(3);
+    world.clock.advance(1);
+    expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
   });
 });
 
