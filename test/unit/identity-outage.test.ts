@@ -48,6 +48,31 @@ test("with the store away known keys go on for ten minutes, and unknown ones are
   expect(told(await ask(unseen))).toBe(idOf(unseen));
 });
 
+test("a store that comes up and goes away again takes no known key with it", async () => {
+  const [key, unused] = [store.add("a"), store.add("b")];
+  await Promise.all([ask(key), ask(unused)]);
+  await clock.advanceAsync(1_000);
+  for (const epoch of ["second", "third", "fourth"]) {
+    store.away = true;
+    await clock.advanceAsync(5_000);
+    store.away = false;
+    store.epoch = epoch;
+    await clock.advanceAsync(1_200);
+    store.away = true;
+    expect(told(await ask(key))).toBe(idOf(key));
+  }
+  // Nobody has vouched for it since the first outage began, 18.6 s ago.
+  await clock.advanceAsync(staleMaxMs - 19_000);
+  expect(told(await ask(unused))).toBe(idOf(unused));
+  await clock.advanceAsync(1_000);
+  expect(told(await ask(unused))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  store.away = false;
+  await clock.advanceAsync(2_000);
+  const finds = store.finds;
+  for (let n = 0; n < 3; n++) expect(told(await ask(unused))).toBe(idOf(unused));
+  expect(store.finds).toBe(finds + 1);
+});
+
 test("a key's end is judged also while it cannot be checked", async () => {
   const key = store.add("a", { expireMs: store.nowMs + 30_000 });
   await ask(key);

@@ -7,7 +7,7 @@ import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Clock } from "../clock.ts";
 import { validityFrom } from "./conditions.ts";
 import { createKeyLookup, type Found, type KeyName } from "./key-lookup.ts";
-import { createPrincipalCache, type Known, type Refused } from "./principal-cache.ts";
+import { createPrincipalCache, type Epoch, type Known, type Refused } from "./principal-cache.ts";
 import { watchRevocations } from "./revocation-watch.ts";
 import { createRevokedKeys, type RevokedListener } from "./revoked-keys.ts";
 import { checkRunningKeys } from "./running-keys.ts";
@@ -17,13 +17,14 @@ import { createStoreClock } from "./store-clock.ts";
  * A key in the ring is in one of these states.
  * unknown: nothing is kept. A look-up makes it known or refused.
  * known, current: the revocation watch is in sync, or the key was checked within the last 2 s. It is used as it is.
- * known, stale: the watch has been silent for 2 s. The next use looks the key up again; while that is not possible the
- *   key goes on, for a time that its user bounds by `uncheckedMs`.
+ * known, stale: the watch has been silent for 2 s, or the store's epoch has changed since the key was checked. The next
+ *   use looks the key up again; while that is not possible the key goes on, for a time that its user bounds by
+ *   `uncheckedMs`.
  * refused: unknown to the auth service, for as long as that said; or revoked.
  * A change that the watch tells makes a known key unknown, or refused if it was revoked. An answer that was read before
- * the change never brings it back.
+ * the change never brings it back. A new epoch makes every known key stale and forgets every refusal.
  * What the watch has missed for ever is found out as well: a known key that is used is looked up again every few minutes,
- * and keys that something runs with are asked about.
+ * and keys that something runs with are asked about: every few minutes, when the epoch changes, and after an outage.
  */
 
 /** What this process knows of keys, kept true by the revocation watch. Digests are SHA-256 of the whole key. */
@@ -71,6 +72,7 @@ export function createKeyring(options: {
   const cache = createPrincipalCache();
   const revoked = createRevokedKeys();
   const store = createStoreClock(clock);
+  let epoch: Epoch = { endMs: undefined };
   let awayUntilMs = Number.NEGATIVE_INFINITY;
   let refreshing = 0;
 
@@ -79,7 +81,7 @@ export function createKeyring(options: {
     const checkedMs = clock.monotonicMs();
     // A digest's bytes are as good as chance.
     const refreshFromMs = checkedMs + refreshMs * (1 + digest.charCodeAt(0) / 256);
-    const known: Known = { principal: frozen(principal), validity, checkedMs, refreshFromMs };
+    const known: Known = { principal: frozen(principal), validity, checkedMs, epoch, refreshFromMs };
     cache.setKnown(digest, known);
     return { kind: "known", known };
   }
@@ -137,13 +139,21 @@ export function createKeyring(options: {
       if (isRevoked) dropRevoked(keyId);
       else cache.drop(keyId);
     },
-    reset(revision, epoch) {
-      lookup.reset(revision, epoch);
-      cache.clear();
+    reset(revision, storeEpoch) {
+      lookup.reset(revision, storeEpoch);
+      epoch.endMs = watch.inSyncMs();
+      epoch = { endMs: undefined };
+      cache.clearRefused();
       revoked.forget();
+      // The store has just answered: no key of the former epoch goes on unasked.
+      awayUntilMs = Math.min(awayUntilMs, clock.monotonicMs());
       runningKeys.now();
     },
-    heard: (message) => store.observe(message.storeTime, clock.monotonicMs()),
+    heard({ event, storeTime }) {
+      store.observe(storeTime, clock.monotonicMs());
+      // Something may have begun meanwhile with a key of a former epoch, of which the watch tells nothing.
+      if (event.case === "snapshotEnd") runningKeys.now();
+    },
   });
 
   const runningKeys = checkRunningKeys({
@@ -165,9 +175,10 @@ export function createKeyring(options: {
     known: (digest) => cache.known(digest),
     refused: (digest) => cache.refused(digest, clock.monotonicMs()),
     isCurrent(known) {
-      return this.uncheckedMs(known) <= silentMs && clock.monotonicMs() - known.checkedMs <= refreshedMaxMs;
+      if (known.epoch.endMs !== undefined || clock.monotonicMs() - known.checkedMs > refreshedMaxMs) return false;
+      return this.uncheckedMs(known) <= silentMs;
     },
-    uncheckedMs: (known) => clock.monotonicMs() - Math.max(watch.inSyncMs(), known.checkedMs),
+    uncheckedMs: (known) => clock.monotonicMs() - Math.max(known.epoch.endMs ?? watch.inSyncMs(), known.checkedMs),
     isAway: () => clock.monotonicMs() < awayUntilMs,
     async lookUp(name, key) {
       const found = await lookup.ask(name, key, cache.known(name.digest) ? recheckMs : firstLookUpMs);

@@ -3,12 +3,20 @@ import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Validity } from "./conditions.ts";
 
+/** A time within which the store's revisions count on, so that the watch can tell all that changed. */
+export interface Epoch {
+  /** Once it is over: when the watch was last in sync in it, on the monotonic clock. */
+  endMs: number | undefined;
+}
+
 /** A key that was found good. */
 export interface Known {
   readonly principal: Principal;
   readonly validity: Validity;
   /** When the auth service last said so, on the monotonic clock. */
   readonly checkedMs: number;
+  /** When that was, for the store. */
+  readonly epoch: Epoch;
   /** From when on it is worth asking again, on the same clock. */
   readonly refreshFromMs: number;
 }
@@ -29,7 +37,8 @@ export interface PrincipalCache {
   setRefused(digest: string, refused: Refused): void;
   /** Forgets a good key and tells under which digests it was kept. */
   drop(keyId: string): readonly string[];
-  clear(): void;
+  /** Forgets what was refused. */
+  clearRefused(): void;
 }
 
 /** Beyond the keys that one process sees in use. */
@@ -77,10 +86,7 @@ export function createPrincipalCache(): PrincipalCache {
       for (const digest of digests) known.delete(digest);
       return digests;
     },
-    clear() {
-      known.clear();
-      refused.clear();
-    },
+    clearRefused: () => refused.clear(),
   };
 }
 

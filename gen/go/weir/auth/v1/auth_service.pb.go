@@ -953,7 +953,7 @@ func (*WatchRevocationsResponse_Heartbeat) Descriptor() ([]byte, []int) {
 	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 2}
 }
 
-// Drop every cached principal.
+// Any key may have changed: check every cached principal before its next use, and what runs by FindRevoked.
 type WatchRevocationsResponse_Reset struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

@@ -54,7 +54,7 @@ type AuthServiceClient interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(ctx context.Context, in *ResolveKeyRequest, opts ...grpc.CallOption) (*ResolveKeyResponse, error)
 	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-	// have been missed: the store's epoch has changed, or time has passed.
+	// have been missed: the store's epoch has changed, the watch was broken, or time has passed.
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
 	FindRevoked(ctx context.Context, in *FindRevokedRequest, opts ...grpc.CallOption) (*FindRevokedResponse, error)
@@ -170,7 +170,7 @@ type AuthServiceServer interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(context.Context, *ResolveKeyRequest) (*ResolveKeyResponse, error)
 	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-	// have been missed: the store's epoch has changed, or time has passed.
+	// have been missed: the store's epoch has changed, the watch was broken, or time has passed.
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
 	FindRevoked(context.Context, *FindRevokedRequest) (*FindRevokedResponse, error)

@@ -781,7 +781,7 @@ export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocatio
   messageDesc(file_weir_auth_v1_auth_service, 12, 2);
 
 /**
- * Drop every cached principal.
+ * Any key may have changed: check every cached principal before its next use, and what runs by FindRevoked.
  *
  * @generated from message weir.auth.v1.WatchRevocationsResponse.Reset
  */
@@ -789,7 +789,7 @@ export type WatchRevocationsResponse_Reset = Message<"weir.auth.v1.WatchRevocati
 };
 
 /**
- * Drop every cached principal.
+ * Any key may have changed: check every cached principal before its next use, and what runs by FindRevoked.
  *
  * @generated from message weir.auth.v1.WatchRevocationsResponse.Reset
  */
@@ -863,7 +863,7 @@ export const AuthService: GenService<{
   },
   /**
    * Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-   * have been missed: the store's epoch has changed, or time has passed.
+   * have been missed: the store's epoch has changed, the watch was broken, or time has passed.
    *
    * Errors: ERROR_REASON_STORE_UNAVAILABLE.
    *

@@ -73,7 +73,7 @@ type AuthServiceClient interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error)
 	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-	// have been missed: the store's epoch has changed, or time has passed.
+	// have been missed: the store's epoch has changed, the watch was broken, or time has passed.
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
 	FindRevoked(context.Context, *connect.Request[v1.FindRevokedRequest]) (*connect.Response[v1.FindRevokedResponse], error)
@@ -204,7 +204,7 @@ type AuthServiceHandler interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(context.Context, *connect.Request[v1.ResolveKeyRequest]) (*connect.Response[v1.ResolveKeyResponse], error)
 	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-	// have been missed: the store's epoch has changed, or time has passed.
+	// have been missed: the store's epoch has changed, the watch was broken, or time has passed.
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
 	FindRevoked(context.Context, *connect.Request[v1.FindRevokedRequest]) (*connect.Response[v1.FindRevokedResponse], error)
