@@ -115,19 +115,58 @@ test("while the watch alone is silent, a key is checked every two seconds", asyn
   store.hangs = true;
 });
 
+/** Asks: the answer has to come after 300 ms, and not before. */
+async function expectAnswerIn300Ms(key: string, answer: string | ErrorReason): Promise<void> {
+  let answered: string | ErrorReason | undefined;
+  void ask(key).then((principal) => {
+    answered = told(principal);
+  });
+  await clock.advanceAsync(299);
+  expect(answered).toBeUndefined();
+  await clock.advanceAsync(2);
+  expect(answered).toBe(answer);
+}
+
 test("a store that hangs holds a known key up for 300 ms, once a second", async () => {
   const key = store.add("a");
   await ask(key);
   await clock.advanceAsync(1_000);
   store.hangs = true;
   await clock.advanceAsync(10_000);
-  let answered: string | ErrorReason | undefined;
-  void ask(key).then((answer) => {
-    answered = told(answer);
-  });
-  await clock.advanceAsync(299);
-  expect(answered).toBeUndefined();
-  await clock.advanceAsync(2);
-  expect(answered).toBe(idOf(key));
+  await expectAnswerIn300Ms(key, idOf(key));
   expect(told(askWarm(key))).toBe(idOf(key));
+});
+
+test("nobody waits longer for a known key because a question that nobody waits for is on its way", async () => {
+  const key = store.add("a");
+  await ask(key);
+  // Long enough ago for it to be looked up aside.
+  await clock.advanceAsync(250_000);
+  const slow = Promise.withResolvers<void>();
+  store.delay = slow.promise;
+  expect(told(askWarm(key))).toBe(idOf(key));
+  await clock.advanceAsync(0);
+  expect(store.finds).toBe(2);
+  store.epoch = "second";
+  await clock.advanceAsync(600);
+  await expectAnswerIn300Ms(key, idOf(key));
+  expect(store.finds).toBe(2);
+  slow.resolve();
+  await clock.advanceAsync(0);
+});
+
+test("an answer that comes too late for who asked is kept: what was revoked is refused from then on", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.watchDelay = new Promise(() => {});
+  await clock.advanceAsync(10_000);
+  store.revoke(key);
+  const slow = Promise.withResolvers<void>();
+  store.delay = slow.promise;
+  await expectAnswerIn300Ms(key, idOf(key));
+  slow.resolve();
+  await clock.advanceAsync(0);
+  expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
+  store.hangs = true;
 });

@@ -119,7 +119,7 @@ export function createKeyring(options: {
   const lookup = createKeyLookup({
     auth: options.auth,
     keep,
-    monotonicMs: () => clock.monotonicMs(),
+    clock,
     answered(answer, sentMs) {
       store.observe(answer.storeTime, sentMs);
       watch.since(answer.revision, answer.epoch);
