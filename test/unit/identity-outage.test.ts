@@ -10,10 +10,13 @@ let store: FakeCredentialStore;
 let identity: IdentityProcess["identity"];
 let ask: IdentityProcess["ask"];
 let askWarm: IdentityProcess["askWarm"];
+let lines: IdentityProcess["lines"];
 
-beforeEach(() => {
-  ({ clock, store, identity, ask, askWarm } = startIdentity());
-});
+function start(badKeysPerMinuteMax?: number): void {
+  ({ clock, store, identity, ask, askWarm, lines } = startIdentity(badKeysPerMinuteMax));
+}
+
+beforeEach(() => start());
 
 afterEach(async () => {
   await identity[Symbol.asyncDispose]();
@@ -169,4 +172,67 @@ test("an answer that comes too late for who asked is kept: what was revoked is r
   await clock.advanceAsync(0);
   expect(told(askWarm(key))).toBe(ErrorReason.KEY_REVOKED);
   store.hangs = true;
+});
+
+/** Whether the process takes the auth service for gone, as far as its log tells. */
+const toldAway = () => lines.some((line) => /keys can(not)? be checked/.test(line));
+
+test("a key of a pepper that the auth service lacks is asked about once a second, and other keys feel nothing", async () => {
+  const [key, other] = [store.add("a"), store.add("b")];
+  store.foreign.add(idOf(key));
+  await ask(other);
+  await clock.advanceAsync(1_000);
+  for (let n = 0; n < 20; n++) {
+    expect(await ask(key)).toMatchObject({ reason: ErrorReason.AUTH_UNAVAILABLE, retryAfterMs: 1_000 });
+  }
+  expect(store.finds).toBe(2);
+  await clock.advanceAsync(1_000);
+  expect(told(await ask(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  expect(store.finds).toBe(3);
+  // A key that is to be looked up is looked up.
+  store.epoch = "second";
+  await clock.advanceAsync(600);
+  expect(told(await ask(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  expect(told(await ask(other))).toBe(idOf(other));
+  expect(store.finds).toBe(4);
+  expect(toldAway()).toBe(false);
+  store.foreign.clear();
+  await clock.advanceAsync(1_000);
+  expect(told(await ask(key))).toBe(idOf(key));
+});
+
+test("a known key goes on for ten minutes when its pepper is missing, and is asked about once a second", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.foreign.add(idOf(key));
+  // Nor is it looked up aside at every use.
+  await clock.advanceAsync(250_000);
+  for (let n = 0; n < 20; n++) {
+    expect(told(askWarm(key))).toBe(idOf(key));
+    await clock.advanceAsync(0);
+  }
+  expect(store.finds).toBe(2);
+  store.watchDelay = new Promise(() => {});
+  await clock.advanceAsync(10_000);
+  for (let n = 0; n < 20; n++) expect(told(await ask(key))).toBe(idOf(key));
+  expect(store.finds).toBe(3);
+  expect(toldAway()).toBe(false);
+  await clock.advanceAsync(staleMaxMs);
+  expect(told(await ask(key))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  store.hangs = true;
+});
+
+test("keys that are looked up in vain for want of a pepper cost the address its budget", async () => {
+  await identity[Symbol.asyncDispose]();
+  start(5);
+  const keys = Array.from({ length: 10 }, (_, n) => store.add(`k${n}x`));
+  for (const key of keys) store.foreign.add(idOf(key));
+  const answers = [];
+  for (const key of keys) answers.push(told(await ask(key)));
+  expect(answers).toEqual([
+    ...Array.from({ length: 5 }, () => ErrorReason.AUTH_UNAVAILABLE),
+    ...Array.from({ length: 5 }, () => ErrorReason.TOO_MANY_BAD_CREDENTIALS),
+  ]);
+  expect(store.finds).toBe(5);
 });

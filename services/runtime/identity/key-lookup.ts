@@ -7,7 +7,10 @@ import type { Known, Refused } from "./principal-cache.ts";
 export type Found =
   | { readonly kind: "known"; readonly known: Known }
   | { readonly kind: "refused"; readonly refused: Refused }
-  | { readonly kind: "unavailable"; readonly cause: unknown };
+  /** The auth service answers, and cannot check this key. */
+  | { readonly kind: "unchecked"; readonly cause: unknown }
+  /** `away`: nothing was heard of the auth service, so that the next one would wait in vain. */
+  | { readonly kind: "unavailable"; readonly away: boolean; readonly cause: unknown };
 
 /** Whose key is asked about. */
 export interface KeyName {
@@ -69,9 +72,9 @@ export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
         const ofEpoch = flight.epoch === undefined || flight.epoch === answer.epoch;
         if (ofEpoch && flight.changedAt <= answer.revision) return options.keep(flight.name, answer);
       }
-      return { kind: "unavailable", cause: new Error("the key changed during every look-up") };
+      return { kind: "unavailable", away: false, cause: new Error("the key changed during every look-up") };
     } catch (cause) {
-      return { kind: "unavailable", cause };
+      return { kind: "unavailable", away: true, cause };
     } finally {
       flights.delete(flight.name.digest);
     }
@@ -81,7 +84,7 @@ export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
   function within(timeoutMs: number, found: Promise<Found>): Promise<Found> {
     return new Promise((resolve) => {
       const timer = clock.setTimer(timeoutMs, () =>
-        resolve({ kind: "unavailable", cause: new Error(`no answer within ${timeoutMs} ms`) }),
+        resolve({ kind: "unavailable", away: true, cause: new Error(`no answer within ${timeoutMs} ms`) }),
       );
       void found.then((answer) => {
         timer.cancel();
@@ -95,7 +98,8 @@ export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
       const underWay = flights.get(name.digest)?.found;
       if (underWay) return within(timeoutMs, underWay);
       if (flights.size >= flightsMax) {
-        return Promise.resolve({ kind: "unavailable", cause: new Error(`${flightsMax} keys are being looked up`) });
+        const cause = new Error(`${flightsMax} keys are being looked up`);
+        return Promise.resolve({ kind: "unavailable", away: false, cause });
       }
       const flight: Flight = { name, changedAt: 0n, epoch: undefined };
       flights.set(name.digest, flight);

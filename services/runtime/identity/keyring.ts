@@ -1,7 +1,12 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Client } from "@connectrpc/connect";
 import type { Logger } from "pino";
-import type { AuthenticateResponse, AuthService, Refusal } from "../../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import type {
+  AuthenticateResponse,
+  AuthService,
+  Refusal,
+  Unchecked,
+} from "../../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Clock } from "../clock.ts";
@@ -21,6 +26,7 @@ import { createStoreClock } from "./store-clock.ts";
  *   use looks the key up again; while that is not possible the key goes on, for a time that its user bounds by
  *   `uncheckedMs`.
  * refused: unknown to the auth service, for as long as that said; or revoked.
+ * A key that the auth service cannot check stays what it is, and is not asked about for as long as that said.
  * A change that the watch tells makes a known key unknown, or refused if it was revoked. An answer that was read before
  * the change never brings it back. A new epoch makes every known key stale and forgets every refusal.
  * What the watch has missed for ever is found out as well: a known key that is used is looked up again every few minutes,
@@ -37,6 +43,8 @@ export interface Keyring extends AsyncDisposable {
   uncheckedMs(known: Known): number;
   /** Whether the auth service has just failed to answer, so that asking again would only keep callers waiting. */
   isAway(): boolean;
+  /** Whether the auth service has just said that it cannot check the key. */
+  isUnchecked(digest: string): boolean;
   /** Asks the auth service. It never rejects. */
   lookUp(name: KeyName, key: string): Promise<Found>;
   /** Asks about a known key, if that was last done minutes ago. Nobody waits for it: the key is used as it is. */
@@ -110,10 +118,16 @@ export function createKeyring(options: {
     return keepRefused(name, ErrorReason.CREDENTIAL_INVALID, ttlMs);
   }
 
+  function keepUnchecked({ digest }: KeyName, { retryAfter }: Unchecked): Found {
+    cache.setUnchecked(digest, clock.monotonicMs() + (retryAfter ? durationMs(retryAfter) : 0));
+    return { kind: "unchecked", cause: new Error("the auth service has not read the pepper of the key") };
+  }
+
   function keep(name: KeyName, { outcome }: AuthenticateResponse): Found {
     if (outcome.case === "principal") return keepKnown(name, outcome.value);
     if (outcome.case === "refusal") return keepRefusal(name, outcome.value);
-    return { kind: "unavailable", cause: new Error("the auth service answered without an outcome") };
+    if (outcome.case === "unchecked") return keepUnchecked(name, outcome.value);
+    return { kind: "unavailable", away: true, cause: new Error("the auth service answered without an outcome") };
   }
 
   const lookup = createKeyLookup({
@@ -165,10 +179,14 @@ export function createKeyring(options: {
 
   function reportAway(found: Found): void {
     const wasAway = awayUntilMs !== Number.NEGATIVE_INFINITY;
-    const isAway = found.kind === "unavailable";
-    awayUntilMs = isAway ? clock.monotonicMs() + awayMs : Number.NEGATIVE_INFINITY;
-    if (isAway && !wasAway) log.error({ err: found.cause }, "keys cannot be checked; known ones go on for a time");
-    if (!isAway && wasAway) log.info("keys can be checked again");
+    if (found.kind === "unavailable") {
+      if (!found.away) return;
+      awayUntilMs = clock.monotonicMs() + awayMs;
+      if (!wasAway) log.error({ err: found.cause }, "keys cannot be checked; known ones go on for a time");
+    } else {
+      awayUntilMs = Number.NEGATIVE_INFINITY;
+      if (wasAway) log.info("keys can be checked again");
+    }
   }
 
   return {
@@ -180,13 +198,15 @@ export function createKeyring(options: {
     },
     uncheckedMs: (known) => clock.monotonicMs() - Math.max(known.epoch.endMs ?? watch.inSyncMs(), known.checkedMs),
     isAway: () => clock.monotonicMs() < awayUntilMs,
+    isUnchecked: (digest) => cache.isUnchecked(digest, clock.monotonicMs()),
     async lookUp(name, key) {
       const found = await lookup.ask(name, key, cache.known(name.digest) ? recheckMs : firstLookUpMs);
       reportAway(found);
       return found;
     },
     refresh({ principal: { keyId }, refreshFromMs }, digest, key) {
-      if (clock.monotonicMs() < refreshFromMs || refreshing >= refreshingMax || this.isAway()) return;
+      if (clock.monotonicMs() < refreshFromMs || refreshing >= refreshingMax) return;
+      if (this.isAway() || this.isUnchecked(digest)) return;
       refreshing += 1;
       void lookup.ask({ digest, keyId }, key, firstLookUpMs).then((found) => {
         refreshing -= 1;

@@ -33,8 +33,12 @@ export interface Refused {
 export interface PrincipalCache {
   known(digest: string): Known | undefined;
   refused(digest: string, nowMs: number): Refused | undefined;
+  /** Whether it was just said that the key cannot be checked. It may be known from before. */
+  isUnchecked(digest: string, nowMs: number): boolean;
   setKnown(digest: string, known: Known): void;
   setRefused(digest: string, refused: Refused): void;
+  /** @param untilMs on the monotonic clock. */
+  setUnchecked(digest: string, untilMs: number): void;
   /** Forgets a good key and tells under which digests it was kept. */
   drop(keyId: string): readonly string[];
   /** Forgets what was refused. */
@@ -49,6 +53,8 @@ const knownBytesMax = knownMax * 1_024;
 const [entryBytes, textBytes] = [768, 40];
 /** Its own bound, so that a flood of invented keys pushes out no good one. */
 const refusedMax = 10_000;
+/** As many as can be asked about in the second for which they are remembered, and more. */
+const uncheckedMax = 10_000;
 
 export function createPrincipalCache(): PrincipalCache {
   const digestsByKeyId = new Map<string, Set<string>>();
@@ -63,6 +69,8 @@ export function createPrincipalCache(): PrincipalCache {
     },
   });
   const refused = new LRUCache<string, Refused>({ max: refusedMax });
+  /** Until when, by digest. */
+  const unchecked = new LRUCache<string, number>({ max: uncheckedMax });
 
   return {
     known: (digest) => known.get(digest),
@@ -70,6 +78,7 @@ export function createPrincipalCache(): PrincipalCache {
       const entry = refused.get(digest);
       return entry && nowMs < entry.untilMs ? entry : undefined;
     },
+    isUnchecked: (digest, nowMs) => nowMs < (unchecked.get(digest) ?? Number.NEGATIVE_INFINITY),
     setKnown(digest, entry) {
       refused.delete(digest);
       known.set(digest, entry);
@@ -81,6 +90,7 @@ export function createPrincipalCache(): PrincipalCache {
       known.delete(digest);
       refused.set(digest, entry);
     },
+    setUnchecked: (digest, untilMs) => void unchecked.set(digest, untilMs),
     drop(keyId) {
       const digests = [...(digestsByKeyId.get(keyId) ?? [])];
       for (const digest of digests) known.delete(digest);

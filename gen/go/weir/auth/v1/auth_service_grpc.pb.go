@@ -36,8 +36,7 @@ type AuthServiceClient interface {
 	// Checks a key. A refusal is an answer, not an error: it may be cached for refusal_ttl. Call it once for a key that
 	// is not cached; a malformed key never gets here.
 	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key: the database
-	// is away, or the key is hashed with a pepper that this process has not read.
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE when no key can be checked now, which says nothing of the key.
 	Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error)
 	// Tells whose a project is. A project never changes hands, so that the answer may be kept. Call it when a caller who
 	// reaches beyond its own project names another one.
@@ -152,8 +151,7 @@ type AuthServiceServer interface {
 	// Checks a key. A refusal is an answer, not an error: it may be cached for refusal_ttl. Call it once for a key that
 	// is not cached; a malformed key never gets here.
 	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key: the database
-	// is away, or the key is hashed with a pepper that this process has not read.
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE when no key can be checked now, which says nothing of the key.
 	Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error)
 	// Tells whose a project is. A project never changes hands, so that the answer may be kept. Call it when a caller who
 	// reaches beyond its own project names another one.
