@@ -52,7 +52,7 @@ type KeyServiceClient interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(ctx context.Context, in *UpdateKeyRequest, opts ...grpc.CallOption) (*UpdateKeyResponse, error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
@@ -142,7 +142,7 @@ type KeyServiceServer interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(context.Context, *UpdateKeyRequest) (*UpdateKeyResponse, error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)

@@ -751,7 +751,7 @@ export const KeyService: GenService<{
   },
   /**
    * Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-   * revoked key changes nothing.
+   * revoked key changes nothing. It waits for no other call of its project, however many there are.
    *
    * Errors: ERROR_REASON_NOT_FOUND.
    *

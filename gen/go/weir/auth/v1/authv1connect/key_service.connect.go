@@ -65,7 +65,7 @@ type KeyServiceClient interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(context.Context, *connect.Request[v1.UpdateKeyRequest]) (*connect.Response[v1.UpdateKeyResponse], error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)
@@ -171,7 +171,7 @@ type KeyServiceHandler interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(context.Context, *connect.Request[v1.UpdateKeyRequest]) (*connect.Response[v1.UpdateKeyResponse], error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)
