@@ -77,11 +77,6 @@ export class Connection {
     });
   }
 
-  /** Whether it stands, and takes new streams. */
-  get isConnected(): boolean {
-    return this.#wasConnected && !this.#isRetired && !this.#isOver;
-  }
-
   get #isOver(): boolean {
     return this.#http2.closed || this.#http2.destroyed;
   }
@@ -110,7 +105,8 @@ export class Connection {
 
   /** One of its streams was given up. */
   gaveUp(): void {
-    if (this.isConnected && this.#silenceMs() >= doubtfulMs) this.#retire();
+    const isInUse = this.#wasConnected && !this.#isRetired && !this.#isOver;
+    if (isInUse && this.#silenceMs() >= doubtfulMs) this.#retire();
   }
 
   /** What became of a stream that ended with the connection; undefined: the connection lives, and it ended by itself. */
@@ -133,7 +129,8 @@ export class Connection {
     this.#silenceMs();
     this.#streams -= 1;
     if (this.#streams > 0) return;
-    if (this.#isRetired) this.#destroy();
+    // Its call hears of the close after this, and asks then whether the connection lives.
+    if (this.#isRetired) queueMicrotask(() => this.#destroy());
     else this.#timer?.cancel();
   }
 
