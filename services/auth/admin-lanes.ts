@@ -1,5 +1,6 @@
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
+import { KeyService } from "../../gen/ts/weir/auth/v1/key_service_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import type { CallContext } from "../runtime/mesh/context.ts";
@@ -10,30 +11,50 @@ import { Turns } from "../runtime/turns.ts";
 const readingLanes = 3;
 /** Writes wait for one another in any case. Here they do so without a connection of the database each. */
 const writingLanes = 1;
-/** Calls of a project that may wait: some milliseconds each, so that all are done well before their deadline. */
-const projectWaitingMax = 64;
-/** Of an organisation, so that it gains no more by having many projects. */
-const orgWaitingMax = 256;
+/**
+ * What takes access away has a lane and a line of its own: whoever holds a stolen key that may write keys could fill any
+ * line that is bounded by project, and so keep the key's owner from withdrawing it.
+ */
+const withdrawingLanes = 1;
+const withdrawing: ReadonlySet<DescMethod> = new Set([KeyService.method.revokeKey]);
+
+/** How many calls may wait. */
+export interface WaitingMax {
+  /** Of one key. */
+  readonly key: number;
+  readonly project: number;
+  readonly org: number;
+}
+
+/**
+ * Some milliseconds each, so that all of a project are done well before their deadline. A key leaves room for others of
+ * its project, and an organisation gains no more by having many projects.
+ */
+const waitingMax: WaitingMax = { key: 16, project: 64, org: 256 };
+const withdrawingMax: WaitingMax = { key: 16, project: Infinity, org: Infinity };
 /** As long as a full line takes. */
 const retryAfterMs = 1_000;
 
 /** What a lane needs to know of a call. */
 type Caller = Pick<CallContext, "principal" | "signal">;
 
-/** Runs work, as much at a time as there are lanes; of what waits, the projects that call take turns. */
+/**
+ * Runs work, as much at a time as there are lanes; of what waits, the projects that call take turns, and within a project
+ * its keys.
+ */
 export interface AdminLanes {
   /**
    * What was given up while it waited is not begun.
    *
-   * @throws OVERLOADED if too much of the caller's project or organisation waits already.
+   * @throws OVERLOADED if too much of the caller's key, project or organisation waits already.
    */
   run<T>(caller: Caller, work: () => Promise<T>): Promise<T>;
 }
 
 /** Builds lanes that are all free. */
-export function createAdminLanes(lanes: number): AdminLanes {
-  const turns = new Turns<() => void>();
-  /** How many wait, of each project and organisation. */
+export function createAdminLanes(lanes: number, max: WaitingMax): AdminLanes {
+  const line = createLine();
+  /** How many wait, of each key, project and organisation. */
   const waiting = new Map<string, number>();
   let busy = 0;
 
@@ -48,24 +69,28 @@ export function createAdminLanes(lanes: number): AdminLanes {
       busy += 1;
       return Promise.resolve();
     }
-    const project = `project ${principal?.projectId ?? ""}`;
-    const org = `organisation ${principal?.orgId ?? ""}`;
-    if ((waiting.get(project) ?? 0) >= projectWaitingMax) throw overloaded(projectWaitingMax);
-    if ((waiting.get(org) ?? 0) >= orgWaitingMax) throw overloaded(orgWaitingMax);
-    for (const name of [project, org]) count(name, 1);
+    const { keyId: key = "", projectId: project = "", orgId: org = "" } = principal ?? {};
+    const bounds = [
+      [`key ${key}`, max.key],
+      [`project ${project}`, max.project],
+      [`organisation ${org}`, max.org],
+    ] as const;
+    for (const [name, most] of bounds) if ((waiting.get(name) ?? 0) >= most) throw overloaded(most);
+    for (const [name] of bounds) count(name, 1);
     return new Promise((resolve) => {
-      turns.add(project, () => {
-        for (const name of [project, org]) count(name, -1);
+      const begin = () => {
+        for (const [name] of bounds) count(name, -1);
         resolve();
-      });
+      };
+      line.add({ project, key, begin });
     });
   };
 
   // Whoever leaves hands its lane over.
   const leave = (): void => {
-    const next = turns.take();
+    const next = line.take();
     if (next === undefined) busy -= 1;
-    else next();
+    else next.begin();
   };
 
   return {
@@ -81,6 +106,34 @@ export function createAdminLanes(lanes: number): AdminLanes {
   };
 }
 
+interface Waiting {
+  readonly project: string;
+  readonly key: string;
+  begin(): void;
+}
+
+/** What waits: projects take turns, and keys take their project's. */
+function createLine() {
+  const projects = new Turns<Waiting>();
+  const keysOf = new Map<string, Turns<Waiting>>();
+  return {
+    add(waiting: Waiting): void {
+      projects.add(waiting.project, waiting);
+      const keys = keysOf.get(waiting.project) ?? new Turns<Waiting>();
+      keysOf.set(waiting.project, keys);
+      keys.add(waiting.key, waiting);
+    },
+    take(): Waiting | undefined {
+      // It tells whose turn it is, no more: which of the project's calls that is, its keys tell.
+      const turn = projects.take();
+      const keys = turn && keysOf.get(turn.project);
+      const next = keys?.take();
+      if (turn && keys?.empty) keysOf.delete(turn.project);
+      return next;
+    },
+  };
+}
+
 /**
  * The handlers of services that tenants administer themselves by, in lanes: what one tenant asks for takes neither the
  * database from the data path nor its turn from another tenant. One function, so that its services share the lanes.
@@ -89,11 +142,17 @@ export function adminLanes(): <S extends DescService>(
   service: S,
   handlers: ServiceImplementation<S>,
 ) => ServiceImplementation<S> {
-  const [reading, writing] = [createAdminLanes(readingLanes), createAdminLanes(writingLanes)];
+  const reading = createAdminLanes(readingLanes, waitingMax);
+  const writing = createAdminLanes(writingLanes, waitingMax);
+  const revoking = createAdminLanes(withdrawingLanes, withdrawingMax);
+  const lanesOf = (method: DescMethod): AdminLanes => {
+    if (withdrawing.has(method)) return revoking;
+    return method.idempotency === Idempotency.NO_SIDE_EFFECTS ? reading : writing;
+  };
   return (service, handlers) => {
     const bounded = { ...handlers };
     for (const method of service.methods) {
-      const lanes = method.idempotency === Idempotency.NO_SIDE_EFFECTS ? reading : writing;
+      const lanes = lanesOf(method);
       const handle = handlerOf(method, handlers);
       Reflect.set(bounded, method.localName, (request: unknown, context: CallContext) =>
         lanes.run(context, async () => handle(request, context)),

@@ -7,7 +7,6 @@ import type {
 } from "../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Logger } from "pino";
-import { fail, type WeirError } from "../runtime/errors/fail.ts";
 import { type Clock, sleep } from "../runtime/clock.ts";
 import { keyIdFrom } from "../runtime/identity/key-format.ts";
 import type { ServiceImplementation } from "../runtime/mesh/registry.ts";
@@ -41,7 +40,7 @@ export function authService(options: {
   const missing = new Set<number>();
 
   /** The key may well be good: another process made it, with a pepper that this one has not read. */
-  function unknownPepper({ pepperVersion }: KeyProof): WeirError {
+  function unchecked({ pepperVersion }: KeyProof): Outcome {
     if (!missing.has(pepperVersion)) {
       missing.add(pepperVersion);
       options.log.error(
@@ -49,8 +48,7 @@ export function authService(options: {
         "keys are hashed with a pepper that this process does not have; give it the pepper file that the others have, and restart it",
       );
     }
-    const facts = { store: "pepper of this key", retry_after_ms: String(retryAfterMs) };
-    return fail(ErrorReason.STORE_UNAVAILABLE, facts, { retryAfterMs });
+    return { case: "unchecked", value: { retryAfter: durationFromMs(retryAfterMs) } };
   }
 
   return {
@@ -59,9 +57,9 @@ export function authService(options: {
       // It can be told from its form, so no revision and no time of the store stand behind it.
       if (keyId === undefined) return { outcome: refusal(ErrorReason.CREDENTIAL_INVALID, "", unknownTtlMs) };
       const read = await store.find(keyId);
-      if (read.found && !peppers.knows(read.found.proof)) throw unknownPepper(read.found.proof);
+      const foreign = read.found !== undefined && !peppers.knows(read.found.proof);
       return {
-        outcome: outcomeOf(read.found, key, keyId, peppers),
+        outcome: foreign ? unchecked(read.found.proof) : outcomeOf(read.found, key, keyId, peppers),
         revision: read.revision,
         epoch: read.epoch,
         storeTime: timestampFromMs(read.nowMs),

@@ -95,7 +95,8 @@ async function createKey(
 ): ReturnType<KeyStore["create"]> {
   const parent = await trx
     .selectFrom("auth.projects as p")
-    .select("p.org_id")
+    .innerJoin("auth.orgs as o", "o.id", "p.org_id")
+    .select(["p.org_id", "p.live_keys as project_keys", "o.live_keys as org_keys"])
     .where("p.id", "=", project.projectId)
     .$if(project.orgId !== undefined, (q) => q.where("p.org_id", "=", project.orgId ?? ""))
     .executeTakeFirst();
@@ -103,32 +104,31 @@ async function createKey(
   check(await writerOf(trx, key.creatorKeyId));
   const before = await keysOf(trx, project).where("k.request_id", "=", key.request.id).executeTakeFirst();
   if (before) return repeated(key.request, before.request_fingerprint, keyFromRow(before));
-  const full = await fullFor(trx, project.projectId, parent.org_id, bounds);
-  if (full !== undefined) return { kind: full };
+  if (parent.project_keys >= bounds.perProject) return { kind: "project_full" };
+  if (parent.org_keys >= bounds.perOrg) return { kind: "org_full" };
   const row = await insertKey(trx, project.projectId, key);
   return row ? { kind: "created", resource: keyFromRow({ ...row, org_id: parent.org_id }) } : { kind: "id_taken" };
 }
 
-/** Whose keys are as many as there can be, if anybody's are. Counted project by project, in an index of such keys alone. */
-async function fullFor(trx: AuthTransaction, projectId: string, orgId: string, bounds: KeyBounds) {
-  const { rows } = await sql<{ project: number; org: number }>`
-    select
-      coalesce(sum(held.keys) filter (where held.id = ${projectId}), 0)::int as project,
-      coalesce(sum(held.keys), 0)::int as org
-    from (
-      select p.id, (select count(*) from auth.keys k where k.project_id = p.id and k.revoke_time is null) as keys
-      from auth.projects p
-      where p.org_id = ${orgId}
-    ) held`.execute(trx);
-  const [held] = rows;
-  if (held !== undefined && held.project >= bounds.perProject) return "project_full";
-  return held !== undefined && held.org >= bounds.perOrg ? "org_full" : undefined;
+/** Counts keys that become live in their project and its organisation, or that no longer are. */
+async function countLive(trx: AuthTransaction, projectId: string, change: 1 | -1): Promise<void> {
+  const { org_id } = await trx
+    .updateTable("auth.projects")
+    .set({ live_keys: sql<number>`live_keys + ${change}` })
+    .where("id", "=", projectId)
+    .returning("org_id")
+    .executeTakeFirstOrThrow();
+  await trx
+    .updateTable("auth.orgs")
+    .set({ live_keys: sql<number>`live_keys + ${change}` })
+    .where("id", "=", org_id)
+    .execute();
 }
 
 /** Keeps a new key; undefined if its id is taken. */
 export async function insertKey(trx: AuthTransaction, projectId: string, key: NewKey) {
   const revision = await nextRevision(trx);
-  return trx
+  const row = await trx
     .insertInto("auth.keys")
     .values({
       ...columnsOf(key),
@@ -146,6 +146,8 @@ export async function insertKey(trx: AuthTransaction, projectId: string, key: Ne
     .onConflict((conflict) => conflict.column("id").doNothing())
     .returningAll()
     .executeTakeFirst();
+  if (row) await countLive(trx, projectId, 1);
+  return row;
 }
 
 async function updateKey(
@@ -182,6 +184,7 @@ async function revokeKey(
     .set({ revoke_time: sql<Date>`now()`, update_time: sql<Date>`now()`, revision })
     .where("id", "=", keyId)
     .execute();
+  await countLive(trx, key.projectId, -1);
   return find(trx, project, keyId);
 }
 

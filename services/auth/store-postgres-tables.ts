@@ -14,12 +14,17 @@ interface Named {
   update_time: StoreTime;
 }
 
+interface KeyHolder extends Named {
+  /** Keys that were not revoked. */
+  live_keys: Generated<number>;
+}
+
 /** The schema `auth`. */
 export interface AuthTables {
   "auth.state": { id: number; revision: Int8; first_key_id: string | null };
   "auth.peppers": { version: number; fingerprint: string };
-  "auth.orgs": Named;
-  "auth.projects": Named & { org_id: string };
+  "auth.orgs": KeyHolder;
+  "auth.projects": KeyHolder & { org_id: string };
   "auth.keys": Named & {
     project_id: string;
     reach: string;

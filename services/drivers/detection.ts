@@ -16,11 +16,13 @@ type Sightings = ReadonlyMap<DriverKind, Sighting>;
  * Finds out which kind of engine a server is, by asking in all dialects that can be at its address at once.
  *
  * - A "yes" counts before any "guarded": a proxy that lets only some paths through guards all others.
- * - The first kind counts, in the order in which they are given. One that was silent may be the right one and come before
- *   what answered: it is asked once more, and only then its silence is taken for a "no".
+ * - The first kind counts, in the order in which they are given. One that was silent or away may be the right one and come
+ *   before what answered: it is asked once more, and only then that is taken for a "no".
+ * - Where there is neither, one "away" counts before any "no": a proxy that says to all of HTTP that its engine is not there
+ *   says nothing to gRPC that could be understood.
  *
- * Rejects with ENGINE_UNAVAILABLE if nothing answers there, or not in the time that the signal leaves; with
- * ENGINE_PROTOCOL if what answers is none of them.
+ * Rejects with ENGINE_UNAVAILABLE if nothing answers there, or only that it cannot now, or not in the time that the signal
+ * leaves; with ENGINE_PROTOCOL if what answers is none of them.
  */
 export async function detectKind(
   kinds: readonly DriverKind[],
@@ -37,17 +39,22 @@ export async function detectKind(
     throw fail(ErrorReason.ENGINE_UNAVAILABLE, {}, { cause: signal.reason });
   const found = firstOf("yes", sightings) ?? firstOf("guarded", sightings);
   if (found) return found;
-  if ([...sightings.values()].every((sighting) => sighting === "silent")) throw fail(ErrorReason.ENGINE_UNAVAILABLE);
+  const said = [...sightings.values()];
+  if (said.includes("away") || said.every((sighting) => sighting === "silent"))
+    throw fail(ErrorReason.ENGINE_UNAVAILABLE);
   throw fail(ErrorReason.ENGINE_PROTOCOL, { problem: "it speaks neither an engine's gRPC nor an engine's HTTP" });
 }
 
-/** Those whose silence hides what the server is. */
+/** What a server may say or not say for a moment only. */
+const passing: ReadonlySet<Sighting | undefined> = new Set<Sighting>(["silent", "away"]);
+
+/** Those whose silence or absence hides what the server is. */
 function doubtfulIn(sightings: Sightings): readonly DriverKind[] {
   const order = [...sightings.keys()];
   const yes = firstOf("yes", sightings);
   if (!yes && !firstOf("guarded", sightings)) return [];
   const before = yes ? order.slice(0, order.indexOf(yes)) : order;
-  return before.filter((kind) => sightings.get(kind) === "silent");
+  return before.filter((kind) => passing.has(sightings.get(kind)));
 }
 
 function firstOf(wanted: Sighting, sightings: Sightings): DriverKind | undefined {

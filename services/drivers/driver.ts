@@ -102,7 +102,9 @@ export type Sighting =
   /** It, or what stands before it, wants to know first who asks: it may speak any dialect. */
   | "guarded"
   | "no"
-  /** Nothing, or that it cannot answer now: it may say another thing in a moment. */
+  /** That it, or what stands before it, cannot answer now: it may say another thing in a moment. */
+  | "away"
+  /** Nothing, which may be another thing in a moment. */
   | "silent";
 
 /** One dialect: adding one is a folder and a line in `registry.ts`. */

@@ -1,6 +1,8 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { EmbedInput, EmbedRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { fail } from "../runtime/errors/fail.ts";
+import type { Target } from "./driver.ts";
+import { engineError } from "./failure.ts";
 import { BadAnswer, checkVectors, type Embedded } from "./unary.ts";
 
 /** How many inputs an engine is asked for at once. */
@@ -18,11 +20,13 @@ export type EmbedBatch = (inputs: readonly EmbedInput[], suffix: string, signal:
 
 /**
  * Embeds the inputs of a request, batch by batch. Whichever fails first ends the others, and is the failure of all; so does
- * the signal. Tokens are summed, and not told where one batch's are not.
+ * the signal, and so does the end of the time that the target has for a request: all batches together have no more.
+ * Tokens are summed, and not told where one batch's are not.
  * @throws BadAnswer for vectors that are not what was asked for.
  */
 export async function embedInBatches(
-  { inputs, dimensions }: EmbedRequest,
+  { inputs, dimensions, model }: EmbedRequest,
+  { clock, totalMs, engineKey }: Pick<Target, "clock" | "totalMs" | "engineKey">,
   { size, atOnceMax }: Batching,
   signal: AbortSignal,
   embed: EmbedBatch,
@@ -47,11 +51,17 @@ export async function embedInBatches(
       parts[at] = await checked(batch, `-${at}`, ends);
     }
   };
+  const timer = clock.setTimer(totalMs, () => {
+    const metadata = { phase: "end", waited_ms: String(Math.round(totalMs)) };
+    own.abort(engineError({ reason: ErrorReason.ENGINE_TIMEOUT, metadata }, model, engineKey));
+  });
   try {
     await Promise.all(Array.from({ length: atOnceMax }, work));
   } catch (thrown) {
     own.abort(fail(ErrorReason.CANCELLED));
     throw thrown;
+  } finally {
+    timer.cancel();
   }
   return joined(parts);
 }

@@ -1,14 +1,17 @@
 import type { LeaseReport } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
 import { type Account, book, moveOn, openAccount } from "./account.ts";
 import type { Counter, StoreTime } from "./counter.ts";
+import { GoneLeases } from "./gone-leases.ts";
 
 /** A node's account at a limit. */
 export interface LeaseAccount extends Account {
   readonly id: string;
   readonly nodeId: string;
-  /** What was lent in all, less what the holder gave up. */
+  /** What was lent in all, less what the holder gave up; of one that was taken up, what it needs. */
   lent: bigint;
-  /** The highest `spent` that was reported. */
+  /** What was spent of it before it was taken up, as far as a store had heard it: that is none of its concern here. */
+  readonly before: bigint;
+  /** The most that was reported as spent, beyond `before`. */
   told: bigint;
   /** What running requests had reserved of it by the last report. */
   reserved: bigint;
@@ -19,6 +22,8 @@ export interface LeaseAccount extends Account {
   recalledMs: number | undefined;
   /** It is not lent any more: it lives on for what runs. */
   ended: boolean;
+  /** It was told of when it was not known, or not any more: nothing of it is lent. */
+  takenUp: boolean;
   suspendedMs: number;
 }
 
@@ -27,6 +32,10 @@ export interface LeaseLives {
   readonly ttlMs: number;
   /** How long what a silent node had is kept aside for its report, once the lease is over. */
   readonly suspendedMs: number;
+  /** How long those that are gone are remembered, and how many. */
+  readonly goneMs: number;
+  readonly goneMax: number;
+  /** How many are lent at a time. Those that are taken up come on top: no more than were lent before. */
   readonly leasesMax: number;
 }
 
@@ -34,8 +43,12 @@ export interface LeaseLives {
  * The leases of all nodes. A lease is **live** from its first grant; its node draws from it, reports and renews. It has
  * **ended** when its window has turned, when it was silent for its whole life, or when it was returned with requests
  * running: then only reports are taken, for what runs. Silent for its life, it is **suspended**: slots are free at once,
- * anything else counts as drawn until a report or for 5 min. It is **gone** when nothing is held; a report is then
- * ignored.
+ * anything else counts as drawn until a report or for 5 min. It is **gone** when nothing is held, and remembered for a
+ * while.
+ *
+ * A newer report of one that is gone **takes it up**, as one that has ended: what was spent since counts late, and what
+ * runs is held again. So does a report of one that was never heard of: a store before this one had lent it, and what that
+ * one had heard is none of this one's concern.
  */
 export class LeaseBook {
   readonly #time: StoreTime;
@@ -44,6 +57,7 @@ export class LeaseBook {
   readonly #onChange: (counter: Counter) => void;
   readonly #byId = new Map<string, LeaseAccount>();
   readonly #byNode = new Map<string, Set<LeaseAccount>>();
+  readonly #gone: GoneLeases;
   /** Those that may be drawn from. */
   readonly #lent = new Map<Counter, Map<string, LeaseAccount>>();
   /** The longest untouched first. */
@@ -59,14 +73,16 @@ export class LeaseBook {
     this.#newId = newId;
     this.#lives = lives;
     this.#onChange = onChange;
+    this.#gone = new GoneLeases(time, lives.goneMs, lives.goneMax);
   }
 
   get size(): number {
     return this.#byId.size;
   }
 
+  /** Those that a node was lent here. */
   of(nodeId: string): readonly LeaseAccount[] {
-    return [...(this.#byNode.get(nodeId) ?? [])];
+    return [...(this.#byNode.get(nodeId) ?? [])].filter(({ takenUp }) => !takenUp);
   }
 
   /** Those of a counter that may be drawn from. */
@@ -85,23 +101,9 @@ export class LeaseBook {
   /** Opens an empty one; undefined where there are too many already. */
   open(counter: Counter, nodeId: string): LeaseAccount | undefined {
     if (this.#byId.size >= this.#lives.leasesMax) return undefined;
-    const lease = openAccount(counter, "lease", {
-      id: this.#newId(),
-      nodeId,
-      lent: 0n,
-      told: 0n,
-      reserved: 0n,
-      sequence: 0n,
-      touchedMs: this.#time.nowMs,
-      reportedMs: Number.NEGATIVE_INFINITY,
-      recalledMs: undefined,
-      ended: false,
-      suspendedMs: 0,
-    });
-    this.#byId.set(lease.id, lease);
-    entryOf(this.#byNode, nodeId, () => new Set()).add(lease);
+    const lease = this.#begin(this.#newId(), counter, nodeId, 0n);
     entryOf(this.#lent, counter, () => new Map()).set(nodeId, lease);
-    this.#touched.add(lease);
+    this.#add(lease);
     return lease;
   }
 
@@ -119,21 +121,29 @@ export class LeaseBook {
     return credit > 0n ? credit : 0n;
   }
 
-  /** Takes a report, if it is the lease's newest. */
-  report(nodeId: string, report: LeaseReport): void {
-    const lease = this.#byId.get(report.leaseId);
-    if (lease === undefined || lease.nodeId !== nodeId || report.sequence <= lease.sequence) return;
-    const { counter } = lease;
+  /**
+   * Takes a report, if it is the lease's newest.
+   *
+   * @param counterOf the counter of the report's limit; undefined: there is none.
+   */
+  report(nodeId: string, report: LeaseReport, counterOf: () => Counter | undefined): void {
+    const known = this.#byId.get(report.leaseId) ?? this.#gone.get(report.leaseId);
+    if (known !== undefined && (known.nodeId !== nodeId || report.sequence <= known.sequence)) return;
+    const counter = known?.counter ?? counterOf();
+    if (counter === undefined) return;
+    const lease = known ?? this.#begin(report.leaseId, counter, nodeId, report.heard);
+    if (!this.#byId.has(lease.id)) this.#takeUp(lease);
     counter.refresh();
     lease.sequence = report.sequence;
     lease.reportedMs = this.#time.nowMs;
     lease.recalledMs = undefined;
     lease.reserved = report.reserved;
+    const spent = report.spent - lease.before;
     // Of requests at once nothing is ever spent.
-    if (counter.kind !== "slots" && report.spent > lease.told) lease.told = report.spent;
+    if (counter.kind !== "slots" && spent > lease.told) lease.told = spent;
     const needed = lease.told + report.reserved;
     const kept = lease.ended || report.returned || report.amount < needed ? needed : report.amount;
-    if (kept < lease.lent) lease.lent = kept;
+    if (lease.takenUp || kept < lease.lent) lease.lent = kept;
     book(lease, lease.lent, lease.told);
     if (report.returned) this.#end(lease);
     if (lease.ended && report.reserved === 0n) this.#remove(lease);
@@ -173,6 +183,36 @@ export class LeaseBook {
     this.#lent.delete(counter);
   }
 
+  #begin(id: string, counter: Counter, nodeId: string, before: bigint): LeaseAccount {
+    return openAccount(counter, "lease", {
+      id,
+      nodeId,
+      lent: 0n,
+      before,
+      told: 0n,
+      reserved: 0n,
+      sequence: 0n,
+      touchedMs: this.#time.nowMs,
+      reportedMs: Number.NEGATIVE_INFINITY,
+      recalledMs: undefined,
+      ended: false,
+      takenUp: false,
+      suspendedMs: 0,
+    });
+  }
+
+  #add(lease: LeaseAccount): void {
+    this.#byId.set(lease.id, lease);
+    entryOf(this.#byNode, lease.nodeId, () => new Set()).add(lease);
+    this.#touched.add(lease);
+  }
+
+  #takeUp(lease: LeaseAccount): void {
+    lease.ended = true;
+    lease.takenUp = true;
+    this.#add(lease);
+  }
+
   #suspend(lease: LeaseAccount): void {
     lease.counter.refresh();
     this.#end(lease);
@@ -209,6 +249,7 @@ export class LeaseBook {
     const ofNode = this.#byNode.get(lease.nodeId);
     ofNode?.delete(lease);
     if (ofNode?.size === 0) this.#byNode.delete(lease.nodeId);
+    this.#gone.add(lease);
   }
 }
 

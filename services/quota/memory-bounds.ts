@@ -8,11 +8,14 @@ export interface MemoryQuotaBounds {
   readonly recallMs: number;
   /** Requests that run: beyond, Reserve fails with STORE_UNAVAILABLE. 200,000 take some 100 MB. */
   readonly runningMax: number;
-  /** How long ended requests are remembered: 15 min. What is said again later is left out. */
+  /**
+   * How long ended requests and leases are remembered: 15 min. What is said again later of a request is left out; of a
+   * lease the part of it counts that its node does not know to be heard.
+   */
   readonly endedMs: number;
   /** How many are: 100,000, some 40 MB. */
   readonly endedMax: number;
-  /** Leases: beyond, limits are central. */
+  /** Leases: beyond, limits are central. As many that are over are remembered. */
   readonly leasesMax: number;
   /** Calls that wait: beyond, they are refused at once. */
   readonly waitersMax: number;

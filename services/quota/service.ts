@@ -1,3 +1,4 @@
+import type { LeaseReport } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
 import { LimitMode, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type { QuotaService } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 import type { Denial, Reservation } from "../../gen/ts/weir/quota/v1/reservation_pb.ts";
@@ -28,6 +29,8 @@ export function quotaService(options: QuotaServiceOptions): ServiceImplementatio
 
   const limitsOf = ({ consumer, model, operation }: Counted) => book.applying({ consumer, model, operation });
 
+  const reportedIn = (reports: readonly LeaseReport[]) => reports.flatMap(({ limitId }) => book.get(limitId) ?? []);
+
   const count = (outcome: Outcome): void => {
     if (outcome.case === "denied") counts.denied(outcome.value.dimension, outcome.value.reason);
     if (outcome.case !== "granted") return;
@@ -39,7 +42,7 @@ export function quotaService(options: QuotaServiceOptions): ServiceImplementatio
 
   return {
     async reserve(request) {
-      const response = await store.reserve(limitsOf(request), request);
+      const response = await store.reserve(limitsOf(request), request, reportedIn(request.reports));
       count(response.outcome);
       return response;
     },
@@ -56,13 +59,13 @@ export function quotaService(options: QuotaServiceOptions): ServiceImplementatio
     async lease(request) {
       const limits = limitsOf(request);
       const all = book.applying({ consumer: request.consumer, model: "", operation: Operation.UNSPECIFIED });
-      const response = await store.lease(limits, request);
+      const response = await store.lease(limits, request, reportedIn(request.reports));
       return all.length === limits.length
         ? response
         : { ...response, elsewhere: all.filter((limit) => !limits.includes(limit)) };
     },
     async returnLease(request) {
-      await store.returnLease(request);
+      await store.returnLease(reportedIn(request.reports), request);
       return {};
     },
     watchLeases: pushed(options.watches.watch),

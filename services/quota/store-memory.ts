@@ -1,5 +1,5 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import type { Lease, LeaseReport } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
+import type { Lease } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
 import type { Limit, LimitStatus } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import type {
   ExtendRequest,
@@ -78,12 +78,13 @@ class MemoryQuotaStore implements QuotaStore {
     this.id = ids.uuidv7();
     this.#clock = clock;
     this.#bounds = { ...memoryQuotaBounds, ...bounds };
-    const { ttlMs, suspendedMs, recallMs, leasesMax, waitersMax } = this.#bounds;
+    const { ttlMs, suspendedMs, recallMs, leasesMax, waitersMax, endedMs: goneMs } = this.#bounds;
     this.#returns = { reservationMs: ttlMs, leaseMs: ttlMs + suspendedMs };
     this.#time = { nowMs: Math.floor(clock.monotonicMs()), wallMs: Math.floor(clock.nowMs()) };
     const wake = (counter: Counter) => this.#admission.wake(counter);
     this.#bookings = new BookingBook(this.#time, this.#bounds, wake);
-    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), { ttlMs, suspendedMs, leasesMax }, wake);
+    const lives = { ttlMs, suspendedMs, goneMs, goneMax: leasesMax, leasesMax };
+    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), lives, wake);
     this.#admission = new Admission({
       clock,
       time: this.#time,
@@ -95,9 +96,9 @@ class MemoryQuotaStore implements QuotaStore {
     });
   }
 
-  reserve(limits: readonly Limit[], request: ReserveRequest): Promise<ReserveResponse> {
+  reserve(limits: readonly Limit[], request: ReserveRequest, reported = limits): Promise<ReserveResponse> {
     return this.#do(() => {
-      this.#takeReports(request.nodeId, request.reports);
+      this.#takeReports(request, reported);
       const known = this.#bookings.get(request.requestId);
       // A copy of the call that was on its way for longer than its caller waited.
       if (known?.state === "released") throw fail(ErrorReason.NOT_FOUND, reservation(request.requestId));
@@ -175,9 +176,9 @@ class MemoryQuotaStore implements QuotaStore {
     });
   }
 
-  lease(limits: readonly Limit[], request: LeaseRequest): Promise<LeaseResponse> {
+  lease(limits: readonly Limit[], request: LeaseRequest, reported = limits): Promise<LeaseResponse> {
     return this.#do(() => {
-      this.#takeReports(request.nodeId, request.reports);
+      this.#takeReports(request, reported);
       const again = this.#leaseRequests.has(request.requestId);
       const leases: Lease[] = [];
       const central: Limit[] = [];
@@ -203,11 +204,8 @@ class MemoryQuotaStore implements QuotaStore {
     });
   }
 
-  returnLease(request: ReturnLeaseRequest): Promise<void> {
-    return this.#do(() => {
-      this.#takeReports(request.nodeId, request.reports);
-      return Promise.resolve();
-    });
+  returnLease(reported: readonly Limit[], request: ReturnLeaseRequest): Promise<void> {
+    return this.#do(async () => this.#takeReports(request, reported));
   }
 
   leasesOf(nodeId: string): Promise<readonly Lease[]> {
@@ -362,8 +360,13 @@ class MemoryQuotaStore implements QuotaStore {
     return lease;
   }
 
-  #takeReports(nodeId: string, reports: readonly LeaseReport[]): void {
-    for (const report of reports) this.#leases.report(nodeId, report);
+  #takeReports({ nodeId, reports }: Pick<ReturnLeaseRequest, "nodeId" | "reports">, limits: readonly Limit[]): void {
+    for (const report of reports) {
+      this.#leases.report(nodeId, report, () => {
+        const limit = limits.find(({ id }) => id === report.limitId);
+        return limit && this.#see(limit);
+      });
+    }
   }
 
   #recall(lease: LeaseAccount): void {

@@ -21,7 +21,8 @@ export type RecallListener = (nodeId: string, recall: LeaseRecall) => void;
  *
  * `limits` are those that apply to the request's consumer, model and operation, each with its revision; a store keeps
  * what a limit has counted from the first call that names it until it is forgotten, and goes by the newest revision
- * that it was shown. Requests are valid by their contract's rules.
+ * that it was shown. `reported` are the limits of the leases that a call reports on, those that apply if not said: they
+ * are looked at only where a lease is not known. Requests are valid by their contract's rules.
  *
  * Every method fails with STORE_UNAVAILABLE when the store cannot answer. Being refused is an answer.
  */
@@ -32,7 +33,7 @@ export interface QuotaStore {
    * Sets aside what a request needs on every limit that its node does not cover by a lease, or on none. Leases of other
    * nodes are recalled before it refuses; that, and `wait_max`, is how long it may take.
    */
-  reserve(limits: readonly Limit[], request: ReserveRequest): Promise<ReserveResponse>;
+  reserve(limits: readonly Limit[], request: ReserveRequest, reported?: readonly Limit[]): Promise<ReserveResponse>;
   /** Draws a slice more, and keeps the reservation alive. Fails with NOT_FOUND if there is none that runs. */
   extend(request: ExtendRequest): Promise<ExtendResponse>;
   /** Replaces the reservation by the truth. `limits` are looked at only where the reservation is not known any more. */
@@ -40,9 +41,9 @@ export interface QuotaStore {
   /** Gives a reservation back as if it had never been. */
   release(request: ReleaseRequest): Promise<void>;
   /** Gives a node parts of limits, and names those that it has to ask for each time. */
-  lease(limits: readonly Limit[], request: LeaseRequest): Promise<LeaseResponse>;
+  lease(limits: readonly Limit[], request: LeaseRequest, reported?: readonly Limit[]): Promise<LeaseResponse>;
   /** Takes leases back, with what was spent of them. */
-  returnLease(request: ReturnLeaseRequest): Promise<void>;
+  returnLease(reported: readonly Limit[], request: ReturnLeaseRequest): Promise<void>;
   /** The leases that a node holds now, for a watch that it opens: what an older one told it to give back may be told anew. */
   leasesOf(nodeId: string): Promise<readonly Lease[]>;
   /** Tells of leases that others need, and of the node that holds them. Returns how to stop listening. */

@@ -1,6 +1,6 @@
 import { cpuOf, withPeakRss } from "./cpu.ts";
 import type { CountInstructions } from "./instructions.ts";
-import { load, type LoadResult } from "./load.ts";
+import { load, type LoadResult, type LoadSize } from "./load.ts";
 import { completionTokens, promptTokens } from "./mock-answer.ts";
 import type { Sample } from "./metrics.ts";
 import { quantile } from "./statistics.ts";
@@ -9,12 +9,15 @@ import { briskPace, restfulPace, timedPace, type Way } from "./ways.ts";
 /** How long and how much is measured each time. */
 export interface Extent {
   readonly windowMs: number;
+  /** Of each manner of beginning them. */
   readonly streams: number;
 }
 
 const concurrency = 32;
 /** What Weir does with half a core. */
 const evenPerS = 4_000;
+/** Streams begun in a second, one after the other: of 64 frames at 5 ms as many are open at a time as there are connections. */
+const streamsPerS = 90;
 /** A request to Weir costs twice as much in the first 10,000 as it does after 25,000. */
 const warmingRequests = 30_000;
 /** So does a stream, whose code is another. */
@@ -75,24 +78,43 @@ export const alone: Measure = async (way, { windowMs }) => {
   return { aloneP50Ms: quantile(result.latencies, 0.5), aloneP99Ms: quantile(result.latencies, 0.99) };
 };
 
-/** Streams, 32 at a time. */
+/** Streams that begin one after the other, 32 open at a time. */
 export const paced: Measure = async (way, { streams }, count) => {
-  const { pid, target } = way.paced(timedPace);
-  const { result, cost } = await charged(way, { pid, framesEach: timedPace.frames }, count, () =>
-    load(target, concurrency, { requests: streams }),
-  );
-  const each = 1 / result.frames;
+  const { result, frame } = await streamed(way, { requests: streams, perS: streamsPerS }, count);
   return {
-    frameUs: cost.ranUs * each,
-    postgresUsPerFrame: cost.postgresUs && cost.postgresUs * each,
-    instructionsPerFrame: cost.instructions && cost.instructions * each,
-    loadUsPerFrame: cost.loadUs * each,
+    frameUs: frame(({ ranUs }) => ranUs),
+    postgresUsPerFrame: frame(({ postgresUs }) => postgresUs),
+    instructionsPerFrame: frame(({ instructions }) => instructions),
+    loadUsPerFrame: frame(({ loadUs }) => loadUs),
     firstFrameP50Ms: quantile(result.firstFrames, 0.5),
     firstFrameP99Ms: quantile(result.firstFrames, 0.99),
     gapP50Ms: quantile(result.gaps, 0.5),
     gapP99Ms: quantile(result.gaps, 0.99),
   };
 };
+
+/** Streams that begin 32 at the same moment, over new connections, and keep in step. */
+export const inStep: Measure = async (way, { streams }, count) => {
+  const { result, frame } = await streamed(way, { requests: streams }, count);
+  return {
+    stepFrameUs: frame(({ ranUs }) => ranUs),
+    stepFirstFrameP50Ms: quantile(result.firstFrames, 0.5),
+    stepFirstFrameP99Ms: quantile(result.firstFrames, 0.99),
+    stepGapP99Ms: quantile(result.gaps, 0.99),
+  };
+};
+
+async function streamed(way: Way, size: LoadSize, count: CountInstructions | undefined) {
+  const { pid, target } = way.paced(timedPace);
+  const { result, cost } = await charged(way, { pid, framesEach: timedPace.frames }, count, () =>
+    load(target, concurrency, size),
+  );
+  const frame = (part: (cost: Cost) => number | undefined) => {
+    const whole = part(cost);
+    return whole === undefined ? undefined : whole / result.frames;
+  };
+  return { result, frame };
+}
 
 /** Streams that are all open at once. */
 export const memory: Measure = async (way) => {

@@ -19,7 +19,7 @@ export async function overhead(args: readonly string[]): Promise<void> {
   });
   const rounds = Number(values.rounds ?? (values.quick ? 2 : 8));
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error("--rounds takes a whole number above 0");
-  const extent: Extent = values.quick ? { windowMs: 600, streams: 64 } : { windowMs: 1_000, streams: 96 };
+  const extent: Extent = values.quick ? { windowMs: 600, streams: 64 } : { windowMs: 1_000, streams: 128 };
 
   await using resources = new AsyncDisposableStack();
   const { ways, upstream } = await startWays(resources, { portkey: !values["no-portkey"] });

@@ -112,7 +112,7 @@ export async function quota(): Promise<void> {
         ),
       }),
     );
-    await measure("report of three leases", reports, (report) => store.returnLease(report));
+    await measure("report of three leases", reports, (report) => store.returnLease(wide, report));
   }
 
   const table = Object.entries(figures).map(([name, all]) => [name, Number(median(all).toFixed(2))] as const);

@@ -6,7 +6,14 @@ import type { WayName } from "./ways.ts";
 export type Samples = ReadonlyMap<WayName, readonly Sample[]>;
 
 /** What is set in proportion to the bare proxy. */
-const compared = ["evenRequestUs", "requestUs", "frameUs", "instructionsPerRequest", "instructionsPerFrame"] as const;
+const compared = [
+  "evenRequestUs",
+  "requestUs",
+  "frameUs",
+  "stepFrameUs",
+  "instructionsPerRequest",
+  "instructionsPerFrame",
+] as const;
 
 /** How many times the bare proxy's figure, round by round: what slows the machine for a while slows both. */
 export function ratioToBare(samples: Samples, name: WayName, metric: Metric): Spread | undefined {

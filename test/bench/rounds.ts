@@ -1,7 +1,7 @@
 import { cpus } from "node:os";
 import { cpuOfOthersUs } from "./cpu.ts";
 import { instructionCounter } from "./instructions.ts";
-import { alone, busy, even, type Extent, type Measure, memory, paced, warm } from "./measures.ts";
+import { alone, busy, even, type Extent, inStep, type Measure, memory, paced, warm } from "./measures.ts";
 import type { Sample } from "./metrics.ts";
 import type { Way, WayName } from "./ways.ts";
 
@@ -30,7 +30,7 @@ export async function measureRounds(ways: readonly Way[], count: number, extent:
   while (rounds.length < count) {
     const samples = new Map<WayName, Sample>();
     const [beganMs, othersUs] = [performance.now(), cpuOfOthersUs(process.pid)];
-    for (const measure of [even, busy, alone, paced] satisfies Measure[]) {
+    for (const measure of [even, busy, alone, paced, inStep] satisfies Measure[]) {
       for (const way of inTurn(ways, rounds.length))
         samples.set(way.name, { ...samples.get(way.name), ...(await measure(way, extent, instructions)) });
     }

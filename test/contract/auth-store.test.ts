@@ -172,6 +172,49 @@ test("a project and an organisation have only so many keys that were not revoked
   expect((await create("acme-one")).kind).toBe("created");
 });
 
+test("a key counts once, from its creation until it is revoked, also when it has expired", async () => {
+  await tenants();
+  const two = { perProject: 2, perOrg: 2 };
+  const create = (key: NewKey) => store.keys.create(acme, key, two, anybody);
+  const [first, second] = [newKey({ expireMs: 1 }), newKey()];
+  expect((await create(first)).kind).toBe("created");
+  for (const [kind, key] of [
+    ["repeated", first],
+    ["id_taken", newKey({ id: first.id })],
+    ["request_used", newKey({ request: { ...first.request, fingerprint: "other" } })],
+  ] as const) {
+    expect((await create(key)).kind).toBe(kind);
+  }
+  expect((await create(second)).kind).toBe("created");
+  expect((await create(newKey())).kind).toBe("project_full");
+  // Twice revoked is one place.
+  for (let n = 0; n < 2; n++) await store.keys.revoke(acme, second.id, "", anybody);
+  expect((await create(newKey())).kind).toBe("created");
+  expect((await create(newKey())).kind).toBe("project_full");
+});
+
+test("what a create reads of the keys does not grow with the organisation's projects", async () => {
+  await tenants();
+  // One connection: what it read is counted when it says so.
+  await using pool = openPool(database.url, { log: pino({ level: "silent" }), connectionsMax: 1 });
+  const alone = pool.kysely<AuthTables>();
+  const scans = async () => {
+    await sql`select pg_stat_force_next_flush()`.execute(alone);
+    const { rows } = await sql<{ scans: number }>`
+      select (seq_scan + idx_scan)::int as scans from pg_stat_user_tables
+      where schemaname = 'auth' and relname = 'keys'`.execute(alone);
+    return rows[0]?.scans ?? 0;
+  };
+  for (let n = 0; n < 50; n++) {
+    const project = { id: `acme-${n}`, orgId: "acme", name: "p", request: { id: `many${n}`, fingerprint: "" } };
+    await store.tenants.createProject(project);
+  }
+  const before = await scans();
+  const kept = await postgresAuthStore(alone, alone).keys.create(acme, newKey(), bounds, anybody);
+  expect(kept.kind).toBe("created");
+  expect(await scans()).toBeLessThan(before + 10);
+});
+
 test("tenants are listed by id, in pages", async () => {
   await tenants();
   expect((await store.tenants.listOrgs({ limit: 1, after: "" })).map(({ id }) => id)).toEqual(["acme"]);

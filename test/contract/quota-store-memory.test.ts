@@ -1,8 +1,10 @@
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
 import { type Around, quotaStoreSuite } from "./quota-store.ts";
 import { quotaStoreRules } from "./quota-store-rules.ts";
+import { takenUpRules } from "./quota-taken-up-rules.ts";
 
 const open = async ({ clock, ids }: Around) => createMemoryQuotaStore({ clock, ids });
 
 quotaStoreSuite("the memory store", open);
 quotaStoreRules("the memory store", open);
+takenUpRules("the memory store", open);

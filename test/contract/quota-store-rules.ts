@@ -253,7 +253,7 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       expect(lease?.amount).toBe(10n);
       store.onRecall((nodeId, { leaseId }) => {
         const reports = [reportOf(leaseId, 1n, { spent: 1n, reserved: 2n, amount: 3n })];
-        void store.returnLease({ $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports });
+        void store.returnLease([limit], { $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports });
       });
       const answers = await Promise.all(Array.from({ length: 120 }, () => reserve([limit])));
       expect(answers.filter(isGranted)).toHaveLength(97);
@@ -277,7 +277,7 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       store.onRecall((nodeId, { leaseId }) => {
         recalls += 1;
         const reports = [reportOf(leaseId, 1n, { spent: 0n, reserved: 0n, amount: 0n, returned: true })];
-        void store.returnLease({ $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports });
+        void store.returnLease([shared], { $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports });
       });
       await reserve([spent]);
       for (let at = 0; at < 30; at++) await reserve([shared]);
@@ -304,7 +304,7 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       clock.advance(15_000);
       expect(await left()).toEqual([80n, 70n]);
       const reports = [reportOf(first?.id ?? "", 9n, { spent: 4n, reserved: 0n, amount: 4n })];
-      await store.returnLease({ $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId: "dead", reports });
+      await store.returnLease([budget], { $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId: "dead", reports });
       expect(await left()).toEqual([80n, 76n]);
       await lend("dead for good");
       clock.advance(15_000);
@@ -334,7 +334,7 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       const limit = limitOf("limit", { ...requests, count: "400" });
       const [lease] = (await store.lease([limit], leaseRequest(ids.uuidv7()))).leases;
       const tell = (nodeId: string, sequence: bigint, spent: bigint, amount: bigint) =>
-        store.returnLease({
+        store.returnLease([limit], {
           $typeName: "weir.quota.v1.ReturnLeaseRequest",
           nodeId,
           reports: [reportOf(lease?.id ?? "", sequence, { spent, reserved: 1n, amount })],

@@ -29,7 +29,12 @@ export interface BehindOptions {
 
 /** An abort is seen in the engine's own metrics, on a machine that may be busy. */
 const stopTimeoutMs = 5_000;
-const abortsEach = 20;
+/** In each phase, over each way. */
+const abortsEach = Number(process.env["ABORTS_EACH"] ?? 20);
+/** One wave after the other: what fills the engine meanwhile must not end by itself. */
+const wave = 20;
+/** An abort and the beginning before it take less. */
+const abortsTimeoutMs = 120_000 + abortsEach * 500;
 
 interface World extends AsyncDisposable {
   readonly engine: VllmProcess;
@@ -183,42 +188,61 @@ function describeAborts({ id: model }: Way, { slots, endless }: BehindOptions, w
 
   const inFlight = () => world().gateway.gauge("weir_requests_in_flight");
 
-  test("clients that leave stop it in decode", async () => {
-    const latencies = await abortsIn("decode", async (at) => {
-      const client = begin(`tell me all of it ${at}`, at % 2 === 0);
-      await works(1);
-      await delay((at * 7) % 50);
-      return await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), 0);
-    });
-    expect(latencies).toHaveLength(abortsEach);
-    await expect.poll(inFlight).toBe(0);
-  }, 120_000);
+  test(
+    "clients that leave stop it in decode",
+    async () => {
+      const latencies = await abortsIn("decode", async (at) => {
+        const client = begin(`tell me all of it ${at}`, at % 2 === 0);
+        await works(1);
+        await delay((at * 7) % 50);
+        return await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), 0);
+      });
+      expect(latencies).toHaveLength(abortsEach);
+      await expect.poll(inFlight).toBe(0);
+    },
+    abortsTimeoutMs,
+  );
 
-  test("clients that leave stop it in prefill", async () => {
-    const latencies = await abortsIn("prefill", async (at) => {
-      // As many tokens as fit, new ones each time.
-      const client = begin(`${at} ${"river ".repeat(1_500)}`);
-      await works(1);
-      return await stopMs(() => client.leave(), 0);
-    });
-    expect(latencies).toHaveLength(abortsEach);
-    await expect.poll(inFlight).toBe(0);
-  }, 120_000);
+  test(
+    "clients that leave stop it in prefill",
+    async () => {
+      const latencies = await abortsIn("prefill", async (at) => {
+        // As many tokens as fit, new ones each time.
+        const client = begin(`${at} ${"river ".repeat(1_500)}`);
+        await works(1);
+        return await stopMs(() => client.leave(), 0);
+      });
+      expect(latencies).toHaveLength(abortsEach);
+      await expect.poll(inFlight).toBe(0);
+    },
+    abortsTimeoutMs,
+  );
 
-  test("clients that leave are taken out of its queue", async () => {
-    const busy = Array.from({ length: slots }, (_, at) => begin(`busy ${at}`));
-    await works(slots);
-    const latencies = await abortsIn("queue", async (at) => {
-      const client = begin(`waiting ${at}`);
-      await works(slots + 1);
-      expect(client.text).toBe("");
-      return await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), slots);
-    });
-    expect(latencies).toHaveLength(abortsEach);
-    for (const client of busy) client.leave();
-    await works(0);
-    await expect.poll(inFlight).toBe(0);
-  }, 120_000);
+  test(
+    "clients that leave are taken out of its queue",
+    async () => {
+      let busy: ReturnType<typeof begin>[] = [];
+      const letGo = async () => {
+        for (const client of busy) client.leave();
+        await works(0);
+      };
+      const latencies = await abortsIn("queue", async (at) => {
+        if (at % wave === 0) {
+          await letGo();
+          busy = Array.from({ length: slots }, (_, slot) => begin(`busy ${at} ${slot}`));
+          await works(slots);
+        }
+        const client = begin(`waiting ${at}`);
+        await works(slots + 1);
+        expect(client.text).toBe("");
+        return await stopMs(() => client.leave(at % 3 === 0 ? "reset" : "close"), slots);
+      });
+      expect(latencies).toHaveLength(abortsEach);
+      await letGo();
+      await expect.poll(inFlight).toBe(0);
+    },
+    abortsTimeoutMs,
+  );
 }
 
 function describeDeath({ slots, endless, ways }: BehindOptions, world: () => World): void {

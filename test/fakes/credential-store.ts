@@ -1,7 +1,7 @@
 import { Reach } from "../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Peppers } from "../../services/auth/pepper.ts";
-import type { CredentialStore, StoredKey } from "../../services/auth/store.ts";
+import type { CredentialStore, KeyProof, StoredKey } from "../../services/auth/store.ts";
 import type { Clock } from "../../services/runtime/clock.ts";
 import { fail } from "../../services/runtime/errors/fail.ts";
 import { formatKey } from "../../services/runtime/identity/key-format.ts";
@@ -18,6 +18,8 @@ export class FakeCredentialStore implements CredentialStore {
   watchDelay: Promise<void> | undefined;
   /** How many keys were asked for. */
   finds = 0;
+  /** Ids of keys that were hashed with a pepper which the auth service does not have. */
+  readonly foreign = new Set<string>();
   revision = 1n;
   epoch = "first";
   readonly #keys = new Map<string, { key: StoredKey; text: string; changed: bigint }>();
@@ -78,7 +80,7 @@ export class FakeCredentialStore implements CredentialStore {
     this.finds += 1;
     await this.#answering();
     const entry = this.#keys.get(keyId);
-    const found = entry && { key: entry.key, proof: this.#peppers.proofOf(entry.text) };
+    const found = entry && { key: entry.key, proof: this.#proofOf(keyId, entry.text) };
     const answer = { revision: this.revision, epoch: this.epoch, nowMs: this.nowMs, found };
     await this.delay;
     return answer;
@@ -108,6 +110,11 @@ export class FakeCredentialStore implements CredentialStore {
   async hasOrg(orgId: string): ReturnType<CredentialStore["hasOrg"]> {
     await this.#answering();
     return [...this.#keys.values()].some(({ key }) => key.orgId === orgId);
+  }
+
+  #proofOf(keyId: string, text: string): KeyProof {
+    const proof = this.#peppers.proofOf(text);
+    return this.foreign.has(keyId) ? { ...proof, pepperVersion: proof.pepperVersion + 1 } : proof;
   }
 
   async #answering(): Promise<void> {

@@ -27,13 +27,16 @@ export interface IdentityProcess {
   readonly store: FakeCredentialStore;
   readonly identity: Identity & AsyncDisposable;
   readonly auth: Client<typeof AuthService>;
+  /** What was logged. */
+  readonly lines: readonly string[];
   readonly ask: (key: string, from?: string) => Promise<Answer>;
   /** The answer, which has to be there at once. */
   readonly askWarm: (key: string, from?: string) => Answer;
 }
 
 export function startIdentity(badKeysPerMinuteMax = 600): IdentityProcess {
-  const log = pino({ level: "silent" });
+  const lines: string[] = [];
+  const log = pino({}, { write: (line) => void lines.push(line) });
   const peppers = peppersFrom(pepper);
   const clock = new SimulatedClock();
   const store = new FakeCredentialStore(clock, peppers);
@@ -55,6 +58,7 @@ export function startIdentity(badKeysPerMinuteMax = 600): IdentityProcess {
     store,
     identity,
     auth,
+    lines,
     ask: async (key, from = address) => identity.authenticate(key, from),
     askWarm(key, from = address) {
       const answer = identity.authenticate(key, from);

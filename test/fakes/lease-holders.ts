@@ -74,8 +74,13 @@ export class LeaseHolders {
 
   /** The store's process starts anew: it knows nothing. Its watch is opened again. */
   async restartStore(): Promise<void> {
-    this.#store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
+    this.replaceStore();
     await this.reopen();
+  }
+
+  /** The same, and the watch has not heard of it. */
+  replaceStore(): void {
+    this.#store = createMemoryQuotaStore({ clock: this.clock, ids: systemIds });
   }
 
   /** The watch breaks, and is opened again. */

@@ -19,10 +19,10 @@ export function storeClient(store: QuotaStore, limits: readonly Limit[]): QuotaC
   const counting = (model = "") =>
     limits.filter(({ spec }) => allows({ all: !spec?.models.length, names: spec?.models ?? [] }, model));
   return {
-    reserve: (request) => store.reserve(counting(request.model), create(ReserveRequestSchema, request)),
+    reserve: (request) => store.reserve(counting(request.model), create(ReserveRequestSchema, request), limits),
     async lease(request) {
       const mine = counting(request.model);
-      const response = await store.lease(mine, create(LeaseRequestSchema, request));
+      const response = await store.lease(mine, create(LeaseRequestSchema, request), limits);
       return { ...response, elsewhere: limits.filter((limit) => !mine.includes(limit)) };
     },
     extend: (request) => store.extend(create(ExtendRequestSchema, request)),
@@ -32,7 +32,7 @@ export function storeClient(store: QuotaStore, limits: readonly Limit[]): QuotaC
       return create(ReleaseResponseSchema);
     },
     async returnLease(request) {
-      await store.returnLease(create(ReturnLeaseRequestSchema, request));
+      await store.returnLease(limits, create(ReturnLeaseRequestSchema, request));
       return create(ReturnLeaseResponseSchema);
     },
   };

@@ -316,9 +316,10 @@ export class QuotaHistory {
   }
 
   async #report(): Promise<void> {
-    const held = this.#leases.held;
-    if (held.length === 0) return;
-    const lease = this.#random.pick(held);
+    const { held, lately } = this.#leases;
+    const from = lately.length > 0 && this.#random.below(6) === 0 ? lately : held;
+    if (from.length === 0) return;
+    const lease = this.#random.pick(from);
     this.#leases.spend(lease);
     const spendable = lease.lent - lease.spent - lease.reserved;
     const keeps = lease.spent + lease.reserved + (spendable > 0n && this.#random.below(2) ? spendable / 2n : 0n);
@@ -327,9 +328,9 @@ export class QuotaHistory {
       nodeId: lease.nodeId,
       reports: [this.#leases.tell(lease, keeps, this.#random.below(2) === 0)],
     };
-    await this.#store.returnLease(message);
+    await this.#store.returnLease(this.#limits, message);
     this.#count("reported");
-    this.#remember(rememberedMs, () => this.#store.returnLease(message));
+    this.#remember(rememberedMs, () => this.#store.returnLease(this.#limits, message));
   }
 
   /** A recalled node keeps what runs. */
@@ -340,7 +341,8 @@ export class QuotaHistory {
     const report = this.#leases.tell(lease, lease.spent + lease.reserved, true);
     // The reference has what came back before the store hears of it, and sees whether the request fits now.
     this.#tryPending();
-    void this.#store.returnLease({ $typeName: "weir.quota.v1.ReturnLeaseRequest", nodeId, reports: [report] });
+    const message = { $typeName: "weir.quota.v1.ReturnLeaseRequest" as const, nodeId, reports: [report] };
+    void this.#store.returnLease(this.#limits, message);
   }
 
   #remember(forMs: number, again: () => Promise<void>): void {

@@ -86,7 +86,7 @@ export function leaseRequest(
 export function reportOf(
   leaseId: string,
   sequence: bigint,
-  held: { spent: bigint; reserved: bigint; amount: bigint; returned?: boolean },
+  held: { spent: bigint; reserved: bigint; amount: bigint; returned?: boolean; limitId?: string; heard?: bigint },
 ) {
   return create(LeaseReportSchema, { leaseId, sequence, ...held });
 }

@@ -7,6 +7,8 @@ import type { SimulatedClock } from "./simulated-clock.ts";
 /** How long the store keeps a request or a lease without a word, and what a silent node had. */
 export const ttlMs = 15_000;
 const suspendedMs = 300_000;
+/** For so long it surely knows leases that are gone. */
+const knownMs = 600_000;
 
 /** A lease, as its node and as the store know it. */
 export interface NodeLease {
@@ -27,6 +29,9 @@ export interface NodeLease {
   /** It is not lent any more, and goes with the last of its requests. */
   ended: boolean;
   gone: boolean;
+  goneMs: number;
+  /** It was told of when it was gone. */
+  takenUp: boolean;
 }
 
 /** The leases of all nodes: what their requests draw from them, and what the store has been told. */
@@ -51,6 +56,12 @@ export class NodeLeases {
     return [...this.byId.values()].filter(({ gone }) => !gone);
   }
 
+  /** Those that are gone, and that the store still knows. */
+  get lately(): NodeLease[] {
+    const sinceMs = this.#clock.monotonicMs() - knownMs;
+    return [...this.byId.values()].filter(({ gone, goneMs }) => gone && goneMs > sinceMs);
+  }
+
   opened(id: string, nodeId: string, limitId: string): NodeLease {
     const lease: NodeLease = {
       id,
@@ -67,6 +78,8 @@ export class NodeLeases {
       window: this.#of(limitId).window,
       ended: false,
       gone: false,
+      goneMs: 0,
+      takenUp: false,
     };
     this.byId.set(id, lease);
     return lease;
@@ -91,21 +104,24 @@ export class NodeLeases {
     lease.sequence += 1n;
     const reference = this.#of(lease.limitId);
     const { spent, reserved } = lease;
-    if (!lease.gone) {
-      const { ended } = lease;
-      lease.ended ||= returned;
-      lease.told = isSlots(reference) ? 0n : max(lease.told, spent);
-      lease.toldReserved = reserved;
-      const needed = lease.told + reserved;
-      const kept = lease.ended || keeps < needed ? needed : keeps;
-      if (kept < lease.lent) lease.lent = kept;
-      lease.touchedMs = this.#clock.monotonicMs();
-      lease.suspendedMs = undefined;
-      reference.hold(`lease:${lease.id}`, lease.lent, lease.told);
-      if (ended) this.#count("heard of after its life");
-      // It ended with its life: it goes with the last of its requests, and until then is not lent.
-      if (lease.ended && reserved === 0n) lease.gone = true;
+    const { ended } = lease;
+    if (lease.gone) {
+      lease.gone = false;
+      lease.takenUp = true;
+      this.#count("taken up");
     }
+    lease.ended ||= returned;
+    lease.told = isSlots(reference) ? 0n : max(lease.told, spent);
+    lease.toldReserved = reserved;
+    const needed = lease.told + reserved;
+    const kept = lease.ended || keeps < needed ? needed : keeps;
+    if (lease.takenUp || kept < lease.lent) lease.lent = kept;
+    lease.touchedMs = this.#clock.monotonicMs();
+    lease.suspendedMs = undefined;
+    reference.hold(`lease:${lease.id}`, lease.lent, lease.told);
+    if (ended) this.#count("heard of after its life");
+    // It ended with its life: it goes with the last of its requests, and until then is not lent.
+    if (lease.ended && reserved === 0n) this.#goes(lease);
     return reportOf(lease.id, lease.sequence, { spent, reserved, amount: keeps, returned });
   }
 
@@ -117,11 +133,16 @@ export class NodeLeases {
       lease.suspendedMs = nowMs;
       lease.ended = true;
       if (isSlots(reference)) reference.hold(`lease:${lease.id}`, 0n, 0n);
-      else if (lease.lent <= lease.told && lease.toldReserved === 0n) lease.gone = true;
+      else if (lease.lent <= lease.told && lease.toldReserved === 0n) this.#goes(lease);
     }
     if (lease.suspendedMs === undefined || nowMs - lease.suspendedMs < suspendedMs) return;
-    lease.gone = true;
+    this.#goes(lease);
     reference.hold(`lease:${lease.id}`, lease.told, lease.told);
+  }
+
+  #goes(lease: NodeLease): void {
+    lease.gone = true;
+    lease.goneMs = this.#clock.monotonicMs();
   }
 
   #of(limitId: string): ReferenceLimit {

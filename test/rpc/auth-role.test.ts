@@ -18,6 +18,7 @@ import { formatKey } from "../../services/runtime/identity/key-format.ts";
 import { withCallOptions } from "../../services/runtime/mesh/call-options.ts";
 import { createLog } from "../../services/runtime/telemetry/log.ts";
 import { createTestDatabase, type TestDatabase } from "../fakes/postgres.ts";
+import { present } from "../fakes/present.ts";
 
 let database: TestDatabase;
 let dataDir: string;
@@ -171,16 +172,9 @@ test("writers that wait for the lock keep nobody from being known, and no reader
     const keys = process.runtime.mesh.client(KeyService);
     const asAdmin = withCallOptions({ principal: admin });
     const { secret } = await keys.createKey({ requestId: "r", name: "k" }, asAdmin);
-    const held = Promise.withResolvers<void>();
-    const over = Promise.withResolvers<void>();
-    const holding = db.transaction().execute(async (trx) => {
-      await sql`select pg_advisory_xact_lock(${0x7765697261757468n})`.execute(trx);
-      held.resolve();
-      await over.promise;
-    });
-    await held.promise;
+    const { holding, over } = await holdLock(db);
     const writing = Promise.all(
-      Array.from({ length: 40 }, (_, n) => keys.createKey({ requestId: `r${n}`, name: "k" }, asAdmin)),
+      Array.from({ length: 16 }, (_, n) => keys.createKey({ requestId: `r${n}`, name: "k" }, asAdmin)),
     );
     try {
       // One of them waits within the database.
@@ -195,6 +189,56 @@ test("writers that wait for the lock keep nobody from being known, and no reader
     await writing;
   });
 });
+
+test("keys that flood their project with writes are revoked meanwhile", async () => {
+  const db = database.kysely<AuthTables>();
+  await life(async (process) => {
+    const admin = await whoIs(process, process.adminKey?.key ?? "");
+    const keys = process.runtime.mesh.client(KeyService);
+    const asAdmin = withCallOptions({ principal: admin });
+    const permissions = ["keys.write"];
+    const make = async (requestId: string) => {
+      const { secret } = await keys.createKey({ requestId, name: "k", permissions }, asAdmin);
+      return whoIs(process, secret);
+    };
+    const [owners, ...stolen] = await Promise.all(["o", "s1", "s2", "s3", "s4", "s5"].map(make));
+    const { holding, over } = await holdLock(db);
+    let written = 0;
+    const flood = stolen.flatMap((principal, thief) =>
+      Array.from({ length: 20 }, async (_, n) => {
+        const requestId = `flood${thief}-${n}`;
+        await keys.createKey({ requestId, name: "k", permissions }, withCallOptions({ principal }));
+        written += 1;
+      }),
+    );
+    const flooded = Promise.allSettled(flood);
+    try {
+      await expect.poll(() => waitingFor(db)).toBe(1);
+      const asOwner = withCallOptions({ principal: present(owners) });
+      const revoking = Promise.all(stolen.map(({ keyId }) => keys.revokeKey({ keyId }, asOwner)));
+      over.resolve();
+      expect((await revoking).every(({ key }) => key?.revokeTime !== undefined)).toBe(true);
+      // For each revocation about one of the writes that had come before.
+      expect(written).toBeLessThan(20);
+    } finally {
+      over.resolve();
+      await Promise.allSettled([holding, flooded]);
+    }
+  });
+});
+
+/** Takes the lock of all writes, and keeps it until `over`. */
+async function holdLock(db: Kysely<AuthTables>) {
+  const held = Promise.withResolvers<void>();
+  const over = Promise.withResolvers<void>();
+  const holding = db.transaction().execute(async (trx) => {
+    await sql`select pg_advisory_xact_lock(${0x7765697261757468n})`.execute(trx);
+    held.resolve();
+    await over.promise;
+  });
+  await held.promise;
+  return { holding, over };
+}
 
 /** How many sessions wait for a lock. */
 async function waitingFor(db: Kysely<AuthTables>): Promise<number> {

@@ -34,7 +34,7 @@ function loseOneAndRevoke(key: string): void {
   store.revoke(key);
 }
 
-test("a store that lost what it told makes every key unknown, whatever revision it has reached since", async () => {
+test("a store that lost what it told has every key looked up again, whatever revision it has reached since", async () => {
   const [key, lost, other] = [store.add("a"), store.add("b"), store.add("c")];
   await Promise.all([ask(key), ask(other)]);
   await clock.advanceAsync(1_000);
@@ -47,6 +47,36 @@ test("a store that lost what it told makes every key unknown, whatever revision 
   expect([cut.count, kept.count]).toEqual([1, 0]);
   expect(told(await ask(key))).toBe(ErrorReason.KEY_REVOKED);
   expect(told(await ask(other))).toBe(idOf(other));
+});
+
+test("a key that was revoked unnoticed is found out at its next use, also just after the store did not answer", async () => {
+  const [key, other] = [store.add("a"), store.add("b")];
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  store.away = true;
+  expect(told(await ask(other))).toBe(ErrorReason.AUTH_UNAVAILABLE);
+  store.away = false;
+  loseOneAndRevoke(key);
+  store.epoch = "second";
+  await clock.advanceAsync(600);
+  expect(told(await ask(key))).toBe(ErrorReason.KEY_REVOKED);
+});
+
+test("what begins while the store is away with a key that was revoked unnoticed is cut when it is back", async () => {
+  const key = store.add("a");
+  await ask(key);
+  await clock.advanceAsync(1_000);
+  loseOneAndRevoke(key);
+  store.epoch = "second";
+  await clock.advanceAsync(600);
+  store.away = true;
+  expect(told(await ask(key))).toBe(idOf(key));
+  const cut = cutsOf(key);
+  await clock.advanceAsync(10_000);
+  expect(cut.count).toBe(0);
+  store.away = false;
+  await clock.advanceAsync(2_000);
+  expect(cut.count).toBe(1);
 });
 
 test("an answer of the store that lost what it told is not used", async () => {

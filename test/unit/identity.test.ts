@@ -208,7 +208,7 @@ test("what was revoked while the watch was being opened for the first time is to
   expect(cut).toHaveLength(1);
 });
 
-test("a store that lost its latest writes makes every key unknown", async () => {
+test("a store that lost its latest writes has every key looked up again", async () => {
   const key = store.add("a");
   await ask(key);
   await clock.advanceAsync(1_000);

@@ -9,7 +9,8 @@ function knownOf(keyId: string, names: string[]): Known {
     permissions: ["models.invoke", "models.read"],
     models: { names },
   });
-  return { principal, validity: { startMs: 0, expireMs: 1 }, checkedMs: 0, refreshFromMs: 0 };
+  const epoch = { endMs: undefined };
+  return { principal, validity: { startMs: 0, expireMs: 1 }, checkedMs: 0, epoch, refreshFromMs: 0 };
 }
 
 /** How many of so many keys are still known. */

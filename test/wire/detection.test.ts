@@ -63,3 +63,27 @@ describe("a server that lists its models as OpenAI does", () => {
     await expect(detectDialect(targetAt(server.url), stop.signal)).rejects.toThrow("could not be reached");
   });
 });
+
+describe("a proxy whose engine is not there", () => {
+  test("says so to all of HTTP: its engine could not be reached", async () => {
+    const paths = ["/info", "/v1/models", "/v1/models?limit=1"];
+    const routes = Object.fromEntries(paths.map((path) => [path, refuses(503)]));
+    const server = cleanup.use(await startFakeOpenAi({ routes }));
+    const address = server.url.replace("http:", "any:");
+    await expect(detectDialect(targetAt(address), soon())).rejects.toThrow("could not be reached");
+    expect(new Set(server.asked)).toEqual(new Set(paths));
+  });
+
+  test("says so to all of gRPC: its engine could not be reached", async () => {
+    const grpc = cleanup.use(await startFakeGrpc((call) => call.end(status.UNAVAILABLE, "no healthy upstream")));
+    const http = cleanup.use(await startFakeOpenAi({ routes: {} }));
+    const { address } = cleanup.use(await startSharedPort({ http2: grpc.url, http1: http.url }));
+    await expect(detectDialect(targetAt(`any://${address}`), soon())).rejects.toThrow("could not be reached");
+  });
+});
+
+test("a server of web pages that says nothing to gRPC is no engine", async () => {
+  const http = cleanup.use(await startFakeOpenAi({ routes: {} }));
+  const { address } = cleanup.use(await startSharedPort({ http2: undefined, http1: http.url }));
+  await expect(detectDialect(targetAt(`any://${address}`), soon())).rejects.toThrow("it speaks neither");
+});

@@ -1,8 +1,14 @@
-import { afterAll, expect, test } from "vitest";
+import { create } from "@bufbuild/protobuf";
+import { afterAll, describe, expect, test } from "vitest";
+import { ReplicaModelSchema } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import { FinishReason } from "../../gen/ts/weir/router/v1/event_pb.ts";
+import { GenerationCall } from "../../services/drivers/grpc/call.ts";
 import { type Channel, openChannel, type Rpc } from "../../services/drivers/grpc/channel.ts";
 import { framed } from "../../services/drivers/grpc/message-frames.ts";
+import { failureFromStatus } from "../../services/drivers/grpc/status.ts";
 import type { StatusError } from "../../services/drivers/grpc/status-error.ts";
 import type { Call } from "../../services/drivers/grpc/stream-call.ts";
+import { askOnce } from "../../services/drivers/grpc/unary.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "../../gen/ts/grpc/health/v1/health_pb.ts";
 import { startCutProxy } from "../fakes/cut-proxy.ts";
 import { startFakeGrpc } from "../fakes/fake-grpc.ts";
@@ -10,12 +16,14 @@ import {
   dataFrame,
   type FrameConnection,
   type FrameServer,
+  goaway,
   responseHeaders,
   startFrameServer,
 } from "../fakes/frame-server.ts";
 import { endHeaders, endStream, frame, frameType, literals } from "../fakes/raw-http2.ts";
 import { SimulatedClock } from "../fakes/simulated-clock.ts";
-import { targetAt } from "./attempts.ts";
+import { attemptAt, Outcome, targetAt } from "./attempts.ts";
+import { calm, failureOf } from "./unary-calls.ts";
 
 const cleanup = new AsyncDisposableStack();
 afterAll(() => cleanup.disposeAsync());
@@ -78,6 +86,11 @@ function trailers(stream: number): Buffer {
   return frame(frameType.headers, endHeaders | endStream, stream, literals([["grpc-status", "0"]]));
 }
 
+/** Ends a call by an INTERNAL_ERROR of HTTP/2. */
+function reset(stream: number): Buffer {
+  return frame(frameType.rstStream, 0, stream, Buffer.from("00000002", "hex"));
+}
+
 /** A call that was answered. */
 async function answered({ call }: World): Promise<FrameConnection> {
   const { connection } = await call(0, 1);
@@ -133,6 +146,30 @@ test("they go on where it has one, and the server is pinged once only", async ()
   expect(pingsOf(connection, 0)).toHaveLength(1);
 });
 
+test("one that the server resets, the last on such a connection, was reset: nothing is lost", async () => {
+  const world = await serve();
+  const { connection } = await world.call(0, 1);
+  await world.clock.advanceAsync(2_000);
+  await world.clock.advanceAsync(10_000);
+  await connection.until(() => pingsOf(connection, 0).length === 1);
+  connection.send(responseHeaders(1), dataFrame(1, message), reset(1));
+  await connection.closed;
+  expect(world.told).toEqual([["message", "error 13"]]);
+});
+
+test("one that the server resets after it wants no more of them was reset, and one that it did not look at was refused", async () => {
+  const world = await serve();
+  const { connection } = await world.call(0, 1);
+  await world.call(0, 3);
+  await world.call(0, 5);
+  await isRead(connection, goaway(3));
+  expect(world.told).toEqual([[], [], ["error 14"]]);
+  await isRead(connection, reset(1));
+  connection.send(reset(3));
+  await connection.closed;
+  expect(world.told).toEqual([["error 13"], ["error 13"], ["error 14"]]);
+});
+
 test("after a call that was given up in a silence the next one goes elsewhere", async () => {
   const world = await serve();
   await answered(world);
@@ -144,6 +181,70 @@ test("after a call that was given up in a silence the next one goes elsewhere", 
   patient.cancel();
   await world.call(1, 1);
   expect(world.told).toEqual([["message", "end"], [], [], []]);
+});
+
+/** A generation, which ends with its first message. Gives the reason that it fails for, or "none". */
+async function generation({ channel, server, clock }: World): Promise<string> {
+  const outcome = new Outcome();
+  const call = new GenerationCall({
+    channel,
+    target: targetAt(server.url, { clock }),
+    attempt: attemptAt(create(ReplicaModelSchema)),
+    sink: outcome,
+    streams: true,
+    ignored: [],
+  });
+  call.start(rpc, Buffer.from("a prompt"), {
+    message: () => call.answer.finish(0, FinishReason.STOP),
+    failureFrom: failureFromStatus,
+  });
+  await outcome.done;
+  return outcome.reason ?? "none";
+}
+
+/** The same of a question that has one answer. */
+async function question({ channel, server, clock }: World): Promise<string> {
+  const target = targetAt(server.url, { clock });
+  const asked = { channel, target, rpc, request: Buffer.from("a text"), model: "m", failureFrom: failureFromStatus };
+  return (await failureOf(askOnce(asked, calm))).reason;
+}
+
+describe.each([
+  ["a generation", generation],
+  ["a question", question],
+])("%s", (_, ask) => {
+  test("goes on where its connection is young and not used again", async () => {
+    const world = await serve();
+    const asked = ask(world);
+    const connection = await world.server.connection(0);
+    const { call: patient } = await world.call(0, 3);
+    const { call: quick } = await world.call(0, 5);
+    quick.cancel();
+    world.clock.advance(2_000);
+    patient.cancel();
+    world.clock.advance(1_000);
+    await world.call(1, 1);
+    connection.send(responseHeaders(1), dataFrame(1, message), trailers(1));
+    expect(await asked).toBe("none");
+  });
+
+  test("is lost with its connection, also where the server wanted no more on it", async () => {
+    const world = await serve();
+    const asked = ask(world);
+    const connection = await world.server.connection(0);
+    await connection.until((frames) => frames.some(({ stream, flags }) => stream === 1 && (flags & endStream) !== 0));
+    await isRead(connection, goaway(1));
+    await world.server[Symbol.asyncDispose]();
+    expect(await asked).toBe("ENGINE_UNAVAILABLE");
+  });
+
+  test("fails where no connection comes to stand within 3 s", async () => {
+    const world = await serve();
+    const asked = ask(world);
+    world.clock.advance(3_000);
+    expect(await asked).toBe("ENGINE_UNAVAILABLE");
+    expect(world.clock.pendingTimers).toBe(0);
+  });
 });
 
 test("a question of a probe that had no answer is asked again on another connection", async () => {

@@ -30,7 +30,7 @@ export async function isAnthropic(connection: Connection, signal: AbortSignal): 
   const { status, text } = await ask(connection, `${connection.apiPath}/models?limit=1`, signal);
   const answer = parsed(text);
   if (isCredentialStatus(status)) return isObject(answer) && answer["type"] === "error" ? "guarded" : "no";
-  if (isPassingStatus(status)) return "silent";
+  if (isPassingStatus(status)) return "away";
   return status === 200 && pageIn(answer) !== undefined ? "yes" : "no";
 }
 

@@ -3,7 +3,6 @@ import { Answer } from "../answer.ts";
 import type { Attempt, AttemptSink, Target } from "../driver.ts";
 import { scrubbed } from "../engine-text.ts";
 import { type Failure, failed, protocol, unavailable } from "../failure.ts";
-import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
 import type { StatusError } from "./status-error.ts";
 import type { Call } from "./stream-call.ts";
@@ -20,7 +19,7 @@ export interface Listener<O> {
   message(response: O): void;
   /** What the status of a call means. */
   failureFrom(code: number, text: string): Failure;
-  /** All has come, and it ends the answer itself once it knows how: the end of the call says nothing more. */
+  /** All has come, and it ends the answer itself once it knows how: no end of the call says anything more. */
   readonly settling?: boolean;
   /** The call was given up while the engine may work on; it was cancelled already. */
   givenUp?(): void;
@@ -71,12 +70,6 @@ export class GenerationCall {
 
   /** Sends the request. Nothing is told before this returns but that the channel is closed. */
   start<I, O>(rpc: Rpc<I, O>, request: I, listener: Listener<O>, headers?: Readonly<Record<string, string>>): void {
-    const { channel, target } = this.#options;
-    if (!channel.isConnected()) {
-      this.#timer = target.clock.setTimer(connectTimeoutMs, () => {
-        if (this.answer.open && !channel.isConnected()) this.answer.fail(this.answer.error(unavailable));
-      });
-    }
     try {
       const givenUp = (): void => listener.givenUp?.();
       this.#givenUp = givenUp;
@@ -88,7 +81,7 @@ export class GenerationCall {
         },
         onError: (error: StatusError) => this.#lost(listener, error),
       };
-      this.#call = channel.send(rpc, request, receiver, headers);
+      this.#call = this.#options.channel.send(rpc, request, receiver, headers);
     } catch (thrown) {
       // The channel was closed meanwhile.
       this.answer.fail(this.answer.error(unavailable, thrown));
@@ -110,7 +103,7 @@ export class GenerationCall {
 
   #lost<O>(listener: Listener<O>, error: StatusError): void {
     this.#over();
-    if (!this.answer.open) return;
+    if (!this.answer.open || listener.settling) return;
     this.answer.broke(this.answer.error(listener.failureFrom(error.code, error.details), error));
   }
 

@@ -20,8 +20,6 @@ export interface Rpc<I, O> {
 export interface Channel extends Disposable {
   /** It was disposed: nothing can be sent any more. */
   readonly closed: boolean;
-  /** Whether the connection stands. */
-  isConnected(): boolean;
   /**
    * Sends one request and half-closes. What comes back is read as a stream, of whatever kind the method is: on the wire
    * a unary answer is a stream of one message. Nothing is told before this returns. Throws if the channel is closed.
@@ -81,7 +79,6 @@ export function openChannel(target: Target): Channel {
     get closed() {
       return closed;
     },
-    isConnected: () => !closed && session.isConnected,
     send,
     ask: (method, request, signal, timeoutMs = questionTimeoutMs) => {
       const rpc = {

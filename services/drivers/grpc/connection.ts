@@ -77,13 +77,14 @@ export class Connection {
     });
   }
 
-  /** Whether it stands, and takes new streams. */
-  get isConnected(): boolean {
-    return this.#wasConnected && !this.#isRetired && !this.#isOver;
-  }
-
   get #isOver(): boolean {
     return this.#http2.closed || this.#http2.destroyed;
+  }
+
+  /** Whether it ended with streams on it. One on which the server wants no more lives until the last of them has ended. */
+  get #isLost(): boolean {
+    const { closed, destroyed } = this.#http2;
+    return this.#failure !== undefined || this.#socket.destroyed || (destroyed && !closed);
   }
 
   /** Whether it takes new streams. Retires it if it was silent for too long. */
@@ -110,12 +111,13 @@ export class Connection {
 
   /** One of its streams was given up. */
   gaveUp(): void {
-    if (this.isConnected && this.#silenceMs() >= doubtfulMs) this.#retire();
+    const isInUse = this.#wasConnected && !this.#isRetired && !this.#isOver;
+    if (isInUse && this.#silenceMs() >= doubtfulMs) this.#retire();
   }
 
   /** What became of a stream that ended with the connection; undefined: the connection lives, and it ended by itself. */
   loss(streamError: Error | undefined): StatusError | undefined {
-    if (!this.#isOver) return undefined;
+    if (!this.#isLost) return undefined;
     const cause = this.#failure ?? streamError;
     if (!this.#wasConnected) return new StatusError(grpcStatus.UNAVAILABLE, "No connection established", cause);
     // nghttp2 could not bear what the server sent.
@@ -133,7 +135,8 @@ export class Connection {
     this.#silenceMs();
     this.#streams -= 1;
     if (this.#streams > 0) return;
-    if (this.#isRetired) this.#destroy();
+    // Its call hears of the close after this, and asks then whether the connection lives.
+    if (this.#isRetired) queueMicrotask(() => this.#destroy());
     else this.#timer?.cancel();
   }
 
@@ -172,6 +175,7 @@ export class Connection {
   }
 
   #destroy(reason?: Error): void {
+    this.#failure ??= reason;
     this.#http2.destroy(reason);
     // A session that has not begun leaves its socket to go on dialling.
     if (this.#socket.connecting) this.#socket.destroy();

@@ -30,10 +30,6 @@ export class Session {
     this.#wantsTls = !speaksCleartext(target.url);
   }
 
-  get isConnected(): boolean {
-    return this.#current?.isConnected ?? false;
-  }
-
   /** The connection for a new stream. Throws ENGINE_PROTOCOL for an address that wants TLS: nothing is said there. */
   connection(): Connection {
     if (this.#wantsTls)

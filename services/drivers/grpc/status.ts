@@ -22,6 +22,7 @@ export type Recognise = (text: string) => Failure | undefined;
 
 /** What the connection says when it ends under a call; without a connection it says another thing. */
 const broken = /^Connection dropped/;
+const unconnected = /^No connection established/;
 /** What a call says of bytes that are no message, no frame, or no HTTP/2. */
 const unreadable = /^Response message parsing error|^Invalid|^Protocol error/;
 const statusless = /ended without gRPC status/;
@@ -96,9 +97,15 @@ export async function sightingBy(question: Promise<unknown>, recognise?: Recogni
     return "yes";
   } catch (thrown) {
     const { reason } = probeError(thrown, recognise);
-    if (reason === ErrorReason.ENGINE_UNAVAILABLE) return "silent";
+    if (reason === ErrorReason.ENGINE_UNAVAILABLE) return saysAway(thrown) ? "away" : "silent";
     return reason === ErrorReason.ENGINE_CREDENTIAL ? "guarded" : "no";
   }
+}
+
+/** Whether a server said itself that it is not there now, or what stands before it did. */
+function saysAway(thrown: unknown): boolean {
+  if (!isStatusError(thrown) || thrown.code !== grpcStatus.UNAVAILABLE) return false;
+  return !broken.test(thrown.details) && !unconnected.test(thrown.details);
 }
 
 /** Whether a call ended with a status. */

@@ -3,7 +3,6 @@ import type { Timer } from "../../runtime/clock.ts";
 import { weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Target } from "../driver.ts";
 import { engineError, type Failure, protocol, unavailable } from "../failure.ts";
-import { connectTimeoutMs } from "../reach.ts";
 import type { Channel, Rpc } from "./channel.ts";
 import type { Call } from "./stream-call.ts";
 
@@ -43,13 +42,6 @@ export function askOnce<I, O>(options: AskOptions<I, O>, signal: AbortSignal): P
     timers.push(
       target.clock.setTimer(target.totalMs, () => failed({ reason: ErrorReason.ENGINE_TIMEOUT, metadata: late })),
     );
-    if (!channel.isConnected()) {
-      timers.push(
-        target.clock.setTimer(connectTimeoutMs, () => {
-          if (!channel.isConnected()) failed(unavailable);
-        }),
-      );
-    }
     signal.addEventListener("abort", onAbort, { once: true });
     try {
       call = channel.send(rpc, request, {

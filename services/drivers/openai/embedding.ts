@@ -27,7 +27,7 @@ export type AskEmbeddings = (
  */
 export async function embedAtOpenAi(
   ask: AskEmbeddings,
-  { receiveBytesMax }: Target,
+  target: Target,
   attempt: UnaryAttempt<EmbedRequest>,
   signal: AbortSignal,
 ): Promise<Embedded> {
@@ -36,8 +36,8 @@ export async function embedAtOpenAi(
   const size = () =>
     vectorLength === undefined
       ? firstInputs
-      : Math.max(1, Math.floor(Math.min(answerLength, receiveBytesMax / 2) / vectorLength));
-  return await embedInBatches(attempt.request, { size, atOnceMax }, signal, async (inputs, suffix, ends) => {
+      : Math.max(1, Math.floor(Math.min(answerLength, target.receiveBytesMax / 2) / vectorLength));
+  return await embedInBatches(attempt.request, target, { size, atOnceMax }, signal, async (inputs, suffix, ends) => {
     const answer = await ask(embedBody(attempt, inputs), attempt.id + suffix, ends);
     const raw = rawVectors(answer);
     vectorLength ??= lengthOf(raw[0]);

@@ -1,5 +1,6 @@
 import type { TokenLogprob, TopLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { isObject, type JsonObject } from "../http/json.ts";
+import { bytesOfToken } from "../logprob.ts";
 
 /**
  * Log probabilities of a chunk's tokens: OpenAI's two forms, `content` of chat and the parallel lists of completions
@@ -57,5 +58,5 @@ function numberOf(value: unknown): number {
 
 function bytesOf(raw: unknown, token: string): Uint8Array<ArrayBuffer> {
   if (Array.isArray(raw) && raw.every((byte) => typeof byte === "number")) return Uint8Array.from(raw);
-  return new TextEncoder().encode(token);
+  return bytesOfToken(token);
 }

@@ -20,7 +20,7 @@ const nobody: Identity = { version: "", contextLength: 0, lacks: [] };
 export async function isOpenAi(connection: Connection, signal: AbortSignal): Promise<Sighting> {
   const { status, text } = await ask(connection, modelsPath(connection), signal);
   if (isCredentialStatus(status)) return "guarded";
-  if (isPassingStatus(status)) return "silent";
+  if (isPassingStatus(status)) return "away";
   return status === 200 && modelList(text) !== undefined ? "yes" : "no";
 }
 

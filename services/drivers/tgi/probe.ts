@@ -26,7 +26,7 @@ const gauges = { running: "tgi_batch_current_size", waiting: "tgi_queue_size", k
 /** Whether the server is TGI. One that refuses our key may be anything. Rejects if nothing listens there. */
 export async function isTgi(connection: Connection, signal: AbortSignal): Promise<Sighting> {
   const { status, text } = await ask(connection, `${connection.rootPath}/info`, signal);
-  if (isPassingStatus(status)) return "silent";
+  if (isPassingStatus(status)) return "away";
   return status === 200 && infoIn(text) !== undefined ? "yes" : "no";
 }
 

@@ -5,6 +5,7 @@ import { type Failure, protocol } from "../failure.ts";
 import type { ChoiceCall } from "../http/choice-calls.ts";
 import { isObject, type JsonObject } from "../http/json.ts";
 import type { FailedHead } from "../http/status.ts";
+import { bytesOfToken, logprobLeast } from "../logprob.ts";
 import { StopFilter } from "../stop-filter.ts";
 import { failureFromTgi, tgiErrorIn } from "./errors.ts";
 
@@ -13,9 +14,6 @@ const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
   ["eos_token", FinishReason.STOP],
   ["stop_sequence", FinishReason.STOP],
 ]);
-
-/** What a probability of nothing is written as, because JSON has no infinity. */
-const logprobLeast = -9_999;
 
 /** The part of a {@link ChoiceCall} that a reader speaks to. */
 export type GenerateOutlet = Pick<ChoiceCall, "choice" | "accept" | "event" | "finish" | "count" | "end">;
@@ -135,6 +133,6 @@ function partOf(raw: JsonObject): { token: string; logprob: number; bytes: Uint8
   return {
     token,
     logprob: typeof logprob === "number" ? logprob : logprobLeast,
-    bytes: new TextEncoder().encode(token),
+    bytes: bytesOfToken(token),
   };
 }

@@ -1,3 +1,5 @@
+import { bytesOfToken } from "../logprob.ts";
+
 /**
  * How a vocabulary writes its tokens: bytes as characters of their own (" river" is "Ġriver"), or text with a mark for
  * the space ("▁river") and single bytes as "<0x0A>".
@@ -34,12 +36,12 @@ function bytesOfByteLevel(piece: string): Uint8Array<ArrayBuffer> {
   const characters = Array.from(piece);
   const bytes = characters.map((character) => byteOfCharacter.get(character));
   // Marks of the model, such as those of its chat template, are written as they are.
-  if (bytes.includes(undefined)) return new TextEncoder().encode(piece);
+  if (bytes.includes(undefined)) return bytesOfToken(piece);
   return Uint8Array.from(bytes, Number);
 }
 
 function bytesOfSentencePiece(piece: string): Uint8Array<ArrayBuffer> {
   const byte = /^<0x([0-9A-F]{2})>$/.exec(piece)?.[1];
   if (byte !== undefined) return Uint8Array.of(Number.parseInt(byte, 16));
-  return new TextEncoder().encode(piece.replaceAll("▁", " "));
+  return bytesOfToken(piece.replaceAll("▁", " "));
 }

@@ -28,7 +28,7 @@ export async function embedAtTriton(
   const { request, extras } = attempt;
   for (const name in extras) throw fail(ErrorReason.UNSUPPORTED, { param: name, model: request.model });
   const batching = { size: () => inputsAtOnce(model), atOnceMax };
-  return await embedInBatches(request, batching, signal, async (inputs, suffix, ends) => {
+  return await embedInBatches(request, target, batching, signal, async (inputs, suffix, ends) => {
     const infer = inferRequest(model, attempt.model.engineModel, attempt.id + suffix, inputs);
     const asked = { channel, target, rpc: modelInfer(), request: infer, model: request.model };
     const message = await askOnce({ ...asked, failureFrom: failureFromTritonStatus }, ends);

@@ -1,4 +1,5 @@
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
+import type { GenerateRequest } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Cancel } from "../../runtime/mesh/push.ts";
 import { promptOf, unsupported } from "../capabilities.ts";
 import type { Attempt, AttemptSink, Target } from "../driver.ts";
@@ -38,7 +39,7 @@ export function startGeneration(
   sink: AttemptSink,
 ): Cancel {
   const prompt = promptOf(attempt);
-  const streams = attempt.request.stream && isStreamable(model);
+  const streams = isStreamable(model) && (attempt.request.stream || comesLong(attempt.request));
   const built = builders[model.flavour]({ attempt, model, prompt, stream: streams });
   if (built.kind === "unsupported") throw unsupported(attempt, built.param);
 
@@ -58,4 +59,12 @@ export function startGeneration(
   const listener = new TritonListener({ channel, target, stopModel: model.stopModel }, attempt.id, call.answer, reader);
   call.start(model.decoupled ? modelStreamInfer() : modelInfer(), built.request, listener);
   return () => call.answer.cancel();
+}
+
+/**
+ * Log probabilities of 4,096 tokens are 7 MB of JSON: they are read as they come. Those of several choices are not, because
+ * newer backends stream one choice after another and do not say which.
+ */
+function comesLong({ logprobs, choices }: GenerateRequest): boolean {
+  return logprobs !== undefined && choices <= 1;
 }

@@ -1,6 +1,6 @@
 import type { TokenLogprob } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import { isObject, type JsonObject, parsed } from "../http/json.ts";
-import { logprobLeast } from "../logprob.ts";
+import { bytesOfToken, logprobLeast } from "../logprob.ts";
 
 /** Ids as names of members: JavaScript would put them into the order of numbers, and the first one is the token that was drawn. */
 const idNames = /"(\d+)":/g;
@@ -40,6 +40,6 @@ function scored({ decoded_token: given, logprob }: JsonObject) {
   return {
     token,
     logprob: typeof logprob === "number" ? Math.max(logprob, logprobLeast) : logprobLeast,
-    bytes: new TextEncoder().encode(token),
+    bytes: bytesOfToken(token),
   };
 }

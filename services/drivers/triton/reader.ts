@@ -61,8 +61,11 @@ const finishReasons: ReadonlyMap<string, FinishReason> = new Map([
   ["repetition", FinishReason.STOP],
 ]);
 
-/** The tokens of a text that was cut inside a word may be one less than those that it was written in. */
-const cutTokens = 1;
+/**
+ * The tokens of a text that was cut inside a word may be one less than those that it was written in. Where fewer than eight
+ * were allowed, one less is rather a whole answer, and the token that ended it.
+ */
+const cut = { tokens: 1, limitLeast: 8 };
 
 const gaveUp: ReadonlySet<string> = new Set(["abort", "error", "cancelled", "timeout"]);
 
@@ -162,9 +165,10 @@ export class Reader {
       for (const [index, { tokens }] of open) finish(index, tokens >= maxTokens);
       return undefined;
     }
+    const enough = maxTokens < cut.limitLeast ? maxTokens : maxTokens - cut.tokens;
     const judge = async ([index, { said, broken }]: readonly [number, Choice]) => {
       const tokens = said === "" || broken ? 0 : await count(said);
-      finish(index, broken || (tokens ?? 0) >= Math.max(1, maxTokens - cutTokens));
+      finish(index, broken || (tokens ?? 0) >= enough);
     };
     return Promise.all(open.map(judge)).then(() => undefined);
   }

@@ -99,17 +99,20 @@ const ignoredNameMax = 64;
 
 /**
  * Looks for members of an object inside the request that have no place in the contract. They have no effect, and are
- * named, or refused where only known members are taken. Places in lists are left out of the names: one stands for all.
+ * named, or refused where only known members are taken. Places in lists are left out of the names: one stands for all. One
+ * that is no name ends the search, as `holder.*`: the body may hold thousands of them.
  */
 export function ignoreUnknown(from: JsonObject, param: string, known: ReadonlySet<string>, draft: Draft): void {
+  let holder: string | undefined;
   for (const member in from) {
     const value = from[member];
     if (value === null || value === undefined || known.has(member)) continue;
     if (draft.strict) throw notKnown(`${param}.${member}`);
     if (draft.ignored.size >= ignoredInsideMax) return;
-    const holder = param.replaceAll(/\[\d+\]/g, "[]");
+    holder ??= param.replaceAll(/\[\d+\]/g, "[]");
     const name = `${holder}.${member}`;
-    draft.ignored.add(name.length <= ignoredNameMax && /^[\w-]+$/.test(member) ? name : `${holder}.*`);
+    if (name.length > ignoredNameMax || !/^[\w-]+$/.test(member)) return void draft.ignored.add(`${holder}.*`);
+    draft.ignored.add(name);
   }
 }
 

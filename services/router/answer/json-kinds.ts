@@ -6,33 +6,52 @@ export function kindOf(value: unknown): string {
 
 /** Schemas nest deeper only by mistake, and references may go round. */
 const depthMax = 16;
-/** An argument's type is told by few parts of a schema; ones that refer to each other could go on for ever. */
-const partsMax = 256;
+/**
+ * How much of a schema is looked at for one argument: its parts, what they list, the steps of references. Few tell the
+ * type; parts that refer to each other could go on for ever, and nothing else runs meanwhile.
+ */
+const looksMax = 1_024;
+/** Characters of a reference that is followed. */
+const referenceMax = 1_024;
 
 /**
  * The JSON types that a part of a schema allows; undefined: it does not say. Where a number is allowed, so is an integer.
+ * What is too long to be looked through says nothing.
  *
  * @param root the whole schema, which references begin at.
  */
 export function kindsOf(schema: unknown, root: unknown): ReadonlySet<string> | undefined {
-  let parts = 0;
+  let left = looksMax;
   return kindsAt(schema, 0);
 
   function kindsAt(at: unknown, depth: number): ReadonlySet<string> | undefined {
-    if (depth > depthMax || ++parts > partsMax || typeof at !== "object" || at === null) return undefined;
+    if (!takes(1) || depth > depthMax || typeof at !== "object" || at === null) return undefined;
     const inside = (one: unknown) => kindsAt(one, depth + 1);
-    const reference = memberOf(at, "$ref");
+    // Its members take their looks themselves, but a list that there are not enough for is not begun.
+    const partsIn = (member: string) => {
+      const list = memberOf(at, member);
+      return Array.isArray(list) && list.length <= left ? list.map(inside) : [];
+    };
+    const steps = stepsOf(memberOf(at, "$ref"));
     const type = memberOf(at, "type");
+    const types: unknown[] = Array.isArray(type) ? type : [type];
     const values = memberOf(at, "enum");
     const says = [
-      typeof reference === "string" ? inside(referred(reference, root)) : undefined,
-      type === undefined ? undefined : named(Array.isArray(type) ? type : [type]),
-      ...["anyOf", "oneOf"].map((member) => union(listOf(at, member).map(inside))),
-      ...listOf(at, "allOf").map(inside),
-      Array.isArray(values) ? named(values.map(kindOf)) : undefined,
+      steps && takes(steps.length) ? inside(partAt(steps, root)) : undefined,
+      type !== undefined && takes(types.length) ? named(types) : undefined,
+      union(partsIn("anyOf")),
+      union(partsIn("oneOf")),
+      ...partsIn("allOf"),
+      Array.isArray(values) && takes(values.length) ? named(values.map(kindOf)) : undefined,
       Object.hasOwn(at, "const") ? named([kindOf(memberOf(at, "const"))]) : undefined,
     ].filter((kinds) => kinds !== undefined);
     return says.length === 0 ? undefined : says.reduce((one, other) => one.intersection(other));
+  }
+
+  function takes(looks: number): boolean {
+    if (looks > left) return false;
+    left -= looks;
+    return true;
   }
 }
 
@@ -42,7 +61,8 @@ export function resolved(schema: unknown, root: unknown): unknown {
   for (let depth = 0; depth <= depthMax; depth++) {
     const reference = memberOf(at, "$ref");
     if (typeof reference !== "string") return at;
-    at = referred(reference, root);
+    const steps = stepsOf(reference);
+    at = steps && partAt(steps, root);
   }
   return undefined;
 }
@@ -53,11 +73,15 @@ export function memberOf(value: unknown, name: string): unknown {
   return Reflect.get(value, name);
 }
 
-/** What stands at `#/a/b/0` of a schema; other addresses are not followed. */
-function referred(reference: string, root: unknown): unknown {
-  if (reference !== "#" && !reference.startsWith("#/")) return undefined;
+/** The steps of a reference such as `#/a/b/0`; undefined: it is none that is followed. */
+function stepsOf(reference: unknown): readonly string[] | undefined {
+  if (typeof reference !== "string" || reference.length > referenceMax) return undefined;
+  return reference === "#" || reference.startsWith("#/") ? reference.split("/").slice(1) : undefined;
+}
+
+function partAt(steps: readonly string[], root: unknown): unknown {
   let at = root;
-  for (const step of reference.split("/").slice(1)) at = memberOf(at, decoded(step));
+  for (const step of steps) at = memberOf(at, decoded(step));
   return at;
 }
 
@@ -85,9 +109,4 @@ function union(alternatives: readonly (ReadonlySet<string> | undefined)[]): Read
     for (const kind of one) kinds.add(kind);
   }
   return alternatives.length > 0 ? kinds : undefined;
-}
-
-function listOf(schema: object, member: string): readonly unknown[] {
-  const list = memberOf(schema, member);
-  return Array.isArray(list) ? list : [];
 }

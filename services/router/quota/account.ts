@@ -13,10 +13,8 @@ export class Account {
   terms: Terms;
   /** The lease that is drawn from. */
   lease: HeldLease | undefined;
-  /** Leases before it, for as long as something runs on them or the store has not heard their end. */
+  /** Leases before it, for as long as something runs on them or the store has not heard their end. They are retired. */
   readonly former = new Set<HeldLease>();
-  /** Of them, those that the store knows no more: what it was not told of them counts on the next one. */
-  #orphan: HeldLease | undefined;
   /** The store shares none of it: every request asks. */
   central = false;
   /** Nodes that have or want a part of it. */
@@ -41,7 +39,7 @@ export class Account {
 
   /** Whether nothing hangs on it. */
   get empty(): boolean {
-    return this.lease === undefined && this.former.size === 0 && this.#orphan === undefined;
+    return this.lease === undefined && this.former.size === 0;
   }
 
   /** Sets something aside from the lease; undefined: there is none that has it. */
@@ -84,7 +82,10 @@ export class Account {
     this.central = false;
     this.#told(lease, nowMs, nowWallMs);
     for (const one of this.former) if (one.id === lease.id) return;
-    if (this.lease?.id !== lease.id) this.#replace(new HeldLease(lease.id, sentMs, nowMs));
+    if (this.lease?.id !== lease.id) {
+      this.retire();
+      this.lease = new HeldLease(lease.id, this.id, sentMs, nowMs);
+    }
     this.lease?.renewed(lease, sentMs);
   }
 
@@ -98,15 +99,10 @@ export class Account {
     if (revision > this.#revision) this.#revision = revision;
   }
 
-  /** The store knows the lease no more. */
+  /** The store does not know the lease, or no more: what runs on it is told of anew, or others are let into its place. */
   lost(lease: HeldLease): void {
-    lease.lose();
-    this.former.delete(lease);
-    if (this.lease === lease) this.lease = undefined;
-    if (lease.reserved <= 0 && lease.spent <= 0) return;
-    if (this.lease) return lease.carryTo(this.lease);
-    if (this.#orphan) lease.carryTo(this.#orphan);
-    else this.#orphan = lease;
+    if (this.lease === lease) this.retire();
+    if (lease.reserved > 0) lease.tellAgain();
   }
 
   /** The lease is over: it is reported until the store knows all of it. */
@@ -122,6 +118,12 @@ export class Account {
   *leases(): Generator<HeldLease> {
     if (this.lease) yield this.lease;
     yield* this.former;
+  }
+
+  /** Those that the store has to hear of before it gives out more of the limit. */
+  *due(): Generator<HeldLease> {
+    if (this.lease) yield this.lease;
+    for (const former of this.former) if (former.untold) yield former;
   }
 
   /** What may still be reserved of it, as far as this node knows. */
@@ -140,13 +142,6 @@ export class Account {
     if (this.terms.budget && fullAtMs - this.#fullAtMs > shortestPeriodMs / 2) this.#share = undefined;
     this.#remaining = Number(remaining);
     this.#fullAtMs = fullAtMs;
-  }
-
-  #replace(lease: HeldLease): void {
-    this.retire();
-    this.lease = lease;
-    this.#orphan?.carryTo(lease);
-    this.#orphan = undefined;
   }
 }
 

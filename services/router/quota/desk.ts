@@ -8,7 +8,7 @@ import { Roster } from "../../runtime/roster.ts";
 import type { Account } from "./account.ts";
 import { AheadDraws } from "./ahead.ts";
 import type { Consumption } from "./consumption.ts";
-import { amountsOf, HeldGrant, type Part } from "./grant.ts";
+import { amountsOf, HeldGrant } from "./grant.ts";
 import { HeldLease, msOf } from "./held-lease.ts";
 import type { LeaseBook } from "./lease-book.ts";
 import type { LeaseNotes } from "./lease-notes.ts";
@@ -122,10 +122,8 @@ export class Desk {
    * @throws WeirError the store can't be asked.
    */
   async reserveAnew(grant: HeldGrant, estimate: Tokens, least?: Tokens): Promise<ReserveResponse["outcome"]> {
-    const { requestId, consumption, parts } = grant;
+    const { requestId, consumption } = grant;
     const { consumer, model, operation } = consumption;
-    const lost = parts.filter(isLost);
-    const leasedLimitIds = parts.flatMap((part) => (part.apart && !isLost(part) ? [part.account.id] : []));
     const sentMs = this.clock.monotonicMs();
     try {
       const { outcome } = await this.link.reserve({
@@ -136,16 +134,11 @@ export class Desk {
         operation,
         estimate: amountsOf(estimate),
         least: least ? amountsOf(least) : {},
-        leasedLimitIds,
+        leasedLimitIds: grant.apartIds(),
       });
       if (outcome.case !== "granted") return outcome;
-      if (grant.over) this.#takeBack(grant);
+      if (grant.over) grant.takeBack();
       else {
-        for (const part of lost) {
-          part.source?.settle(part.amount, 0);
-          part.source = undefined;
-          part.apart = false;
-        }
         grant.unknown = false;
         grant.reserved = true;
         grant.ttlMs = msOf(outcome.value.ttl);
@@ -154,15 +147,10 @@ export class Desk {
       return outcome;
     } catch (error) {
       // It may have been granted all the same.
-      if (grant.over) this.#takeBack(grant);
+      if (grant.over) grant.takeBack();
       else grant.reserved = true;
       throw error;
     }
-  }
-
-  /** It has ended meanwhile. What was set aside for it is gone with what it used, if that was told. */
-  #takeBack({ requestId, isTold }: HeldGrant): void {
-    if (!isTold) this.settlements.release(requestId);
   }
 
   /** The store can't be asked. Whether the limits let the request run all the same, each by its on_failure. */
@@ -187,9 +175,4 @@ export class Desk {
       grant.ahead = new AheadDraws(this, grant);
     return grant;
   }
-}
-
-/** A place that was drawn from a lease which is gone. */
-export function isLost({ account, source }: Part): boolean {
-  return account.terms.dimension === Dimension.CONCURRENT_REQUESTS && source instanceof HeldLease && source.gone;
 }

@@ -93,6 +93,8 @@ export class HeldGrant implements Grant, Rostered {
   readonly #settlements: Settlements;
   readonly #onEnd: (grant: HeldGrant) => void;
   #over = false;
+  /** Tells the store how it ended; undefined: that has not been told, for it has not ended or leases tell it. */
+  #tellEnd: (() => void) | undefined;
 
   constructor(
     requestId: string,
@@ -114,11 +116,6 @@ export class HeldGrant implements Grant, Rostered {
 
   get over(): boolean {
     return this.#over;
-  }
-
-  /** The store hears at its end what it used: leases alone do not tell it. */
-  get isTold(): boolean {
-    return this.reserved || this.owed;
   }
 
   /** Sets aside what the request needs of the limit's lease. False: there is none that has it. */
@@ -145,8 +142,8 @@ export class HeldGrant implements Grant, Rostered {
     if (this.#over) return;
     this.#over = true;
     for (const part of this.parts) settlePart(part, usedIn(part.account.terms.dimension, used));
-    if (this.isTold) {
-      this.#settlements.settle({
+    if (this.reserved || this.owed) {
+      const settlement = {
         requestId: this.requestId,
         used: amountsOf(used),
         sequence: 1n,
@@ -154,7 +151,8 @@ export class HeldGrant implements Grant, Rostered {
         model: this.consumption.model,
         operation: this.consumption.operation,
         leasedLimitIds: this.apartIds(),
-      });
+      };
+      this.#end(() => this.#settlements.settle(settlement));
     }
     this.#onEnd(this);
   }
@@ -163,8 +161,22 @@ export class HeldGrant implements Grant, Rostered {
     if (this.#over) return;
     this.#over = true;
     for (const part of this.parts) settlePart(part, 0);
-    if (this.reserved) this.#settlements.release(this.requestId);
+    if (this.reserved) this.#end(() => this.#settlements.release(this.requestId));
     this.#onEnd(this);
+  }
+
+  /**
+   * The store may have set something aside for it after its end. What was told of that end is told again, which changes
+   * nothing where it was heard: the store that heard it may have been another.
+   */
+  takeBack(): void {
+    if (this.#tellEnd) this.#tellEnd();
+    else this.#settlements.release(this.requestId);
+  }
+
+  #end(tell: () => void): void {
+    this.#tellEnd = tell;
+    tell();
   }
 
   rateLimits(nowMs: number): RateLimits {

@@ -9,12 +9,13 @@ const lastSequence = 2n ** 53n;
  * A lease as its holder spends it. Amounts are in the limit's unit, times in milliseconds on the holder's monotonic clock,
  * counted from when the call was sent that brought it: what the store knows ends later.
  *
- * It is **spendable** until its time is over; then what was reserved may still be spent. It is **gone** when the store
- * knows it no more: what runs on it, and what the store was not told, is carried over to the next lease of the limit, so
- * that it still counts.
+ * It is **spendable** until its time is over; then what was reserved may still be spent. It is **retired** when nothing is
+ * drawn from it any more: it is given back, another one took its place, or the store does not know it. It is told of until
+ * the store has heard all of it: one that does not know it takes it up.
  */
 export class HeldLease {
   readonly id: string;
+  readonly limitId: string;
   amount = 0;
   spent = 0;
   reserved = 0;
@@ -29,21 +30,20 @@ export class HeldLease {
   /** `spent` and `reserved` as the store was told them last. */
   toldSpent = 0;
   toldReserved = 0;
-  /** A report of it is on its way. */
-  reporting = false;
+  /** Of `spent`, what a store has heard for certain: of a report that was not answered nobody knows. */
+  heard = 0;
+  /** Reports of it that are on their way. */
+  reporting = 0;
   /** It is not drawn from any more. */
   retired = false;
   /** Since when the store knows all of it, and nothing runs on it. */
   overMs: number | undefined;
-  /** The store knows it no more. */
-  gone = false;
-  /** Where what runs on it counts, once the store knows it no more. */
-  heir: HeldLease | undefined;
   #sequence = 0;
   #renewAt = 0;
 
-  constructor(id: string, askedMs: number, heldMs: number) {
+  constructor(id: string, limitId: string, askedMs: number, heldMs: number) {
     this.id = id;
+    this.limitId = limitId;
     this.askedMs = askedMs;
     this.heldMs = heldMs;
     this.toldMs = askedMs;
@@ -82,25 +82,8 @@ export class HeldLease {
 
   /** What was set aside is replaced by what was used. */
   settle(reserved: number, used: number): void {
-    if (this.heir) return this.heir.settle(reserved, used);
     this.reserved -= reserved;
     this.spent += used;
-  }
-
-  /** The store knows it no more, and what it was told of it is counted, or gone with all its counts. The rest is to be told. */
-  lose(): void {
-    this.gone = true;
-    const told = Number.isNaN(this.toldSpent) ? this.spent : this.toldSpent;
-    this.spent -= told;
-  }
-
-  /** The next lease counts what runs on one that was lost, and what was not told of it. */
-  carryTo(heir: HeldLease): void {
-    this.heir = heir;
-    heir.reserved += this.reserved;
-    heir.spent += this.spent;
-    this.reserved = 0;
-    this.spent = 0;
   }
 
   /** What the store has not been told. */
@@ -127,7 +110,19 @@ export class HeldLease {
       amount: BigInt(Math.max(0, Math.round(this.amount))),
       sequence: BigInt(this.#sequence),
       returned: this.retired,
+      limitId: this.limitId,
+      heard: BigInt(Math.round(this.heard)),
     };
+  }
+
+  /** A report was answered. They may be answered in another order than they were sent in. */
+  answered({ spent }: LeaseReport): void {
+    this.heard = Math.max(this.heard, Number(spent));
+  }
+
+  /** It is to be told again: a report failed, or the store does not know it. */
+  tellAgain(): void {
+    this.toldSpent = Number.NaN;
   }
 }
 
@@ -141,6 +136,8 @@ export function lastReport(leaseId: string, spent: bigint): LeaseReport {
     amount: spent,
     sequence: lastSequence,
     returned: true,
+    limitId: "",
+    heard: 0n,
   };
 }
 

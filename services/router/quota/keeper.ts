@@ -145,7 +145,7 @@ function staleAt(lease: HeldLease, nowMs: number): boolean {
  */
 function drop(account: Account, nowMs: number): void {
   for (const former of account.former) {
-    if (former.reserved > 0 || former.untold) continue;
+    if (former.reserved > 0 || former.untold || former.reporting > 0) continue;
     former.overMs ??= nowMs;
     if (nowMs - former.overMs >= answersMs) account.former.delete(former);
   }

@@ -33,6 +33,8 @@ const consumptionsMax = 20_000;
 const keysMax = 20_000;
 /** Answers that may still bring a lease that was recalled. */
 const refusedMax = 10_000;
+/** The contract takes as many reports with a call for more; the keeper tells the others. */
+const dueMax = 256;
 /** Who found nothing more to have does not ask again at once. */
 const renewalPauseMs = 50;
 
@@ -90,7 +92,7 @@ export class LeaseBook {
   /** The leases of these limits for which no more is on its way: that would be taken back by what is told of them. */
   settledLeases(accounts: readonly Account[]): HeldLease[] {
     const renewed = new Set([...this.#calls.keys()].flatMap((consumption) => consumption.accounts ?? []));
-    return accounts.flatMap((account) => (account.lease === undefined || renewed.has(account) ? [] : [account.lease]));
+    return dueOf(accounts.filter((account) => !renewed.has(account)));
   }
 
   /** Whether a call on its way may bring what a consumer is missing. */
@@ -120,7 +122,7 @@ export class LeaseBook {
     const sentMs = clock.monotonicMs();
     const { epoch, consumer, model, operation } = consumption;
     const { requests, tokens } = consumption.wanted(sentMs);
-    const leases = (consumption.accounts ?? []).flatMap(({ lease }) => (lease ? [lease] : []));
+    const leases = dueOf(consumption.accounts ?? []);
     const response = await this.telling(leases, false, (reports) =>
       link.lease({
         requestId: ids.uuidv7(),
@@ -138,9 +140,10 @@ export class LeaseBook {
   }
 
   /**
-   * Tells the store how leases stand, with some call. If it fails they count as not told. Of a lease one report is on
-   * its way at a time, and others are left out: a newer one knows nothing of what the call with the older one brings,
-   * and would take it back. Of one that is given back nothing is to be brought.
+   * Tells the store how leases stand, with some call. If it fails they count as not told, and not as not heard: the next
+   * reports say so, and a store that was told goes by the whole that each of them names. Of a lease one report is on its
+   * way at a time, and others are left out: a newer one knows nothing of what the call with the older one brings, and
+   * would take it back. Of one that is given back nothing is to be brought.
    */
   async telling<T>(
     leases: readonly HeldLease[],
@@ -148,15 +151,19 @@ export class LeaseBook {
     call: (reports: LeaseReport[]) => Promise<T>,
   ): Promise<T> {
     const nowMs = this.#options.clock.monotonicMs();
-    const told = leases.filter(({ reporting, retired }) => !reporting || retired);
-    for (const lease of told) lease.reporting = true;
+    const told = leases
+      .filter(({ reporting, retired }) => reporting === 0 || retired)
+      .map((lease) => ({ lease, report: lease.report(givesUp, nowMs) }));
+    for (const { lease } of told) lease.reporting += 1;
     try {
-      return await call(told.map((lease) => lease.report(givesUp, nowMs)));
+      const answer = await call(told.map(({ report }) => report));
+      for (const { lease, report } of told) lease.answered(report);
+      return answer;
     } catch (error) {
-      for (const lease of told) lease.toldSpent = Number.NaN;
+      for (const { lease } of told) lease.tellAgain();
       throw error;
     } finally {
-      for (const lease of told) lease.reporting = false;
+      for (const { lease } of told) lease.reporting -= 1;
     }
   }
 
@@ -197,11 +204,8 @@ export class LeaseBook {
   changed({ limitId, subject, deleted }: LimitChange, revision: bigint): void {
     const account = this.accounts.get(limitId);
     account?.changed(revision);
-    if (deleted && account) {
-      for (const lease of account.leases()) account.lost(lease);
-      this.accounts.delete(limitId);
-    }
     if (deleted) {
+      this.accounts.delete(limitId);
       for (const [keyId, limits] of this.#ofKeys.entries()) {
         if (limits.some(({ id }) => id === limitId))
           this.#ofKeys.set(
@@ -222,7 +226,7 @@ export class LeaseBook {
   }
 
   /**
-   * The store told of every lease that it knows of this node: those made before, and not among them, are gone.
+   * The store told of every lease that it has lent to this node: those made before, and not among them, are lost.
    *
    * @param askedMs when the watch was opened. A lease that was on its way then may have been made behind the snapshot.
    * @param anew it is another store than the one before, which had made what was on its way.
@@ -275,6 +279,10 @@ export class LeaseBook {
     }
     for (const [id, account] of this.accounts) if (account.empty && !used.has(account)) this.accounts.delete(id);
   }
+}
+
+function dueOf(accounts: readonly Account[]): HeldLease[] {
+  return accounts.flatMap((account) => [...account.due()]).slice(0, dueMax);
 }
 
 function counts({ spec }: Limit, { model, operation }: Consumption): boolean {

@@ -1,4 +1,4 @@
-import { type Desk, isLost } from "./desk.ts";
+import type { Desk } from "./desk.ts";
 import type { HeldGrant } from "./grant.ts";
 
 /** Where all places are taken it is asked for so often: the request runs on meanwhile. */
@@ -30,7 +30,7 @@ export class Places {
         this.#more = true;
         return;
       }
-      if (!(grant.unknown || grant.parts.some(isLost))) continue;
+      if (!grant.unknown) continue;
       if (nowMs - (this.#askedMs.get(grant) ?? Number.NEGATIVE_INFINITY) < askAgainMs) continue;
       this.#askedMs.set(grant, nowMs);
       void this.#reserve(grant);

@@ -222,6 +222,7 @@ export class QuotaHolder implements Quota, AsyncDisposable {
         break;
       case "snapshotEnd":
         if (this.#named) this.#book.snapshot(this.#named, this.#askedMs, this.#anew);
+        this.#keeper.soon();
         this.#named = undefined;
         this.#anew = false;
         // What changed while the watch was closed was told to nobody.

@@ -100,7 +100,10 @@ export function createIdentity(options: IdentityOptions): Identity & AsyncDispos
     const known = keyring.known(name.digest);
     if (known) return degraded(known, found.cause);
     const refused = keyring.refused(name.digest);
-    return refused ? refuse(refused, address) : unavailable(found.cause);
+    if (refused) return refuse(refused, address);
+    // Anybody who has seen the ids of such keys can have them looked up.
+    if (found.kind === "unchecked") bad.spend(address, clock.monotonicMs());
+    return unavailable(found.cause);
   }
 
   return {
@@ -114,13 +117,14 @@ export function createIdentity(options: IdentityOptions): Identity & AsyncDispos
           keyring.refresh(known, digest, credential);
           return judged(known);
         }
-        if (keyring.isAway()) return degraded(known, undefined);
+        if (keyring.isAway() || keyring.isUnchecked(digest)) return degraded(known, undefined);
         return lookUp({ digest, keyId: known.principal.keyId }, credential, callerAddress);
       }
       const keyId = keyIdFrom(credential);
       if (keyId === undefined) return refuseBad(callerAddress);
       const refused = keyring.refused(digest);
       if (refused) return refuse(refused, callerAddress);
+      if (keyring.isUnchecked(digest)) return unavailable(undefined);
       const waitMs = bad.waitMs(callerAddress, clock.monotonicMs());
       return waitMs > 0 ? tooMany(waitMs) : lookUp({ digest, keyId }, credential, callerAddress);
     },

@@ -1,12 +1,16 @@
 import type { Client } from "@connectrpc/connect";
 import type { AuthenticateResponse, AuthService } from "../../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import type { Clock } from "../clock.ts";
 import type { Known, Refused } from "./principal-cache.ts";
 
 /** What a look-up came to. */
 export type Found =
   | { readonly kind: "known"; readonly known: Known }
   | { readonly kind: "refused"; readonly refused: Refused }
-  | { readonly kind: "unavailable"; readonly cause: unknown };
+  /** The auth service answers, and cannot check this key. */
+  | { readonly kind: "unchecked"; readonly cause: unknown }
+  /** `away`: nothing was heard of the auth service, so that the next one would wait in vain. */
+  | { readonly kind: "unavailable"; readonly away: boolean; readonly cause: unknown };
 
 /** Whose key is asked about. */
 export interface KeyName {
@@ -21,7 +25,7 @@ export interface KeyLookupOptions {
   readonly keep: (name: KeyName, answer: AuthenticateResponse) => Found;
   /** Any answer, with the monotonic time at which it was asked for. */
   readonly answered: (answer: AuthenticateResponse, sentMs: number) => void;
-  readonly monotonicMs: () => number;
+  readonly clock: Clock;
 }
 
 /** Asks the auth service about keys, once at a time for each. */
@@ -29,7 +33,7 @@ export interface KeyLookup {
   /**
    * Joins the question about this key that is on its way, or asks. It never rejects.
    *
-   * @param timeoutMs gives up after this long.
+   * @param timeoutMs waits no longer than this. The question goes on, as long as the contract allows: its answer is kept.
    */
   ask(name: KeyName, key: string, timeoutMs: number): Promise<Found>;
   /** The watch told that a key changed at this revision. */
@@ -48,42 +52,59 @@ interface Flight {
   found?: Promise<Found>;
 }
 
+/** As long as the contract allows. */
+const answerMs = 2_000;
 /** Questions at once. Beyond them something is wrong, and more would not help the store. */
 const flightsMax = 1_024;
 /** A key that changes this often while it is asked about is not being used in earnest. */
 const triesMax = 3;
 
 export function createKeyLookup(options: KeyLookupOptions): KeyLookup {
+  const { clock } = options;
   const flights = new Map<string, Flight>();
 
-  async function find(flight: Flight, key: string, timeoutMs: number): Promise<Found> {
+  async function find(flight: Flight, key: string): Promise<Found> {
     try {
       for (let tries = 0; tries < triesMax; tries++) {
-        const sentMs = options.monotonicMs();
-        const answer = await options.auth.authenticate({ key }, { timeoutMs });
+        const sentMs = clock.monotonicMs();
+        const answer = await options.auth.authenticate({ key }, { timeoutMs: answerMs });
         options.answered(answer, sentMs);
         const ofEpoch = flight.epoch === undefined || flight.epoch === answer.epoch;
         if (ofEpoch && flight.changedAt <= answer.revision) return options.keep(flight.name, answer);
       }
-      return { kind: "unavailable", cause: new Error("the key changed during every look-up") };
+      return { kind: "unavailable", away: false, cause: new Error("the key changed during every look-up") };
     } catch (cause) {
-      return { kind: "unavailable", cause };
+      return { kind: "unavailable", away: true, cause };
     } finally {
       flights.delete(flight.name.digest);
     }
   }
 
+  /** Each caller waits as long as it likes, whoever asked first. */
+  function within(timeoutMs: number, found: Promise<Found>): Promise<Found> {
+    return new Promise((resolve) => {
+      const timer = clock.setTimer(timeoutMs, () =>
+        resolve({ kind: "unavailable", away: true, cause: new Error(`no answer within ${timeoutMs} ms`) }),
+      );
+      void found.then((answer) => {
+        timer.cancel();
+        resolve(answer);
+      });
+    });
+  }
+
   return {
     ask(name, key, timeoutMs) {
       const underWay = flights.get(name.digest)?.found;
-      if (underWay) return underWay;
+      if (underWay) return within(timeoutMs, underWay);
       if (flights.size >= flightsMax) {
-        return Promise.resolve({ kind: "unavailable", cause: new Error(`${flightsMax} keys are being looked up`) });
+        const cause = new Error(`${flightsMax} keys are being looked up`);
+        return Promise.resolve({ kind: "unavailable", away: false, cause });
       }
       const flight: Flight = { name, changedAt: 0n, epoch: undefined };
       flights.set(name.digest, flight);
-      flight.found = find(flight, key, timeoutMs);
-      return flight.found;
+      flight.found = find(flight, key);
+      return within(timeoutMs, flight.found);
     },
     changed(revision, keyId) {
       for (const flight of flights.values()) {

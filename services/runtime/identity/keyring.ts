@@ -1,13 +1,18 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Client } from "@connectrpc/connect";
 import type { Logger } from "pino";
-import type { AuthenticateResponse, AuthService, Refusal } from "../../../gen/ts/weir/auth/v1/auth_service_pb.ts";
+import type {
+  AuthenticateResponse,
+  AuthService,
+  Refusal,
+  Unchecked,
+} from "../../../gen/ts/weir/auth/v1/auth_service_pb.ts";
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Clock } from "../clock.ts";
 import { validityFrom } from "./conditions.ts";
 import { createKeyLookup, type Found, type KeyName } from "./key-lookup.ts";
-import { createPrincipalCache, type Known, type Refused } from "./principal-cache.ts";
+import { createPrincipalCache, type Epoch, type Known, type Refused } from "./principal-cache.ts";
 import { watchRevocations } from "./revocation-watch.ts";
 import { createRevokedKeys, type RevokedListener } from "./revoked-keys.ts";
 import { checkRunningKeys } from "./running-keys.ts";
@@ -17,13 +22,15 @@ import { createStoreClock } from "./store-clock.ts";
  * A key in the ring is in one of these states.
  * unknown: nothing is kept. A look-up makes it known or refused.
  * known, current: the revocation watch is in sync, or the key was checked within the last 2 s. It is used as it is.
- * known, stale: the watch has been silent for 2 s. The next use looks the key up again; while that is not possible the
- *   key goes on, for a time that its user bounds by `uncheckedMs`.
+ * known, stale: the watch has been silent for 2 s, or the store's epoch has changed since the key was checked. The next
+ *   use looks the key up again; while that is not possible the key goes on, for a time that its user bounds by
+ *   `uncheckedMs`.
  * refused: unknown to the auth service, for as long as that said; or revoked.
+ * A key that the auth service cannot check stays what it is, and is not asked about for as long as that said.
  * A change that the watch tells makes a known key unknown, or refused if it was revoked. An answer that was read before
- * the change never brings it back.
+ * the change never brings it back. A new epoch makes every known key stale and forgets every refusal.
  * What the watch has missed for ever is found out as well: a known key that is used is looked up again every few minutes,
- * and keys that something runs with are asked about.
+ * and keys that something runs with are asked about: every few minutes, when the epoch changes, and after an outage.
  */
 
 /** What this process knows of keys, kept true by the revocation watch. Digests are SHA-256 of the whole key. */
@@ -36,6 +43,8 @@ export interface Keyring extends AsyncDisposable {
   uncheckedMs(known: Known): number;
   /** Whether the auth service has just failed to answer, so that asking again would only keep callers waiting. */
   isAway(): boolean;
+  /** Whether the auth service has just said that it cannot check the key. */
+  isUnchecked(digest: string): boolean;
   /** Asks the auth service. It never rejects. */
   lookUp(name: KeyName, key: string): Promise<Found>;
   /** Asks about a known key, if that was last done minutes ago. Nobody waits for it: the key is used as it is. */
@@ -71,6 +80,7 @@ export function createKeyring(options: {
   const cache = createPrincipalCache();
   const revoked = createRevokedKeys();
   const store = createStoreClock(clock);
+  let epoch: Epoch = { endMs: undefined };
   let awayUntilMs = Number.NEGATIVE_INFINITY;
   let refreshing = 0;
 
@@ -79,7 +89,7 @@ export function createKeyring(options: {
     const checkedMs = clock.monotonicMs();
     // A digest's bytes are as good as chance.
     const refreshFromMs = checkedMs + refreshMs * (1 + digest.charCodeAt(0) / 256);
-    const known: Known = { principal: frozen(principal), validity, checkedMs, refreshFromMs };
+    const known: Known = { principal: frozen(principal), validity, checkedMs, epoch, refreshFromMs };
     cache.setKnown(digest, known);
     return { kind: "known", known };
   }
@@ -108,16 +118,22 @@ export function createKeyring(options: {
     return keepRefused(name, ErrorReason.CREDENTIAL_INVALID, ttlMs);
   }
 
+  function keepUnchecked({ digest }: KeyName, { retryAfter }: Unchecked): Found {
+    cache.setUnchecked(digest, clock.monotonicMs() + (retryAfter ? durationMs(retryAfter) : 0));
+    return { kind: "unchecked", cause: new Error("the auth service has not read the pepper of the key") };
+  }
+
   function keep(name: KeyName, { outcome }: AuthenticateResponse): Found {
     if (outcome.case === "principal") return keepKnown(name, outcome.value);
     if (outcome.case === "refusal") return keepRefusal(name, outcome.value);
-    return { kind: "unavailable", cause: new Error("the auth service answered without an outcome") };
+    if (outcome.case === "unchecked") return keepUnchecked(name, outcome.value);
+    return { kind: "unavailable", away: true, cause: new Error("the auth service answered without an outcome") };
   }
 
   const lookup = createKeyLookup({
     auth: options.auth,
     keep,
-    monotonicMs: () => clock.monotonicMs(),
+    clock,
     answered(answer, sentMs) {
       store.observe(answer.storeTime, sentMs);
       watch.since(answer.revision, answer.epoch);
@@ -137,13 +153,21 @@ export function createKeyring(options: {
       if (isRevoked) dropRevoked(keyId);
       else cache.drop(keyId);
     },
-    reset(revision, epoch) {
-      lookup.reset(revision, epoch);
-      cache.clear();
+    reset(revision, storeEpoch) {
+      lookup.reset(revision, storeEpoch);
+      epoch.endMs = watch.inSyncMs();
+      epoch = { endMs: undefined };
+      cache.clearRefused();
       revoked.forget();
+      // The store has just answered: no key of the former epoch goes on unasked.
+      awayUntilMs = Math.min(awayUntilMs, clock.monotonicMs());
       runningKeys.now();
     },
-    heard: (message) => store.observe(message.storeTime, clock.monotonicMs()),
+    heard({ event, storeTime }) {
+      store.observe(storeTime, clock.monotonicMs());
+      // Something may have begun meanwhile with a key of a former epoch, of which the watch tells nothing.
+      if (event.case === "snapshotEnd") runningKeys.now();
+    },
   });
 
   const runningKeys = checkRunningKeys({
@@ -155,27 +179,34 @@ export function createKeyring(options: {
 
   function reportAway(found: Found): void {
     const wasAway = awayUntilMs !== Number.NEGATIVE_INFINITY;
-    const isAway = found.kind === "unavailable";
-    awayUntilMs = isAway ? clock.monotonicMs() + awayMs : Number.NEGATIVE_INFINITY;
-    if (isAway && !wasAway) log.error({ err: found.cause }, "keys cannot be checked; known ones go on for a time");
-    if (!isAway && wasAway) log.info("keys can be checked again");
+    if (found.kind === "unavailable") {
+      if (!found.away) return;
+      awayUntilMs = clock.monotonicMs() + awayMs;
+      if (!wasAway) log.error({ err: found.cause }, "keys cannot be checked; known ones go on for a time");
+    } else {
+      awayUntilMs = Number.NEGATIVE_INFINITY;
+      if (wasAway) log.info("keys can be checked again");
+    }
   }
 
   return {
     known: (digest) => cache.known(digest),
     refused: (digest) => cache.refused(digest, clock.monotonicMs()),
     isCurrent(known) {
-      return this.uncheckedMs(known) <= silentMs && clock.monotonicMs() - known.checkedMs <= refreshedMaxMs;
+      if (known.epoch.endMs !== undefined || clock.monotonicMs() - known.checkedMs > refreshedMaxMs) return false;
+      return this.uncheckedMs(known) <= silentMs;
     },
-    uncheckedMs: (known) => clock.monotonicMs() - Math.max(watch.inSyncMs(), known.checkedMs),
+    uncheckedMs: (known) => clock.monotonicMs() - Math.max(known.epoch.endMs ?? watch.inSyncMs(), known.checkedMs),
     isAway: () => clock.monotonicMs() < awayUntilMs,
+    isUnchecked: (digest) => cache.isUnchecked(digest, clock.monotonicMs()),
     async lookUp(name, key) {
       const found = await lookup.ask(name, key, cache.known(name.digest) ? recheckMs : firstLookUpMs);
       reportAway(found);
       return found;
     },
     refresh({ principal: { keyId }, refreshFromMs }, digest, key) {
-      if (clock.monotonicMs() < refreshFromMs || refreshing >= refreshingMax || this.isAway()) return;
+      if (clock.monotonicMs() < refreshFromMs || refreshing >= refreshingMax) return;
+      if (this.isAway() || this.isUnchecked(digest)) return;
       refreshing += 1;
       void lookup.ask({ digest, keyId }, key, firstLookUpMs).then((found) => {
         refreshing -= 1;

@@ -3,12 +3,20 @@ import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import type { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Validity } from "./conditions.ts";
 
+/** A time within which the store's revisions count on, so that the watch can tell all that changed. */
+export interface Epoch {
+  /** Once it is over: when the watch was last in sync in it, on the monotonic clock. */
+  endMs: number | undefined;
+}
+
 /** A key that was found good. */
 export interface Known {
   readonly principal: Principal;
   readonly validity: Validity;
   /** When the auth service last said so, on the monotonic clock. */
   readonly checkedMs: number;
+  /** When that was, for the store. */
+  readonly epoch: Epoch;
   /** From when on it is worth asking again, on the same clock. */
   readonly refreshFromMs: number;
 }
@@ -25,11 +33,16 @@ export interface Refused {
 export interface PrincipalCache {
   known(digest: string): Known | undefined;
   refused(digest: string, nowMs: number): Refused | undefined;
+  /** Whether it was just said that the key cannot be checked. It may be known from before. */
+  isUnchecked(digest: string, nowMs: number): boolean;
   setKnown(digest: string, known: Known): void;
   setRefused(digest: string, refused: Refused): void;
+  /** @param untilMs on the monotonic clock. */
+  setUnchecked(digest: string, untilMs: number): void;
   /** Forgets a good key and tells under which digests it was kept. */
   drop(keyId: string): readonly string[];
-  clear(): void;
+  /** Forgets what was refused. */
+  clearRefused(): void;
 }
 
 /** Beyond the keys that one process sees in use. */
@@ -40,6 +53,8 @@ const knownBytesMax = knownMax * 1_024;
 const [entryBytes, textBytes] = [768, 40];
 /** Its own bound, so that a flood of invented keys pushes out no good one. */
 const refusedMax = 10_000;
+/** As many as can be asked about in the second for which they are remembered, and more. */
+const uncheckedMax = 10_000;
 
 export function createPrincipalCache(): PrincipalCache {
   const digestsByKeyId = new Map<string, Set<string>>();
@@ -54,6 +69,8 @@ export function createPrincipalCache(): PrincipalCache {
     },
   });
   const refused = new LRUCache<string, Refused>({ max: refusedMax });
+  /** Until when, by digest. */
+  const unchecked = new LRUCache<string, number>({ max: uncheckedMax });
 
   return {
     known: (digest) => known.get(digest),
@@ -61,6 +78,7 @@ export function createPrincipalCache(): PrincipalCache {
       const entry = refused.get(digest);
       return entry && nowMs < entry.untilMs ? entry : undefined;
     },
+    isUnchecked: (digest, nowMs) => nowMs < (unchecked.get(digest) ?? Number.NEGATIVE_INFINITY),
     setKnown(digest, entry) {
       refused.delete(digest);
       known.set(digest, entry);
@@ -72,15 +90,13 @@ export function createPrincipalCache(): PrincipalCache {
       known.delete(digest);
       refused.set(digest, entry);
     },
+    setUnchecked: (digest, untilMs) => void unchecked.set(digest, untilMs),
     drop(keyId) {
       const digests = [...(digestsByKeyId.get(keyId) ?? [])];
       for (const digest of digests) known.delete(digest);
       return digests;
     },
-    clear() {
-      known.clear();
-      refused.clear();
-    },
+    clearRefused: () => refused.clear(),
   };
 }
 

@@ -5,10 +5,13 @@ import { numbers } from "./tensors.ts";
 /** What tokens are made of: a word with the space before it, a mark, or a byte of a character. */
 const piece = / ?[a-z]+|[^]/gu;
 
-/** Tells how many tokens a text is, as those that answers are made of; and the ids of none. */
+/** What a tokenizer puts before each prompt: a token for the beginning. */
+const beginning = 1;
+
+/** Tells how many tokens a text is, as those that answers are made of, and one more; and the ids of none. */
 export function preprocess(inputs: Inputs, reply: Reply): Inference {
   const texts = inputs.texts("QUERY");
-  const lengths = texts.map((text) => (text.match(piece) ?? []).reduce((sum, one) => sum + tokensOf(one), 0));
+  const lengths = texts.map((text) => (text.match(piece) ?? []).reduce((sum, one) => sum + tokensOf(one), beginning));
   reply.data(
     [
       numbers(

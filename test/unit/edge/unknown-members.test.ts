@@ -101,6 +101,14 @@ test("what is named of a body with thousands of unknown members fits a header", 
   expect(decode(parts({ ...text, ...many })).ignored.size).toBe(64);
 });
 
+test("what is no name ends the search: one stands for all", () => {
+  const many = Object.fromEntries(Array.from({ length: 4_000 }, (_, i) => [`a ${i}`, 1]));
+  expect([...decode(parts({ ...text, first: 1, ...many, last: 1 })).ignored]).toEqual([
+    "messages[].content[].first",
+    "messages[].content[].*",
+  ]);
+});
+
 test("what has a place in the list is not named for it", () => {
   expect([...decode(answered({ index: 0, extra_content: null })).ignored]).toEqual([]);
 });

@@ -72,3 +72,32 @@ test("what ends while a place is asked for anew counts, also where the store hea
   // And the two of the first one.
   expect((await node.status()).map(({ used }) => used)).toEqual([0n, 752n]);
 });
+
+test("what is released while a place is asked for anew gives all of it back at once", async () => {
+  const open = { onFailure: "ON_FAILURE_OPEN" };
+  const atOnce = limitOf("at-once", { dimension: "DIMENSION_CONCURRENT_REQUESTS", count: "1", rate: null, ...open });
+  const total = limitOf("total", {
+    dimension: "DIMENSION_TOTAL_TOKENS",
+    count: "1000",
+    rate: { per: "86400s" },
+    ...open,
+  });
+  const node = new LeaseHolders([atOnce, total]);
+  const holder = node.start("n");
+  expect(await admitted(node, holder, 1)).toBe(1);
+  node.cut = true;
+  const taking = take(holder, "other", { expected: { inputTokens: 700, outputTokens: 200 } });
+  await node.pass(50);
+  const grant = await taking;
+  const late = Promise.withResolvers<void>();
+  node.answers.reserve = late.promise;
+  const asked = node.calls.reserve;
+  node.cut = false;
+  await node.beat();
+  expect(node.calls.reserve).toBeGreaterThan(asked);
+  grant?.release();
+  late.resolve();
+  await node.pass(50);
+  expect((await node.status()).map(({ reserved }) => reserved)).toEqual([0n, 0n]);
+  expect(await admitted(node, holder, 1)).toBe(1);
+});

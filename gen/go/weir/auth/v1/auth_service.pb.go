@@ -75,12 +75,13 @@ func (x *AuthenticateRequest) GetKey() string {
 // What the key stands for.
 type AuthenticateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Known or refused.
+	// Known, refused, or neither.
 	//
 	// Types that are valid to be assigned to Outcome:
 	//
 	//	*AuthenticateResponse_Principal
 	//	*AuthenticateResponse_Refusal
+	//	*AuthenticateResponse_Unchecked
 	Outcome isAuthenticateResponse_Outcome `protobuf_oneof:"outcome"`
 	// The revision of the key table that this answer was read at: a later revocation has a higher one.
 	Revision int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -148,6 +149,15 @@ func (x *AuthenticateResponse) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *AuthenticateResponse) GetUnchecked() *Unchecked {
+	if x != nil {
+		if x, ok := x.Outcome.(*AuthenticateResponse_Unchecked); ok {
+			return x.Unchecked
+		}
+	}
+	return nil
+}
+
 func (x *AuthenticateResponse) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
@@ -183,9 +193,16 @@ type AuthenticateResponse_Refusal struct {
 	Refusal *Refusal `protobuf:"bytes,2,opt,name=refusal,proto3,oneof"`
 }
 
+type AuthenticateResponse_Unchecked struct {
+	// This process cannot check the key, which may be good; others it can.
+	Unchecked *Unchecked `protobuf:"bytes,6,opt,name=unchecked,proto3,oneof"`
+}
+
 func (*AuthenticateResponse_Principal) isAuthenticateResponse_Outcome() {}
 
 func (*AuthenticateResponse_Refusal) isAuthenticateResponse_Outcome() {}
+
+func (*AuthenticateResponse_Unchecked) isAuthenticateResponse_Outcome() {}
 
 // Why a key is refused.
 type Refusal struct {
@@ -251,6 +268,52 @@ func (x *Refusal) GetKeyId() string {
 	return ""
 }
 
+// A key that is hashed with a pepper which the process has not read: its pepper file is behind.
+type Unchecked struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ask about the key no sooner. A caller is told so, and a key that was known goes on as if the store were away.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,1,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unchecked) Reset() {
+	*x = Unchecked{}
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unchecked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unchecked) ProtoMessage() {}
+
+func (x *Unchecked) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unchecked.ProtoReflect.Descriptor instead.
+func (*Unchecked) Descriptor() ([]byte, []int) {
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Unchecked) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
 // Which project.
 type ResolveProjectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -262,7 +325,7 @@ type ResolveProjectRequest struct {
 
 func (x *ResolveProjectRequest) Reset() {
 	*x = ResolveProjectRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +337,7 @@ func (x *ResolveProjectRequest) String() string {
 func (*ResolveProjectRequest) ProtoMessage() {}
 
 func (x *ResolveProjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[3]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +350,7 @@ func (x *ResolveProjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveProjectRequest.ProtoReflect.Descriptor instead.
 func (*ResolveProjectRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{3}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ResolveProjectRequest) GetProjectId() string {
@@ -308,7 +371,7 @@ type ResolveProjectResponse struct {
 
 func (x *ResolveProjectResponse) Reset() {
 	*x = ResolveProjectResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +383,7 @@ func (x *ResolveProjectResponse) String() string {
 func (*ResolveProjectResponse) ProtoMessage() {}
 
 func (x *ResolveProjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[4]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +396,7 @@ func (x *ResolveProjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveProjectResponse.ProtoReflect.Descriptor instead.
 func (*ResolveProjectResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{4}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ResolveProjectResponse) GetOrgId() string {
@@ -354,7 +417,7 @@ type ResolveOrgRequest struct {
 
 func (x *ResolveOrgRequest) Reset() {
 	*x = ResolveOrgRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +429,7 @@ func (x *ResolveOrgRequest) String() string {
 func (*ResolveOrgRequest) ProtoMessage() {}
 
 func (x *ResolveOrgRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[5]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +442,7 @@ func (x *ResolveOrgRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOrgRequest.ProtoReflect.Descriptor instead.
 func (*ResolveOrgRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{5}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ResolveOrgRequest) GetOrgId() string {
@@ -398,7 +461,7 @@ type ResolveOrgResponse struct {
 
 func (x *ResolveOrgResponse) Reset() {
 	*x = ResolveOrgResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +473,7 @@ func (x *ResolveOrgResponse) String() string {
 func (*ResolveOrgResponse) ProtoMessage() {}
 
 func (x *ResolveOrgResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[6]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +486,7 @@ func (x *ResolveOrgResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOrgResponse.ProtoReflect.Descriptor instead.
 func (*ResolveOrgResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{6}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{7}
 }
 
 // Which key.
@@ -437,7 +500,7 @@ type ResolveKeyRequest struct {
 
 func (x *ResolveKeyRequest) Reset() {
 	*x = ResolveKeyRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +512,7 @@ func (x *ResolveKeyRequest) String() string {
 func (*ResolveKeyRequest) ProtoMessage() {}
 
 func (x *ResolveKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[7]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +525,7 @@ func (x *ResolveKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveKeyRequest.ProtoReflect.Descriptor instead.
 func (*ResolveKeyRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{7}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResolveKeyRequest) GetKeyId() string {
@@ -485,7 +548,7 @@ type ResolveKeyResponse struct {
 
 func (x *ResolveKeyResponse) Reset() {
 	*x = ResolveKeyResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +560,7 @@ func (x *ResolveKeyResponse) String() string {
 func (*ResolveKeyResponse) ProtoMessage() {}
 
 func (x *ResolveKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[8]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +573,7 @@ func (x *ResolveKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveKeyResponse.ProtoReflect.Descriptor instead.
 func (*ResolveKeyResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{8}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ResolveKeyResponse) GetOrgId() string {
@@ -538,7 +601,7 @@ type FindRevokedRequest struct {
 
 func (x *FindRevokedRequest) Reset() {
 	*x = FindRevokedRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +613,7 @@ func (x *FindRevokedRequest) String() string {
 func (*FindRevokedRequest) ProtoMessage() {}
 
 func (x *FindRevokedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[9]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +626,7 @@ func (x *FindRevokedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRevokedRequest.ProtoReflect.Descriptor instead.
 func (*FindRevokedRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{9}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FindRevokedRequest) GetKeyIds() []string {
@@ -584,7 +647,7 @@ type FindRevokedResponse struct {
 
 func (x *FindRevokedResponse) Reset() {
 	*x = FindRevokedResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +659,7 @@ func (x *FindRevokedResponse) String() string {
 func (*FindRevokedResponse) ProtoMessage() {}
 
 func (x *FindRevokedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[10]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +672,7 @@ func (x *FindRevokedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRevokedResponse.ProtoReflect.Descriptor instead.
 func (*FindRevokedResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{10}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FindRevokedResponse) GetKeyIds() []string {
@@ -634,7 +697,7 @@ type WatchRevocationsRequest struct {
 
 func (x *WatchRevocationsRequest) Reset() {
 	*x = WatchRevocationsRequest{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +709,7 @@ func (x *WatchRevocationsRequest) String() string {
 func (*WatchRevocationsRequest) ProtoMessage() {}
 
 func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[11]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +722,7 @@ func (x *WatchRevocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsRequest) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{11}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchRevocationsRequest) GetAfterRevision() int64 {
@@ -700,7 +763,7 @@ type WatchRevocationsResponse struct {
 
 func (x *WatchRevocationsResponse) Reset() {
 	*x = WatchRevocationsResponse{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +775,7 @@ func (x *WatchRevocationsResponse) String() string {
 func (*WatchRevocationsResponse) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[12]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +788,7 @@ func (x *WatchRevocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRevocationsResponse) GetRevision() int64 {
@@ -837,7 +900,7 @@ type WatchRevocationsResponse_KeyChange struct {
 
 func (x *WatchRevocationsResponse_KeyChange) Reset() {
 	*x = WatchRevocationsResponse_KeyChange{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +912,7 @@ func (x *WatchRevocationsResponse_KeyChange) String() string {
 func (*WatchRevocationsResponse_KeyChange) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[13]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +925,7 @@ func (x *WatchRevocationsResponse_KeyChange) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_KeyChange.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_KeyChange) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 0}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{13, 0}
 }
 
 func (x *WatchRevocationsResponse_KeyChange) GetKeyId() string {
@@ -888,7 +951,7 @@ type WatchRevocationsResponse_SnapshotEnd struct {
 
 func (x *WatchRevocationsResponse_SnapshotEnd) Reset() {
 	*x = WatchRevocationsResponse_SnapshotEnd{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +963,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) String() string {
 func (*WatchRevocationsResponse_SnapshotEnd) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[14]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +976,7 @@ func (x *WatchRevocationsResponse_SnapshotEnd) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use WatchRevocationsResponse_SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 1}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{13, 1}
 }
 
 // The connection lives.
@@ -925,7 +988,7 @@ type WatchRevocationsResponse_Heartbeat struct {
 
 func (x *WatchRevocationsResponse_Heartbeat) Reset() {
 	*x = WatchRevocationsResponse_Heartbeat{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[15]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1000,7 @@ func (x *WatchRevocationsResponse_Heartbeat) String() string {
 func (*WatchRevocationsResponse_Heartbeat) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[15]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,10 +1013,10 @@ func (x *WatchRevocationsResponse_Heartbeat) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use WatchRevocationsResponse_Heartbeat.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 2}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{13, 2}
 }
 
-// Drop every cached principal.
+// Any key may have changed: check every cached principal before its next use, and what runs by FindRevoked.
 type WatchRevocationsResponse_Reset struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -962,7 +1025,7 @@ type WatchRevocationsResponse_Reset struct {
 
 func (x *WatchRevocationsResponse_Reset) Reset() {
 	*x = WatchRevocationsResponse_Reset{}
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[16]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1037,7 @@ func (x *WatchRevocationsResponse_Reset) String() string {
 func (*WatchRevocationsResponse_Reset) ProtoMessage() {}
 
 func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[16]
+	mi := &file_weir_auth_v1_auth_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1050,7 @@ func (x *WatchRevocationsResponse_Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRevocationsResponse_Reset.ProtoReflect.Descriptor instead.
 func (*WatchRevocationsResponse_Reset) Descriptor() ([]byte, []int) {
-	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{12, 3}
+	return file_weir_auth_v1_auth_service_proto_rawDescGZIP(), []int{13, 3}
 }
 
 var File_weir_auth_v1_auth_service_proto protoreflect.FileDescriptor
@@ -996,10 +1059,11 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1fweir/auth/v1/auth_service.proto\x12\fweir.auth.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cweir/auth/v1/principal.proto\x1a\x19weir/error/v1/error.proto\x1a\x1bweir/policy/v1/policy.proto\"7\n" +
 	"\x13AuthenticateRequest\x12 \n" +
-	"\x03key\x18\x01 \x01(\tB\x0e\xbaH\ar\x05\x10\x01\x18\x80\x02\xd0\xf3\x18\x01R\x03key\"\xfa\x01\n" +
+	"\x03key\x18\x01 \x01(\tB\x0e\xbaH\ar\x05\x10\x01\x18\x80\x02\xd0\xf3\x18\x01R\x03key\"\xb3\x02\n" +
 	"\x14AuthenticateResponse\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x17.weir.auth.v1.PrincipalH\x00R\tprincipal\x121\n" +
-	"\arefusal\x18\x02 \x01(\v2\x15.weir.auth.v1.RefusalH\x00R\arefusal\x12\x1a\n" +
+	"\arefusal\x18\x02 \x01(\v2\x15.weir.auth.v1.RefusalH\x00R\arefusal\x127\n" +
+	"\tunchecked\x18\x06 \x01(\v2\x17.weir.auth.v1.UncheckedH\x00R\tunchecked\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x129\n" +
 	"\n" +
 	"store_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstoreTime\x12\x14\n" +
@@ -1009,7 +1073,10 @@ const file_weir_auth_v1_auth_service_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.weir.error.v1.ErrorReasonR\x06reason\x12:\n" +
 	"\vrefusal_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"refusalTtl\x12\x15\n" +
-	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"X\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\"G\n" +
+	"\tUnchecked\x12:\n" +
+	"\vretry_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\"X\n" +
 	"\x15ResolveProjectRequest\x12?\n" +
 	"\n" +
 	"project_id\x18\x01 \x01(\tB \xbaH\x1dr\x1b2\x19^[a-z0-9][a-z0-9-]{0,62}$R\tprojectId\"/\n" +
@@ -1070,58 +1137,61 @@ func file_weir_auth_v1_auth_service_proto_rawDescGZIP() []byte {
 	return file_weir_auth_v1_auth_service_proto_rawDescData
 }
 
-var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_weir_auth_v1_auth_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_weir_auth_v1_auth_service_proto_goTypes = []any{
 	(*AuthenticateRequest)(nil),                  // 0: weir.auth.v1.AuthenticateRequest
 	(*AuthenticateResponse)(nil),                 // 1: weir.auth.v1.AuthenticateResponse
 	(*Refusal)(nil),                              // 2: weir.auth.v1.Refusal
-	(*ResolveProjectRequest)(nil),                // 3: weir.auth.v1.ResolveProjectRequest
-	(*ResolveProjectResponse)(nil),               // 4: weir.auth.v1.ResolveProjectResponse
-	(*ResolveOrgRequest)(nil),                    // 5: weir.auth.v1.ResolveOrgRequest
-	(*ResolveOrgResponse)(nil),                   // 6: weir.auth.v1.ResolveOrgResponse
-	(*ResolveKeyRequest)(nil),                    // 7: weir.auth.v1.ResolveKeyRequest
-	(*ResolveKeyResponse)(nil),                   // 8: weir.auth.v1.ResolveKeyResponse
-	(*FindRevokedRequest)(nil),                   // 9: weir.auth.v1.FindRevokedRequest
-	(*FindRevokedResponse)(nil),                  // 10: weir.auth.v1.FindRevokedResponse
-	(*WatchRevocationsRequest)(nil),              // 11: weir.auth.v1.WatchRevocationsRequest
-	(*WatchRevocationsResponse)(nil),             // 12: weir.auth.v1.WatchRevocationsResponse
-	(*WatchRevocationsResponse_KeyChange)(nil),   // 13: weir.auth.v1.WatchRevocationsResponse.KeyChange
-	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 14: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	(*WatchRevocationsResponse_Heartbeat)(nil),   // 15: weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	(*WatchRevocationsResponse_Reset)(nil),       // 16: weir.auth.v1.WatchRevocationsResponse.Reset
-	(*Principal)(nil),                            // 17: weir.auth.v1.Principal
-	(*timestamppb.Timestamp)(nil),                // 18: google.protobuf.Timestamp
-	(v1.ErrorReason)(0),                          // 19: weir.error.v1.ErrorReason
-	(*durationpb.Duration)(nil),                  // 20: google.protobuf.Duration
+	(*Unchecked)(nil),                            // 3: weir.auth.v1.Unchecked
+	(*ResolveProjectRequest)(nil),                // 4: weir.auth.v1.ResolveProjectRequest
+	(*ResolveProjectResponse)(nil),               // 5: weir.auth.v1.ResolveProjectResponse
+	(*ResolveOrgRequest)(nil),                    // 6: weir.auth.v1.ResolveOrgRequest
+	(*ResolveOrgResponse)(nil),                   // 7: weir.auth.v1.ResolveOrgResponse
+	(*ResolveKeyRequest)(nil),                    // 8: weir.auth.v1.ResolveKeyRequest
+	(*ResolveKeyResponse)(nil),                   // 9: weir.auth.v1.ResolveKeyResponse
+	(*FindRevokedRequest)(nil),                   // 10: weir.auth.v1.FindRevokedRequest
+	(*FindRevokedResponse)(nil),                  // 11: weir.auth.v1.FindRevokedResponse
+	(*WatchRevocationsRequest)(nil),              // 12: weir.auth.v1.WatchRevocationsRequest
+	(*WatchRevocationsResponse)(nil),             // 13: weir.auth.v1.WatchRevocationsResponse
+	(*WatchRevocationsResponse_KeyChange)(nil),   // 14: weir.auth.v1.WatchRevocationsResponse.KeyChange
+	(*WatchRevocationsResponse_SnapshotEnd)(nil), // 15: weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	(*WatchRevocationsResponse_Heartbeat)(nil),   // 16: weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	(*WatchRevocationsResponse_Reset)(nil),       // 17: weir.auth.v1.WatchRevocationsResponse.Reset
+	(*Principal)(nil),                            // 18: weir.auth.v1.Principal
+	(*timestamppb.Timestamp)(nil),                // 19: google.protobuf.Timestamp
+	(v1.ErrorReason)(0),                          // 20: weir.error.v1.ErrorReason
+	(*durationpb.Duration)(nil),                  // 21: google.protobuf.Duration
 }
 var file_weir_auth_v1_auth_service_proto_depIdxs = []int32{
-	17, // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
+	18, // 0: weir.auth.v1.AuthenticateResponse.principal:type_name -> weir.auth.v1.Principal
 	2,  // 1: weir.auth.v1.AuthenticateResponse.refusal:type_name -> weir.auth.v1.Refusal
-	18, // 2: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
-	19, // 3: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
-	20, // 4: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
-	13, // 5: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
-	14, // 6: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
-	15, // 7: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
-	16, // 8: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
-	18, // 9: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
-	0,  // 10: weir.auth.v1.AuthService.Authenticate:input_type -> weir.auth.v1.AuthenticateRequest
-	3,  // 11: weir.auth.v1.AuthService.ResolveProject:input_type -> weir.auth.v1.ResolveProjectRequest
-	5,  // 12: weir.auth.v1.AuthService.ResolveOrg:input_type -> weir.auth.v1.ResolveOrgRequest
-	7,  // 13: weir.auth.v1.AuthService.ResolveKey:input_type -> weir.auth.v1.ResolveKeyRequest
-	9,  // 14: weir.auth.v1.AuthService.FindRevoked:input_type -> weir.auth.v1.FindRevokedRequest
-	11, // 15: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
-	1,  // 16: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
-	4,  // 17: weir.auth.v1.AuthService.ResolveProject:output_type -> weir.auth.v1.ResolveProjectResponse
-	6,  // 18: weir.auth.v1.AuthService.ResolveOrg:output_type -> weir.auth.v1.ResolveOrgResponse
-	8,  // 19: weir.auth.v1.AuthService.ResolveKey:output_type -> weir.auth.v1.ResolveKeyResponse
-	10, // 20: weir.auth.v1.AuthService.FindRevoked:output_type -> weir.auth.v1.FindRevokedResponse
-	12, // 21: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
-	16, // [16:22] is the sub-list for method output_type
-	10, // [10:16] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 2: weir.auth.v1.AuthenticateResponse.unchecked:type_name -> weir.auth.v1.Unchecked
+	19, // 3: weir.auth.v1.AuthenticateResponse.store_time:type_name -> google.protobuf.Timestamp
+	20, // 4: weir.auth.v1.Refusal.reason:type_name -> weir.error.v1.ErrorReason
+	21, // 5: weir.auth.v1.Refusal.refusal_ttl:type_name -> google.protobuf.Duration
+	21, // 6: weir.auth.v1.Unchecked.retry_after:type_name -> google.protobuf.Duration
+	14, // 7: weir.auth.v1.WatchRevocationsResponse.change:type_name -> weir.auth.v1.WatchRevocationsResponse.KeyChange
+	15, // 8: weir.auth.v1.WatchRevocationsResponse.snapshot_end:type_name -> weir.auth.v1.WatchRevocationsResponse.SnapshotEnd
+	16, // 9: weir.auth.v1.WatchRevocationsResponse.heartbeat:type_name -> weir.auth.v1.WatchRevocationsResponse.Heartbeat
+	17, // 10: weir.auth.v1.WatchRevocationsResponse.reset:type_name -> weir.auth.v1.WatchRevocationsResponse.Reset
+	19, // 11: weir.auth.v1.WatchRevocationsResponse.store_time:type_name -> google.protobuf.Timestamp
+	0,  // 12: weir.auth.v1.AuthService.Authenticate:input_type -> weir.auth.v1.AuthenticateRequest
+	4,  // 13: weir.auth.v1.AuthService.ResolveProject:input_type -> weir.auth.v1.ResolveProjectRequest
+	6,  // 14: weir.auth.v1.AuthService.ResolveOrg:input_type -> weir.auth.v1.ResolveOrgRequest
+	8,  // 15: weir.auth.v1.AuthService.ResolveKey:input_type -> weir.auth.v1.ResolveKeyRequest
+	10, // 16: weir.auth.v1.AuthService.FindRevoked:input_type -> weir.auth.v1.FindRevokedRequest
+	12, // 17: weir.auth.v1.AuthService.WatchRevocations:input_type -> weir.auth.v1.WatchRevocationsRequest
+	1,  // 18: weir.auth.v1.AuthService.Authenticate:output_type -> weir.auth.v1.AuthenticateResponse
+	5,  // 19: weir.auth.v1.AuthService.ResolveProject:output_type -> weir.auth.v1.ResolveProjectResponse
+	7,  // 20: weir.auth.v1.AuthService.ResolveOrg:output_type -> weir.auth.v1.ResolveOrgResponse
+	9,  // 21: weir.auth.v1.AuthService.ResolveKey:output_type -> weir.auth.v1.ResolveKeyResponse
+	11, // 22: weir.auth.v1.AuthService.FindRevoked:output_type -> weir.auth.v1.FindRevokedResponse
+	13, // 23: weir.auth.v1.AuthService.WatchRevocations:output_type -> weir.auth.v1.WatchRevocationsResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_weir_auth_v1_auth_service_proto_init() }
@@ -1133,8 +1203,9 @@ func file_weir_auth_v1_auth_service_proto_init() {
 	file_weir_auth_v1_auth_service_proto_msgTypes[1].OneofWrappers = []any{
 		(*AuthenticateResponse_Principal)(nil),
 		(*AuthenticateResponse_Refusal)(nil),
+		(*AuthenticateResponse_Unchecked)(nil),
 	}
-	file_weir_auth_v1_auth_service_proto_msgTypes[12].OneofWrappers = []any{
+	file_weir_auth_v1_auth_service_proto_msgTypes[13].OneofWrappers = []any{
 		(*WatchRevocationsResponse_Change)(nil),
 		(*WatchRevocationsResponse_SnapshotEnd_)(nil),
 		(*WatchRevocationsResponse_Heartbeat_)(nil),
@@ -1146,7 +1217,7 @@ func file_weir_auth_v1_auth_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_auth_v1_auth_service_proto_rawDesc), len(file_weir_auth_v1_auth_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

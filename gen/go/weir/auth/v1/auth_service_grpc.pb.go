@@ -36,8 +36,7 @@ type AuthServiceClient interface {
 	// Checks a key. A refusal is an answer, not an error: it may be cached for refusal_ttl. Call it once for a key that
 	// is not cached; a malformed key never gets here.
 	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key: the database
-	// is away, or the key is hashed with a pepper that this process has not read.
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE when no key can be checked now, which says nothing of the key.
 	Authenticate(ctx context.Context, in *AuthenticateRequest, opts ...grpc.CallOption) (*AuthenticateResponse, error)
 	// Tells whose a project is. A project never changes hands, so that the answer may be kept. Call it when a caller who
 	// reaches beyond its own project names another one.
@@ -54,7 +53,7 @@ type AuthServiceClient interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(ctx context.Context, in *ResolveKeyRequest, opts ...grpc.CallOption) (*ResolveKeyResponse, error)
 	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-	// have been missed: the store's epoch has changed, or time has passed.
+	// have been missed: the store's epoch has changed, the watch was broken, or time has passed.
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
 	FindRevoked(ctx context.Context, in *FindRevokedRequest, opts ...grpc.CallOption) (*FindRevokedResponse, error)
@@ -152,8 +151,7 @@ type AuthServiceServer interface {
 	// Checks a key. A refusal is an answer, not an error: it may be cached for refusal_ttl. Call it once for a key that
 	// is not cached; a malformed key never gets here.
 	//
-	// Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key: the database
-	// is away, or the key is hashed with a pepper that this process has not read.
+	// Errors: ERROR_REASON_STORE_UNAVAILABLE when no key can be checked now, which says nothing of the key.
 	Authenticate(context.Context, *AuthenticateRequest) (*AuthenticateResponse, error)
 	// Tells whose a project is. A project never changes hands, so that the answer may be kept. Call it when a caller who
 	// reaches beyond its own project names another one.
@@ -170,7 +168,7 @@ type AuthServiceServer interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_STORE_UNAVAILABLE.
 	ResolveKey(context.Context, *ResolveKeyRequest) (*ResolveKeyResponse, error)
 	// Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-	// have been missed: the store's epoch has changed, or time has passed.
+	// have been missed: the store's epoch has changed, the watch was broken, or time has passed.
 	//
 	// Errors: ERROR_REASON_STORE_UNAVAILABLE.
 	FindRevoked(context.Context, *FindRevokedRequest) (*FindRevokedResponse, error)

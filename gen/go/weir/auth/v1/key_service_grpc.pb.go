@@ -36,7 +36,7 @@ const (
 type KeyServiceClient interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
 	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
-	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
+	// revoked, expired ones among them, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*CreateKeyResponse, error)
@@ -52,7 +52,7 @@ type KeyServiceClient interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(ctx context.Context, in *UpdateKeyRequest, opts ...grpc.CallOption) (*UpdateKeyResponse, error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
@@ -126,7 +126,7 @@ func (c *keyServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, 
 type KeyServiceServer interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
 	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
-	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
+	// revoked, expired ones among them, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(context.Context, *CreateKeyRequest) (*CreateKeyResponse, error)
@@ -142,7 +142,7 @@ type KeyServiceServer interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(context.Context, *UpdateKeyRequest) (*UpdateKeyResponse, error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)

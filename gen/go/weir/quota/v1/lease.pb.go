@@ -162,6 +162,12 @@ func (x *Lease) GetReportSequence() int64 {
 }
 
 // What a holder has spent of a lease, and how much of it it keeps.
+//
+// Amounts are those of the lease's whole life, so that a report may be sent again, or be heard without an answer. A store
+// that does not know the lease, for it has started anew or has forgotten it, takes it up on `limit_id`: it holds what is
+// reserved and counts what was spent beyond `heard`, and goes by what later reports add to that. So nothing that was spent
+// is left out. What a store has forgotten and is told anew may count twice there: at most what it was told by reports
+// whose answers were lost, and only once it has not been told of the lease for 15 min.
 type LeaseReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease.
@@ -177,7 +183,12 @@ type LeaseReport struct {
 	// Which report of this lease it is, from 1: one that was overtaken by a later one changes nothing.
 	Sequence int64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The holder does not draw from it any more: the lease has ended, and what is reserved is reported until it is spent.
-	Returned      bool `protobuf:"varint,6,opt,name=returned,proto3" json:"returned,omitempty"`
+	Returned bool `protobuf:"varint,6,opt,name=returned,proto3" json:"returned,omitempty"`
+	// The limit that the lease is a part of. Empty, or of a limit that does not exist: a store that does not know the lease
+	// ignores the report.
+	LimitId string `protobuf:"bytes,7,opt,name=limit_id,json=limitId,proto3" json:"limit_id,omitempty"`
+	// What of `spent` a store has heard for certain: the most that a report told which was answered.
+	Heard         int64 `protobuf:"varint,8,opt,name=heard,proto3" json:"heard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +263,20 @@ func (x *LeaseReport) GetReturned() bool {
 		return x.Returned
 	}
 	return false
+}
+
+func (x *LeaseReport) GetLimitId() string {
+	if x != nil {
+		return x.LimitId
+	}
+	return ""
+}
+
+func (x *LeaseReport) GetHeard() int64 {
+	if x != nil {
+		return x.Heard
+	}
+	return 0
 }
 
 // A lease that others need.
@@ -390,14 +415,16 @@ const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\n" +
 	"reset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\x12'\n" +
 	"\x0freport_sequence\x18\n" +
-	" \x01(\x03R\x0ereportSequence\"\x89\x02\n" +
+	" \x01(\x03R\x0ereportSequence\"\xea\x02\n" +
 	"\vLeaseReport\x126\n" +
 	"\blease_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\aleaseId\x12'\n" +
 	"\x05spent\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x05spent\x12-\n" +
 	"\breserved\x18\x03 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\breserved\x12)\n" +
 	"\x06amount\x18\x04 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x06amount\x12#\n" +
 	"\bsequence\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bsequence\x12\x1a\n" +
-	"\breturned\x18\x06 \x01(\bR\breturned\"[\n" +
+	"\breturned\x18\x06 \x01(\bR\breturned\x126\n" +
+	"\blimit_id\x18\a \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{0,64}$R\alimitId\x12'\n" +
+	"\x05heard\x18\b \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x05heard\"[\n" +
 	"\vLeaseRecall\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x121\n" +
 	"\x06within\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06within\"t\n" +

@@ -1105,7 +1105,8 @@ type isWatchLeasesResponse_Event interface {
 }
 
 type WatchLeasesResponse_Lease struct {
-	// A lease that the node holds, as the store knows it. One that it holds and is not told of is gone.
+	// A lease that the node holds, as the store knows it. One that it holds and is not told of is not drawn from any more,
+	// and reported until all of it is told.
 	Lease *Lease `protobuf:"bytes,2,opt,name=lease,proto3,oneof"`
 }
 

@@ -72,9 +72,8 @@ type QuotaServiceClient interface {
 	// With the same request_id the same leases are returned again while they live.
 	Lease(ctx context.Context, in *LeaseRequest, opts ...grpc.CallOption) (*LeaseResponse, error)
 	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
-	// only tells of those that it keeps. A lease that has ended is reported all the same, for the journal that tells what a
-	// dead process had spent. A lease that is not known any more is ignored: its time was over, and usage records have the
-	// truth.
+	// only tells of those that it keeps. A lease that has ended is reported all the same, and for the journal that tells
+	// what a dead process had spent. One that is not known is taken up, as LeaseReport says.
 	ReturnLease(ctx context.Context, in *ReturnLeaseRequest, opts ...grpc.CallOption) (*ReturnLeaseResponse, error)
 	// Streams what a node has to know about its leases: those that it holds, then snapshot_end, then recalls and changed
 	// limits as they happen, and a heartbeat at least every 500 ms. A node that hears nothing for 2 s stops spending
@@ -214,9 +213,8 @@ type QuotaServiceServer interface {
 	// With the same request_id the same leases are returned again while they live.
 	Lease(context.Context, *LeaseRequest) (*LeaseResponse, error)
 	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
-	// only tells of those that it keeps. A lease that has ended is reported all the same, for the journal that tells what a
-	// dead process had spent. A lease that is not known any more is ignored: its time was over, and usage records have the
-	// truth.
+	// only tells of those that it keeps. A lease that has ended is reported all the same, and for the journal that tells
+	// what a dead process had spent. One that is not known is taken up, as LeaseReport says.
 	ReturnLease(context.Context, *ReturnLeaseRequest) (*ReturnLeaseResponse, error)
 	// Streams what a node has to know about its leases: those that it holds, then snapshot_end, then recalls and changed
 	// limits as they happen, and a heartbeat at least every 500 ms. A node that hears nothing for 2 s stops spending

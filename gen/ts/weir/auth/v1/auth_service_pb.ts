@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/auth/v1/auth_service.proto.
  */
 export const file_weir_auth_v1_auth_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIsoBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASEAoIcmV2aXNpb24YAyABKAMSLgoKc3RvcmVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZXBvY2gYBSABKAlCCQoHb3V0Y29tZSJ1CgdSZWZ1c2FsEioKBnJlYXNvbhgBIAEoDjIaLndlaXIuZXJyb3IudjEuRXJyb3JSZWFzb24SLgoLcmVmdXNhbF90dGwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGa2V5X2lkGAMgASgJIk0KFVJlc29sdmVQcm9qZWN0UmVxdWVzdBI0Cgpwcm9qZWN0X2lkGAEgASgJQiC6SB1yGzIZXlthLXowLTldW2EtejAtOS1dezAsNjJ9JCIoChZSZXNvbHZlUHJvamVjdFJlc3BvbnNlEg4KBm9yZ19pZBgBIAEoCSJFChFSZXNvbHZlT3JnUmVxdWVzdBIwCgZvcmdfaWQYASABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIhQKElJlc29sdmVPcmdSZXNwb25zZSI/ChFSZXNvbHZlS2V5UmVxdWVzdBIqCgZrZXlfaWQYASABKAlCGrpIF3IVMhNeW0EtWmEtejAtOV17MSwzMn0kIjgKElJlc29sdmVLZXlSZXNwb25zZRIOCgZvcmdfaWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCSJJChJGaW5kUmV2b2tlZFJlcXVlc3QSMwoHa2V5X2lkcxgBIAMoCUIiukgfkgEcEOgHIhdyFTITXltBLVphLXowLTldezEsMzJ9JCImChNGaW5kUmV2b2tlZFJlc3BvbnNlEg8KB2tleV9pZHMYASADKAkiUwoXV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QSHwoOYWZ0ZXJfcmV2aXNpb24YASABKANCB7pIBCICKAASFwoFZXBvY2gYAiABKAlCCLpIBXIDGIABIt0DChhXYXRjaFJldm9jYXRpb25zUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSQgoGY2hhbmdlGAIgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5LZXlDaGFuZ2VIABJKCgxzbmFwc2hvdF9lbmQYAyABKAsyMi53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLlNuYXBzaG90RW5kSAASRQoJaGVhcnRiZWF0GAQgASgLMjAud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5IZWFydGJlYXRIABI9CgVyZXNldBgFIAEoCzIsLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuUmVzZXRIABIuCgpzdG9yZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcG9jaBgHIAEoCRosCglLZXlDaGFuZ2USDgoGa2V5X2lkGAEgASgJEg8KB3Jldm9rZWQYAiABKAgaDQoLU25hcHNob3RFbmQaCwoJSGVhcnRiZWF0GgcKBVJlc2V0QgcKBWV2ZW50MpsFCgtBdXRoU2VydmljZRJqCgxBdXRoZW50aWNhdGUSIS53ZWlyLmF1dGgudjEuQXV0aGVudGljYXRlUmVxdWVzdBoiLndlaXIuYXV0aC52MS5BdXRoZW50aWNhdGVSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJwCg5SZXNvbHZlUHJvamVjdBIjLndlaXIuYXV0aC52MS5SZXNvbHZlUHJvamVjdFJlcXVlc3QaJC53ZWlyLmF1dGgudjEuUmVzb2x2ZVByb2plY3RSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJkCgpSZXNvbHZlT3JnEh8ud2Vpci5hdXRoLnYxLlJlc29sdmVPcmdSZXF1ZXN0GiAud2Vpci5hdXRoLnYxLlJlc29sdmVPcmdSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJkCgpSZXNvbHZlS2V5Eh8ud2Vpci5hdXRoLnYxLlJlc29sdmVLZXlSZXF1ZXN0GiAud2Vpci5hdXRoLnYxLlJlc29sdmVLZXlSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJnCgtGaW5kUmV2b2tlZBIgLndlaXIuYXV0aC52MS5GaW5kUmV2b2tlZFJlcXVlc3QaIS53ZWlyLmF1dGgudjEuRmluZFJldm9rZWRSZXNwb25zZSITkAIByvMYDAgDGgIIASABKgIIAhJ5ChBXYXRjaFJldm9jYXRpb25zEiUud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiYud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZSIUkAIByvMYDQgDGgIIASABKgMIkBwwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
+  fileDesc("Ch93ZWlyL2F1dGgvdjEvYXV0aF9zZXJ2aWNlLnByb3RvEgx3ZWlyLmF1dGgudjEiMgoTQXV0aGVudGljYXRlUmVxdWVzdBIbCgNrZXkYASABKAlCDrpIB3IFEAEYgALQ8xgBIvgBChRBdXRoZW50aWNhdGVSZXNwb25zZRIsCglwcmluY2lwYWwYASABKAsyFy53ZWlyLmF1dGgudjEuUHJpbmNpcGFsSAASKAoHcmVmdXNhbBgCIAEoCzIVLndlaXIuYXV0aC52MS5SZWZ1c2FsSAASLAoJdW5jaGVja2VkGAYgASgLMhcud2Vpci5hdXRoLnYxLlVuY2hlY2tlZEgAEhAKCHJldmlzaW9uGAMgASgDEi4KCnN0b3JlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWVwb2NoGAUgASgJQgkKB291dGNvbWUidQoHUmVmdXNhbBIqCgZyZWFzb24YASABKA4yGi53ZWlyLmVycm9yLnYxLkVycm9yUmVhc29uEi4KC3JlZnVzYWxfdHRsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBmtleV9pZBgDIAEoCSI7CglVbmNoZWNrZWQSLgoLcmV0cnlfYWZ0ZXIYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iTQoVUmVzb2x2ZVByb2plY3RSZXF1ZXN0EjQKCnByb2plY3RfaWQYASABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIigKFlJlc29sdmVQcm9qZWN0UmVzcG9uc2USDgoGb3JnX2lkGAEgASgJIkUKEVJlc29sdmVPcmdSZXF1ZXN0EjAKBm9yZ19pZBgBIAEoCUIgukgdchsyGV5bYS16MC05XVthLXowLTktXXswLDYyfSQiFAoSUmVzb2x2ZU9yZ1Jlc3BvbnNlIj8KEVJlc29sdmVLZXlSZXF1ZXN0EioKBmtleV9pZBgBIAEoCUIaukgXchUyE15bQS1aYS16MC05XXsxLDMyfSQiOAoSUmVzb2x2ZUtleVJlc3BvbnNlEg4KBm9yZ19pZBgBIAEoCRISCgpwcm9qZWN0X2lkGAIgASgJIkkKEkZpbmRSZXZva2VkUmVxdWVzdBIzCgdrZXlfaWRzGAEgAygJQiK6SB+SARwQ6AciF3IVMhNeW0EtWmEtejAtOV17MSwzMn0kIiYKE0ZpbmRSZXZva2VkUmVzcG9uc2USDwoHa2V5X2lkcxgBIAMoCSJTChdXYXRjaFJldm9jYXRpb25zUmVxdWVzdBIfCg5hZnRlcl9yZXZpc2lvbhgBIAEoA0IHukgEIgIoABIXCgVlcG9jaBgCIAEoCUIIukgFcgMYgAEi3QMKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoAxJCCgZjaGFuZ2UYAiABKAsyMC53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLktleUNoYW5nZUgAEkoKDHNuYXBzaG90X2VuZBgDIAEoCzIyLndlaXIuYXV0aC52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UuU25hcHNob3RFbmRIABJFCgloZWFydGJlYXQYBCABKAsyMC53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlLkhlYXJ0YmVhdEgAEj0KBXJlc2V0GAUgASgLMiwud2Vpci5hdXRoLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZS5SZXNldEgAEi4KCnN0b3JlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWVwb2NoGAcgASgJGiwKCUtleUNoYW5nZRIOCgZrZXlfaWQYASABKAkSDwoHcmV2b2tlZBgCIAEoCBoNCgtTbmFwc2hvdEVuZBoLCglIZWFydGJlYXQaBwoFUmVzZXRCBwoFZXZlbnQymwUKC0F1dGhTZXJ2aWNlEmoKDEF1dGhlbnRpY2F0ZRIhLndlaXIuYXV0aC52MS5BdXRoZW50aWNhdGVSZXF1ZXN0GiIud2Vpci5hdXRoLnYxLkF1dGhlbnRpY2F0ZVJlc3BvbnNlIhOQAgHK8xgMCAMaAggBIAEqAggCEnAKDlJlc29sdmVQcm9qZWN0EiMud2Vpci5hdXRoLnYxLlJlc29sdmVQcm9qZWN0UmVxdWVzdBokLndlaXIuYXV0aC52MS5SZXNvbHZlUHJvamVjdFJlc3BvbnNlIhOQAgHK8xgMCAMaAggBIAEqAggCEmQKClJlc29sdmVPcmcSHy53ZWlyLmF1dGgudjEuUmVzb2x2ZU9yZ1JlcXVlc3QaIC53ZWlyLmF1dGgudjEuUmVzb2x2ZU9yZ1Jlc3BvbnNlIhOQAgHK8xgMCAMaAggBIAEqAggCEmQKClJlc29sdmVLZXkSHy53ZWlyLmF1dGgudjEuUmVzb2x2ZUtleVJlcXVlc3QaIC53ZWlyLmF1dGgudjEuUmVzb2x2ZUtleVJlc3BvbnNlIhOQAgHK8xgMCAMaAggBIAEqAggCEmcKC0ZpbmRSZXZva2VkEiAud2Vpci5hdXRoLnYxLkZpbmRSZXZva2VkUmVxdWVzdBohLndlaXIuYXV0aC52MS5GaW5kUmV2b2tlZFJlc3BvbnNlIhOQAgHK8xgMCAMaAggBIAEqAggCEnkKEFdhdGNoUmV2b2NhdGlvbnMSJS53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaJi53ZWlyLmF1dGgudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlIhSQAgHK8xgNCAMaAggBIAEqAwiQHDABYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_auth_v1_principal, file_weir_error_v1_error, file_weir_policy_v1_policy]);
 
 /**
  * A key to check.
@@ -62,7 +62,7 @@ export const AuthenticateRequestSchema: GenMessage<AuthenticateRequest, {jsonTyp
  */
 export type AuthenticateResponse = Message<"weir.auth.v1.AuthenticateResponse"> & {
   /**
-   * Known or refused.
+   * Known, refused, or neither.
    *
    * @generated from oneof weir.auth.v1.AuthenticateResponse.outcome
    */
@@ -82,6 +82,14 @@ export type AuthenticateResponse = Message<"weir.auth.v1.AuthenticateResponse"> 
      */
     value: Refusal;
     case: "refusal";
+  } | {
+    /**
+     * This process cannot check the key, which may be good; others it can.
+     *
+     * @generated from field: weir.auth.v1.Unchecked unchecked = 6;
+     */
+    value: Unchecked;
+    case: "unchecked";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -126,6 +134,13 @@ export type AuthenticateResponseJson = {
    * @generated from field: weir.auth.v1.Refusal refusal = 2;
    */
   refusal?: RefusalJson;
+
+  /**
+   * This process cannot check the key, which may be good; others it can.
+   *
+   * @generated from field: weir.auth.v1.Unchecked unchecked = 6;
+   */
+  unchecked?: UncheckedJson;
 
   /**
    * The revision of the key table that this answer was read at: a later revocation has a higher one.
@@ -221,6 +236,41 @@ export const RefusalSchema: GenMessage<Refusal, {jsonType: RefusalJson}> = /*@__
   messageDesc(file_weir_auth_v1_auth_service, 2);
 
 /**
+ * A key that is hashed with a pepper which the process has not read: its pepper file is behind.
+ *
+ * @generated from message weir.auth.v1.Unchecked
+ */
+export type Unchecked = Message<"weir.auth.v1.Unchecked"> & {
+  /**
+   * Ask about the key no sooner. A caller is told so, and a key that was known goes on as if the store were away.
+   *
+   * @generated from field: google.protobuf.Duration retry_after = 1;
+   */
+  retryAfter?: Duration | undefined;
+};
+
+/**
+ * A key that is hashed with a pepper which the process has not read: its pepper file is behind.
+ *
+ * @generated from message weir.auth.v1.Unchecked
+ */
+export type UncheckedJson = {
+  /**
+   * Ask about the key no sooner. A caller is told so, and a key that was known goes on as if the store were away.
+   *
+   * @generated from field: google.protobuf.Duration retry_after = 1;
+   */
+  retryAfter?: DurationJson;
+};
+
+/**
+ * Describes the message weir.auth.v1.Unchecked.
+ * Use `create(UncheckedSchema)` to create a new message.
+ */
+export const UncheckedSchema: GenMessage<Unchecked, {jsonType: UncheckedJson}> = /*@__PURE__*/
+  messageDesc(file_weir_auth_v1_auth_service, 3);
+
+/**
  * Which project.
  *
  * @generated from message weir.auth.v1.ResolveProjectRequest
@@ -253,7 +303,7 @@ export type ResolveProjectRequestJson = {
  * Use `create(ResolveProjectRequestSchema)` to create a new message.
  */
 export const ResolveProjectRequestSchema: GenMessage<ResolveProjectRequest, {jsonType: ResolveProjectRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 3);
+  messageDesc(file_weir_auth_v1_auth_service, 4);
 
 /**
  * Whose it is.
@@ -288,7 +338,7 @@ export type ResolveProjectResponseJson = {
  * Use `create(ResolveProjectResponseSchema)` to create a new message.
  */
 export const ResolveProjectResponseSchema: GenMessage<ResolveProjectResponse, {jsonType: ResolveProjectResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 4);
+  messageDesc(file_weir_auth_v1_auth_service, 5);
 
 /**
  * Which organisation.
@@ -323,7 +373,7 @@ export type ResolveOrgRequestJson = {
  * Use `create(ResolveOrgRequestSchema)` to create a new message.
  */
 export const ResolveOrgRequestSchema: GenMessage<ResolveOrgRequest, {jsonType: ResolveOrgRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 5);
+  messageDesc(file_weir_auth_v1_auth_service, 6);
 
 /**
  * It is there.
@@ -346,7 +396,7 @@ export type ResolveOrgResponseJson = {
  * Use `create(ResolveOrgResponseSchema)` to create a new message.
  */
 export const ResolveOrgResponseSchema: GenMessage<ResolveOrgResponse, {jsonType: ResolveOrgResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 6);
+  messageDesc(file_weir_auth_v1_auth_service, 7);
 
 /**
  * Which key.
@@ -381,7 +431,7 @@ export type ResolveKeyRequestJson = {
  * Use `create(ResolveKeyRequestSchema)` to create a new message.
  */
 export const ResolveKeyRequestSchema: GenMessage<ResolveKeyRequest, {jsonType: ResolveKeyRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 7);
+  messageDesc(file_weir_auth_v1_auth_service, 8);
 
 /**
  * Whose it is.
@@ -430,7 +480,7 @@ export type ResolveKeyResponseJson = {
  * Use `create(ResolveKeyResponseSchema)` to create a new message.
  */
 export const ResolveKeyResponseSchema: GenMessage<ResolveKeyResponse, {jsonType: ResolveKeyResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 8);
+  messageDesc(file_weir_auth_v1_auth_service, 9);
 
 /**
  * Which keys.
@@ -465,7 +515,7 @@ export type FindRevokedRequestJson = {
  * Use `create(FindRevokedRequestSchema)` to create a new message.
  */
 export const FindRevokedRequestSchema: GenMessage<FindRevokedRequest, {jsonType: FindRevokedRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 9);
+  messageDesc(file_weir_auth_v1_auth_service, 10);
 
 /**
  * Those that may be used no more.
@@ -500,7 +550,7 @@ export type FindRevokedResponseJson = {
  * Use `create(FindRevokedResponseSchema)` to create a new message.
  */
 export const FindRevokedResponseSchema: GenMessage<FindRevokedResponse, {jsonType: FindRevokedResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 10);
+  messageDesc(file_weir_auth_v1_auth_service, 11);
 
 /**
  * Where to continue.
@@ -553,7 +603,7 @@ export type WatchRevocationsRequestJson = {
  * Use `create(WatchRevocationsRequestSchema)` to create a new message.
  */
 export const WatchRevocationsRequestSchema: GenMessage<WatchRevocationsRequest, {jsonType: WatchRevocationsRequestJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 11);
+  messageDesc(file_weir_auth_v1_auth_service, 12);
 
 /**
  * One step of the watch.
@@ -683,7 +733,7 @@ export type WatchRevocationsResponseJson = {
  * Use `create(WatchRevocationsResponseSchema)` to create a new message.
  */
 export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse, {jsonType: WatchRevocationsResponseJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 12);
+  messageDesc(file_weir_auth_v1_auth_service, 13);
 
 /**
  * A key changed.
@@ -732,7 +782,7 @@ export type WatchRevocationsResponse_KeyChangeJson = {
  * Use `create(WatchRevocationsResponse_KeyChangeSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_KeyChangeSchema: GenMessage<WatchRevocationsResponse_KeyChange, {jsonType: WatchRevocationsResponse_KeyChangeJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 12, 0);
+  messageDesc(file_weir_auth_v1_auth_service, 13, 0);
 
 /**
  * Everything up to now has been sent.
@@ -755,7 +805,7 @@ export type WatchRevocationsResponse_SnapshotEndJson = {
  * Use `create(WatchRevocationsResponse_SnapshotEndSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_SnapshotEndSchema: GenMessage<WatchRevocationsResponse_SnapshotEnd, {jsonType: WatchRevocationsResponse_SnapshotEndJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 12, 1);
+  messageDesc(file_weir_auth_v1_auth_service, 13, 1);
 
 /**
  * The connection lives.
@@ -778,10 +828,10 @@ export type WatchRevocationsResponse_HeartbeatJson = {
  * Use `create(WatchRevocationsResponse_HeartbeatSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_HeartbeatSchema: GenMessage<WatchRevocationsResponse_Heartbeat, {jsonType: WatchRevocationsResponse_HeartbeatJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 12, 2);
+  messageDesc(file_weir_auth_v1_auth_service, 13, 2);
 
 /**
- * Drop every cached principal.
+ * Any key may have changed: check every cached principal before its next use, and what runs by FindRevoked.
  *
  * @generated from message weir.auth.v1.WatchRevocationsResponse.Reset
  */
@@ -789,7 +839,7 @@ export type WatchRevocationsResponse_Reset = Message<"weir.auth.v1.WatchRevocati
 };
 
 /**
- * Drop every cached principal.
+ * Any key may have changed: check every cached principal before its next use, and what runs by FindRevoked.
  *
  * @generated from message weir.auth.v1.WatchRevocationsResponse.Reset
  */
@@ -801,7 +851,7 @@ export type WatchRevocationsResponse_ResetJson = {
  * Use `create(WatchRevocationsResponse_ResetSchema)` to create a new message.
  */
 export const WatchRevocationsResponse_ResetSchema: GenMessage<WatchRevocationsResponse_Reset, {jsonType: WatchRevocationsResponse_ResetJson}> = /*@__PURE__*/
-  messageDesc(file_weir_auth_v1_auth_service, 12, 3);
+  messageDesc(file_weir_auth_v1_auth_service, 13, 3);
 
 /**
  * Tells the processes that serve callers who is calling. Only this service knows the pepper that keys are hashed with.
@@ -813,8 +863,7 @@ export const AuthService: GenService<{
    * Checks a key. A refusal is an answer, not an error: it may be cached for refusal_ttl. Call it once for a key that
    * is not cached; a malformed key never gets here.
    *
-   * Errors: ERROR_REASON_STORE_UNAVAILABLE when the key cannot be checked now, which says nothing of the key: the database
-   * is away, or the key is hashed with a pepper that this process has not read.
+   * Errors: ERROR_REASON_STORE_UNAVAILABLE when no key can be checked now, which says nothing of the key.
    *
    * @generated from rpc weir.auth.v1.AuthService.Authenticate
    */
@@ -863,7 +912,7 @@ export const AuthService: GenService<{
   },
   /**
    * Tells which of some keys may be used no more. Call it for keys that something runs with, where their revocation may
-   * have been missed: the store's epoch has changed, or time has passed.
+   * have been missed: the store's epoch has changed, the watch was broken, or time has passed.
    *
    * Errors: ERROR_REASON_STORE_UNAVAILABLE.
    *

@@ -703,7 +703,7 @@ export const KeyService: GenService<{
   /**
    * Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
    * secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
-   * revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
+   * revoked, expired ones among them, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
    *
    * Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
    *
@@ -751,7 +751,7 @@ export const KeyService: GenService<{
   },
   /**
    * Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-   * revoked key changes nothing.
+   * revoked key changes nothing. It waits for no other call of its project, however many there are.
    *
    * Errors: ERROR_REASON_NOT_FOUND.
    *

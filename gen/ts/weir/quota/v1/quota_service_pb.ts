@@ -967,7 +967,8 @@ export type WatchLeasesResponse = Message<"weir.quota.v1.WatchLeasesResponse"> &
    */
   event: {
     /**
-     * A lease that the node holds, as the store knows it. One that it holds and is not told of is gone.
+     * A lease that the node holds, as the store knows it. One that it holds and is not told of is not drawn from any more,
+     * and reported until all of it is told.
      *
      * @generated from field: weir.quota.v1.Lease lease = 2;
      */
@@ -1038,7 +1039,8 @@ export type WatchLeasesResponseJson = {
   revision?: string;
 
   /**
-   * A lease that the node holds, as the store knows it. One that it holds and is not told of is gone.
+   * A lease that the node holds, as the store knows it. One that it holds and is not told of is not drawn from any more,
+   * and reported until all of it is told.
    *
    * @generated from field: weir.quota.v1.Lease lease = 2;
    */
@@ -1227,9 +1229,8 @@ export const QuotaService: GenService<{
   },
   /**
    * Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
-   * only tells of those that it keeps. A lease that has ended is reported all the same, for the journal that tells what a
-   * dead process had spent. A lease that is not known any more is ignored: its time was over, and usage records have the
-   * truth.
+   * only tells of those that it keeps. A lease that has ended is reported all the same, and for the journal that tells
+   * what a dead process had spent. One that is not known is taken up, as LeaseReport says.
    *
    * @generated from rpc weir.quota.v1.QuotaService.ReturnLease
    */

@@ -49,7 +49,7 @@ const (
 type KeyServiceClient interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
 	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
-	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
+	// revoked, expired ones among them, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
@@ -65,7 +65,7 @@ type KeyServiceClient interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(context.Context, *connect.Request[v1.UpdateKeyRequest]) (*connect.Response[v1.UpdateKeyResponse], error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)
@@ -155,7 +155,7 @@ func (c *keyServiceClient) RevokeKey(ctx context.Context, req *connect.Request[v
 type KeyServiceHandler interface {
 	// Makes a key and returns it whole, this once. With the same request_id the same key is returned again, without its
 	// secret; another request under that id is ERROR_REASON_ALREADY_EXISTS. A project has at most 10,000 keys that are not
-	// revoked, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
+	// revoked, expired ones among them, and an organisation 50,000; beyond them it is ERROR_REASON_INVALID_ARGUMENT.
 	//
 	// Errors: ERROR_REASON_GRANT_EXCEEDS_GRANTOR, ERROR_REASON_NOT_FOUND (the project), ERROR_REASON_ALREADY_EXISTS.
 	CreateKey(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
@@ -171,7 +171,7 @@ type KeyServiceHandler interface {
 	// Errors: ERROR_REASON_NOT_FOUND, ERROR_REASON_KEY_REVOKED, ERROR_REASON_GRANT_EXCEEDS_GRANTOR.
 	UpdateKey(context.Context, *connect.Request[v1.UpdateKeyRequest]) (*connect.Response[v1.UpdateKeyResponse], error)
 	// Withdraws a key for good. New requests are refused and running streams cut within 2 s everywhere. Revoking a
-	// revoked key changes nothing.
+	// revoked key changes nothing. It waits for no other call of its project, however many there are.
 	//
 	// Errors: ERROR_REASON_NOT_FOUND.
 	RevokeKey(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)

@@ -84,9 +84,8 @@ type QuotaServiceClient interface {
 	// With the same request_id the same leases are returned again while they live.
 	Lease(context.Context, *connect.Request[v1.LeaseRequest]) (*connect.Response[v1.LeaseResponse], error)
 	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
-	// only tells of those that it keeps. A lease that has ended is reported all the same, for the journal that tells what a
-	// dead process had spent. A lease that is not known any more is ignored: its time was over, and usage records have the
-	// truth.
+	// only tells of those that it keeps. A lease that has ended is reported all the same, and for the journal that tells
+	// what a dead process had spent. One that is not known is taken up, as LeaseReport says.
 	ReturnLease(context.Context, *connect.Request[v1.ReturnLeaseRequest]) (*connect.Response[v1.ReturnLeaseResponse], error)
 	// Streams what a node has to know about its leases: those that it holds, then snapshot_end, then recalls and changed
 	// limits as they happen, and a heartbeat at least every 500 ms. A node that hears nothing for 2 s stops spending
@@ -231,9 +230,8 @@ type QuotaServiceHandler interface {
 	// With the same request_id the same leases are returned again while they live.
 	Lease(context.Context, *connect.Request[v1.LeaseRequest]) (*connect.Response[v1.LeaseResponse], error)
 	// Gives leases back with what was spent of them: on recall, when a consumer has been idle, and before a node stops. Or
-	// only tells of those that it keeps. A lease that has ended is reported all the same, for the journal that tells what a
-	// dead process had spent. A lease that is not known any more is ignored: its time was over, and usage records have the
-	// truth.
+	// only tells of those that it keeps. A lease that has ended is reported all the same, and for the journal that tells
+	// what a dead process had spent. One that is not known is taken up, as LeaseReport says.
 	ReturnLease(context.Context, *connect.Request[v1.ReturnLeaseRequest]) (*connect.Response[v1.ReturnLeaseResponse], error)
 	// Streams what a node has to know about its leases: those that it holds, then snapshot_end, then recalls and changed
 	// limits as they happen, and a heartbeat at least every 500 ms. A node that hears nothing for 2 s stops spending
