@@ -1,3 +1,4 @@
+import { crashesMax } from "../failover.ts";
 import type { Content } from "./content.ts";
 
 /** A replica that has just gone away. */
@@ -23,9 +24,6 @@ export function deathOf({ id, score }: Dying, atMs: number): Death {
 
 /** Deaths that tell of a content before it is refused. */
 const tellingMax = 2;
-
-/** Deaths before a content runs only under watch. */
-const deathsMax = 2;
 
 /** A content that engines went away with. */
 export class Suspect {
@@ -57,6 +55,6 @@ export class Suspect {
 
   /** It has to run under watch, if at all. */
   get watched(): boolean {
-    return this.deaths.size >= deathsMax;
+    return this.deaths.size >= crashesMax;
   }
 }
