@@ -110,7 +110,7 @@ export class PlacesHistory {
     this.#stopping = true;
     await this.pass(8_000);
     for (const limit of this.#limits) {
-      const left = await this.wires.remaining(limit);
+      const left = (await this.wires.status(limit)).remaining;
       const count = limit.spec?.ceiling.value;
       if (left !== count) this.problems.push(`${limit.id}: nothing runs, and ${left} of ${count} are left`);
     }

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import type { Limit } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type { Limit, LimitStatus } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import {
   QuotaService,
   WatchLeasesRequestSchema,
@@ -82,10 +82,10 @@ export class QuotaWires {
   }
 
   /** What the store says of a limit. */
-  async remaining(limit: Limit): Promise<bigint> {
+  async status(limit: Limit): Promise<LimitStatus> {
     const [status] = (await this.#life?.store.status([limit])) ?? [];
     if (status === undefined) throw new Error("nobody counts");
-    return status.remaining;
+    return status;
   }
 
   client(): QuotaClient {

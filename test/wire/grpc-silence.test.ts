@@ -16,6 +16,7 @@ import {
   dataFrame,
   type FrameConnection,
   type FrameServer,
+  goaway,
   responseHeaders,
   startFrameServer,
 } from "../fakes/frame-server.ts";
@@ -85,6 +86,11 @@ function trailers(stream: number): Buffer {
   return frame(frameType.headers, endHeaders | endStream, stream, literals([["grpc-status", "0"]]));
 }
 
+/** Ends a call by an INTERNAL_ERROR of HTTP/2. */
+function reset(stream: number): Buffer {
+  return frame(frameType.rstStream, 0, stream, Buffer.from("00000002", "hex"));
+}
+
 /** A call that was answered. */
 async function answered({ call }: World): Promise<FrameConnection> {
   const { connection } = await call(0, 1);
@@ -146,10 +152,22 @@ test("one that the server resets, the last on such a connection, was reset: noth
   await world.clock.advanceAsync(2_000);
   await world.clock.advanceAsync(10_000);
   await connection.until(() => pingsOf(connection, 0).length === 1);
-  const internalError = Buffer.from("00000002", "hex");
-  connection.send(responseHeaders(1), dataFrame(1, message), frame(frameType.rstStream, 0, 1, internalError));
+  connection.send(responseHeaders(1), dataFrame(1, message), reset(1));
   await connection.closed;
   expect(world.told).toEqual([["message", "error 13"]]);
+});
+
+test("one that the server resets after it wants no more of them was reset, and one that it did not look at was refused", async () => {
+  const world = await serve();
+  const { connection } = await world.call(0, 1);
+  await world.call(0, 3);
+  await world.call(0, 5);
+  await isRead(connection, goaway(3));
+  expect(world.told).toEqual([[], [], ["error 14"]]);
+  await isRead(connection, reset(1));
+  connection.send(reset(3));
+  await connection.closed;
+  expect(world.told).toEqual([["error 13"], ["error 13"], ["error 14"]]);
 });
 
 test("after a call that was given up in a silence the next one goes elsewhere", async () => {
@@ -208,6 +226,16 @@ describe.each([
     await world.call(1, 1);
     connection.send(responseHeaders(1), dataFrame(1, message), trailers(1));
     expect(await asked).toBe("none");
+  });
+
+  test("is lost with its connection, also where the server wanted no more on it", async () => {
+    const world = await serve();
+    const asked = ask(world);
+    const connection = await world.server.connection(0);
+    await connection.until((frames) => frames.some(({ stream, flags }) => stream === 1 && (flags & endStream) !== 0));
+    await isRead(connection, goaway(1));
+    await world.server[Symbol.asyncDispose]();
+    expect(await asked).toBe("ENGINE_UNAVAILABLE");
   });
 
   test("fails where no connection comes to stand within 3 s", async () => {

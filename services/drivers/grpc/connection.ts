@@ -81,6 +81,12 @@ export class Connection {
     return this.#http2.closed || this.#http2.destroyed;
   }
 
+  /** Whether it ended with streams on it. One on which the server wants no more lives until the last of them has ended. */
+  get #isLost(): boolean {
+    const { closed, destroyed } = this.#http2;
+    return this.#failure !== undefined || this.#socket.destroyed || (destroyed && !closed);
+  }
+
   /** Whether it takes new streams. Retires it if it was silent for too long. */
   takesStreams(): boolean {
     if (this.#isRetired || this.#isOver) return false;
@@ -111,7 +117,7 @@ export class Connection {
 
   /** What became of a stream that ended with the connection; undefined: the connection lives, and it ended by itself. */
   loss(streamError: Error | undefined): StatusError | undefined {
-    if (!this.#isOver) return undefined;
+    if (!this.#isLost) return undefined;
     const cause = this.#failure ?? streamError;
     if (!this.#wasConnected) return new StatusError(grpcStatus.UNAVAILABLE, "No connection established", cause);
     // nghttp2 could not bear what the server sent.
@@ -169,6 +175,7 @@ export class Connection {
   }
 
   #destroy(reason?: Error): void {
+    this.#failure ??= reason;
     this.#http2.destroy(reason);
     // A session that has not begun leaves its socket to go on dialling.
     if (this.#socket.connecting) this.#socket.destroy();
