@@ -114,6 +114,17 @@ describe("a prompt without an answer", () => {
     expect(eventsOf(streamed?.body ?? "")).toMatchObject({ text: "tell me of the river", dones: 1 });
   });
 
+  it("is scored where that is asked for, all but its first token", async () => {
+    const wish = { model: "both", prompt: "tell me of the river", echo: true, max_tokens: 0, logprobs: 1 };
+    const { json } = await ask("/v1/completions", wish);
+    expect(json.choices?.[0]?.logprobs).toMatchObject({
+      tokens: ["tell", " me ", "of t", "he r", "iver"],
+      token_logprobs: [null, ...Array(4).fill(expect.any(Number))],
+      top_logprobs: [null, ...Array(4).fill(expect.any(Object))],
+    });
+    expect(json.usage).toMatchObject({ prompt_tokens: 5, completion_tokens: 1 });
+  });
+
   it("is refused by name where it can't be echoed, or is not to be", async () => {
     const wish = { model: "vllm", prompt: "x", max_tokens: 0 };
     const echoed = await ask("/v1/completions", { ...wish, echo: true });

@@ -98,7 +98,8 @@ function withLogprobs(message: GenerateResponse, request: GenerateRequest): Gene
     logprob: -0.5 - i,
     bytes,
   }));
-  event.value.logprobs.push({ $typeName: "weir.router.v1.TokenLogprob", token, logprob: -0.5, bytes, top });
+  const scored = { token, logprob: -0.5, bytes, top, unscored: false };
+  event.value.logprobs.push({ $typeName: "weir.router.v1.TokenLogprob", ...scored });
   return message;
 }
 

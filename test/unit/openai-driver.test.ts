@@ -281,8 +281,8 @@ describe("a chunk", () => {
     const [event] = read([{ choices: [{ index: 0, text: "ab", logprobs }] }]).events;
     const delta = event?.event.case === "delta" ? event.event.value : undefined;
     expect(delta?.logprobs).toMatchObject([
-      { token: "a", logprob: 0, top: [] },
-      { token: "b", logprob: -2, top: [{ token: "b" }, { token: "c", logprob: -3 }] },
+      { token: "a", unscored: true, top: [] },
+      { token: "b", unscored: false, logprob: -2, top: [{ token: "b" }, { token: "c", logprob: -3 }] },
     ]);
   });
 });

@@ -51,6 +51,7 @@ function scored(choice: number, at: number): GenerateResponse {
       logprob: -0.123456789,
       bytes,
       top,
+      unscored: false,
     });
   return message;
 }

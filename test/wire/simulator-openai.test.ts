@@ -175,6 +175,17 @@ describe("a completion", () => {
     const ids = await client.completions.create({ ...completion, prompt: [1, 2, 3_000_000] });
     expect(ids.usage?.prompt_tokens).toBe(3);
   });
+
+  test("scores the prompt that it repeats, all but its first token", async () => {
+    const body = { model: "weir-sim", prompt: "Once upon a time", echo: true, max_tokens: 0, logprobs: 1 };
+    const [choice] = (await json(post(body, { path: "completions" }))).choices;
+    const { tokens, token_logprobs: values, top_logprobs: tops } = choice.logprobs;
+    expect(tokens.join("")).toBe(choice.text);
+    expect([values[0], tops[0]]).toEqual([null, null]);
+    expect(values.slice(1)).toEqual(Array(tokens.length - 1).fill(expect.any(Number)));
+    const { chunks } = await stream(body, "completions");
+    expect(chunks[0].choices[0].logprobs.token_logprobs).toEqual(values);
+  });
 });
 
 test("an answer that is longer than what the prompt leaves is cut to it", async () => {

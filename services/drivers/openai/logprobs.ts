@@ -14,46 +14,41 @@ export function logprobsOf(raw: unknown): TokenLogprob[] {
 }
 
 function tokenOf(raw: JsonObject): TokenLogprob {
-  const { token, logprob, bytes } = partOf(raw);
   const top = raw["top_logprobs"];
-  return {
-    $typeName: "weir.router.v1.TokenLogprob",
-    token,
-    logprob,
-    bytes,
-    top: Array.isArray(top) ? top.filter(isObject).map(topOf) : [],
-  };
-}
-
-function topOf(raw: JsonObject): TopLogprob {
-  return { $typeName: "weir.router.v1.TopLogprob", ...partOf(raw) };
-}
-
-function partOf(raw: JsonObject): { token: string; logprob: number; bytes: Uint8Array<ArrayBuffer> } {
-  const token = typeof raw["token"] === "string" ? raw["token"] : "";
-  return { token, logprob: numberOf(raw["logprob"]), bytes: bytesOf(raw["bytes"], token) };
+  return scored(textOf(raw["token"]), raw["logprob"], raw["bytes"], Array.isArray(top) ? top.filter(isObject) : []);
 }
 
 function fromLists(raw: JsonObject): TokenLogprob[] {
   const { tokens, token_logprobs: values, top_logprobs: tops } = raw;
   if (!Array.isArray(tokens)) return [];
-  return tokens.map((text: unknown, index) => {
-    const token = typeof text === "string" ? text : "";
+  return tokens.map((token: unknown, index) => {
     const value: unknown = Array.isArray(values) ? values[index] : undefined;
     const top: unknown = Array.isArray(tops) ? tops[index] : undefined;
-    return {
-      $typeName: "weir.router.v1.TokenLogprob",
-      token,
-      logprob: numberOf(value),
-      bytes: bytesOf(undefined, token),
-      top: isObject(top) ? Object.entries(top).map(([name, other]) => topOf({ token: name, logprob: other })) : [],
-    };
+    const others = isObject(top) ? Object.entries(top).map(([name, other]) => ({ token: name, logprob: other })) : [];
+    return scored(textOf(token), value, undefined, others);
   });
 }
 
-/** The first token of an echoed prompt has none. */
-function numberOf(value: unknown): number {
-  return typeof value === "number" ? value : 0;
+/** The first token of an echoed prompt has none, which is not the 0 of a certain one. */
+function scored(token: string, logprob: unknown, bytes: unknown, top: readonly JsonObject[]): TokenLogprob {
+  return {
+    $typeName: "weir.router.v1.TokenLogprob",
+    token,
+    logprob: typeof logprob === "number" ? logprob : 0,
+    bytes: bytesOf(bytes, token),
+    top: top.flatMap(topOf),
+    unscored: typeof logprob !== "number",
+  };
+}
+
+function topOf({ token: raw, logprob, bytes }: JsonObject): TopLogprob[] {
+  if (typeof logprob !== "number") return [];
+  const token = textOf(raw);
+  return [{ $typeName: "weir.router.v1.TopLogprob", token, logprob, bytes: bytesOf(bytes, token) }];
+}
+
+function textOf(raw: unknown): string {
+  return typeof raw === "string" ? raw : "";
 }
 
 function bytesOf(raw: unknown, token: string): Uint8Array<ArrayBuffer> {

@@ -124,6 +124,7 @@ function scored(token: JsonObject, tops: unknown): TokenLogprob {
     top: Array.isArray(tops)
       ? tops.filter(isObject).map((top) => ({ $typeName: "weir.router.v1.TopLogprob" as const, ...partOf(top) }))
       : [],
+    unscored: false,
   };
 }
 

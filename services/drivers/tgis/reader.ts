@@ -98,6 +98,7 @@ export class TgisListener implements Listener<GenerationMessage> {
           $typeName: "weir.router.v1.TopLogprob",
           ...scored(form, top.text, top.logprob),
         })),
+        unscored: false,
       };
     });
   }

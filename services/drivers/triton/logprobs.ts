@@ -26,6 +26,7 @@ export function logprobsFrom(text: string, top: number): TokenLogprob[] {
         $typeName: "weir.router.v1.TokenLogprob" as const,
         ...scored(drawn),
         top: likeliest.map((one) => ({ $typeName: "weir.router.v1.TopLogprob" as const, ...scored(one) })),
+        unscored: false,
       },
     ];
   });

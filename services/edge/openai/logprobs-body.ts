@@ -5,16 +5,20 @@ const impossible = -9999;
 
 const finite = (logprob: number) => (Number.isFinite(logprob) ? logprob : impossible);
 
+/** Null for a token that has none, as the first one of an echoed prompt. */
+const valueOf = ({ logprob, unscored }: TokenLogprob) => (unscored ? null : finite(logprob));
+
 // An answer may have a hundred thousand of them: each becomes text as it comes, and nothing else is made on the way.
 
 /** One token of `logprobs.content`, as JSON. */
 export function chatLogprobJson(of: TokenLogprob): string {
-  return `{${scoredJson(of)},"top_logprobs":[${of.top.map((top) => `{${scoredJson(top)}}`).join(",")}]}`;
+  const tops = of.top.map((top) => `{${scoredJson(top, finite(top.logprob))}}`).join(",");
+  return `{${scoredJson(of, valueOf(of))},"top_logprobs":[${tops}]}`;
 }
 
-function scoredJson({ token, logprob, bytes }: TokenLogprob | TopLogprob): string {
+function scoredJson({ token, bytes }: TokenLogprob | TopLogprob, logprob: number | null): string {
   const numbers = bytes.length > 0 ? `[${bytes.join(",")}]` : "null";
-  return `"token":${JSON.stringify(token)},"logprob":${finite(logprob)},"bytes":${numbers}`;
+  return `"token":${JSON.stringify(token)},"logprob":${logprob},"bytes":${numbers}`;
 }
 
 /** `logprobs` of a completion: lists in step, one entry a token, each as JSON. */
@@ -37,8 +41,9 @@ export function addCompletionLogprobs(
 ): number {
   let at = offset;
   let length = 0;
-  for (const { token, logprob, top } of logprobs) {
-    const entry = [JSON.stringify(token), String(finite(logprob)), alternativesJson(top), String(at)] as const;
+  for (const of of logprobs) {
+    const { token, top } = of;
+    const entry = [JSON.stringify(token), String(valueOf(of)), alternativesJson(top), String(at)] as const;
     to.tokens.push(entry[0]);
     to.values.push(entry[1]);
     to.tops.push(entry[2]);

@@ -2,7 +2,7 @@ import type { ServerResponse } from "node:http";
 import { type ChoiceText, createChoiceText } from "../choice-text.ts";
 import type { Engine, JobSink, Running } from "../engine.ts";
 import type { Fault } from "../fault.ts";
-import { type Scored, scoredFrom } from "../scored.ts";
+import { type Scored, scoredFrom, scoredPrompt } from "../scored.ts";
 import type { Token } from "../text.ts";
 import { failureFrom } from "./failure.ts";
 import type { Manners } from "./manners.ts";
@@ -65,7 +65,7 @@ class Answer implements JobSink {
     this.#choices = Array.from({ length: asked.job.choices }, () => ({
       text: createChoiceText(asked.stops),
       shown: echoed,
-      scored: [],
+      scored: asked.logprobs ? scoredPrompt(echoed, asked.topLogprobs) : [],
       characters: echoed.length,
       opened: false,
       finish: null,

@@ -38,12 +38,19 @@ const chunksOf = (text: string) =>
     .filter((event) => event.startsWith("data: {"))
     .map((event) => JSON.parse(event.slice(6)) as Record<string, unknown> & { choices: Record<string, unknown>[] });
 
+const withoutLogprob = (message: GenerateResponse): GenerateResponse => {
+  if (message.event.case === "delta") {
+    const said = { token: "é", logprob: 0, bytes: Buffer.from("é"), top: [], unscored: true };
+    message.event.value.logprobs = [{ $typeName: "weir.router.v1.TokenLogprob", ...said }];
+  }
+  return message;
+};
+
 const withLogprob = (message: GenerateResponse, logprob: number): GenerateResponse => {
   if (message.event.case === "delta") {
     const top = [{ $typeName: "weir.router.v1.TopLogprob" as const, token: "a", logprob, bytes: new Uint8Array() }];
-    message.event.value.logprobs = [
-      { $typeName: "weir.router.v1.TokenLogprob", token: "é", logprob, bytes: Buffer.from("é"), top },
-    ];
+    const said = { token: "é", logprob, bytes: Buffer.from("é"), top, unscored: false };
+    message.event.value.logprobs = [{ $typeName: "weir.router.v1.TokenLogprob", ...said }];
   }
   return message;
 };
@@ -163,6 +170,16 @@ test("log probabilities are numbers of JSON, with the token's bytes", () => {
     ],
     refusal: null,
   });
+});
+
+test("a token that has no log probability has null, in a body, a stream and a chat", () => {
+  const echoed = () => [withoutLogprob(textDelta(0, "é", 1)), withLogprob(textDelta(0, "é", 1), 0)];
+  const lists = { tokens: ["é", "é"], token_logprobs: [null, 0], top_logprobs: [null, { a: 0 }], text_offset: [0, 1] };
+  expect(bodyOf(head, echoed(), createCompletionBody).choices[0]?.["logprobs"]).toEqual(lists);
+  const [first] = chunksOf(transcript(createCompletionChunks(head), echoed()));
+  expect(first?.choices[0]?.["logprobs"]).toMatchObject({ token_logprobs: [null], top_logprobs: [null] });
+  const [, chat] = chunksOf(transcript(createChatChunks(head), echoed()));
+  expect(chat?.choices[0]?.["logprobs"]).toMatchObject({ content: [{ token: "é", logprob: null }] });
 });
 
 test("a token that makes no character yet is told where its log probability was asked for, and else not", () => {

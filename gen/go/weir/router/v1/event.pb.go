@@ -551,12 +551,14 @@ type TokenLogprob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token's text.
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// The natural logarithm of its probability.
+	// The natural logarithm of its probability; 0 where it has none.
 	Logprob float64 `protobuf:"fixed64,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
 	// The token's bytes, which may be part of a character.
 	Bytes []byte `protobuf:"bytes,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// The likeliest tokens at its place.
-	Top           []*TopLogprob `protobuf:"bytes,4,rep,name=top,proto3" json:"top,omitempty"`
+	Top []*TopLogprob `protobuf:"bytes,4,rep,name=top,proto3" json:"top,omitempty"`
+	// It has no probability, as the first token of an echoed prompt: nothing came before it.
+	Unscored      bool `protobuf:"varint,5,opt,name=unscored,proto3" json:"unscored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -617,6 +619,13 @@ func (x *TokenLogprob) GetTop() []*TopLogprob {
 		return x.Top
 	}
 	return nil
+}
+
+func (x *TokenLogprob) GetUnscored() bool {
+	if x != nil {
+		return x.Unscored
+	}
+	return false
 }
 
 // An alternative token.
@@ -930,12 +939,13 @@ const file_weir_router_v1_event_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\"\n" +
-	"\targuments\x18\x04 \x01(\tB\x04\xd0\xf3\x18\x01R\targuments\"\x8e\x01\n" +
+	"\targuments\x18\x04 \x01(\tB\x04\xd0\xf3\x18\x01R\targuments\"\xaa\x01\n" +
 	"\fTokenLogprob\x12\x1a\n" +
 	"\x05token\x18\x01 \x01(\tB\x04\xd0\xf3\x18\x01R\x05token\x12\x18\n" +
 	"\alogprob\x18\x02 \x01(\x01R\alogprob\x12\x1a\n" +
 	"\x05bytes\x18\x03 \x01(\fB\x04\xd0\xf3\x18\x01R\x05bytes\x12,\n" +
-	"\x03top\x18\x04 \x03(\v2\x1a.weir.router.v1.TopLogprobR\x03top\"^\n" +
+	"\x03top\x18\x04 \x03(\v2\x1a.weir.router.v1.TopLogprobR\x03top\x12\x1a\n" +
+	"\bunscored\x18\x05 \x01(\bR\bunscored\"^\n" +
 	"\n" +
 	"TopLogprob\x12\x1a\n" +
 	"\x05token\x18\x01 \x01(\tB\x04\xd0\xf3\x18\x01R\x05token\x12\x18\n" +
