@@ -164,14 +164,13 @@ class MemoryQuotaStore implements QuotaStore {
     return this.#do(() => {
       this.#reserves.get(request.requestId)?.cancel();
       const booking = this.#bookings.get(request.requestId);
-      if (booking?.state === "running") {
-        for (const share of booking.shares) {
-          share.counter.refresh();
-          book(share, 0n, 0n);
-          this.#admission.wake(share.counter);
-        }
+      if (booking?.state === "settled" || booking?.state === "released") return Promise.resolve();
+      for (const share of booking?.shares ?? []) {
+        share.counter.refresh();
+        book(share, 0n, 0n);
+        this.#admission.wake(share.counter);
       }
-      if (booking === undefined || booking.state === "running") this.#bookings.release(request.requestId);
+      this.#bookings.release(request.requestId);
       return Promise.resolve();
     });
   }

@@ -201,23 +201,6 @@ export function quotaStoreRules(name: string, open: (around: Around) => Promise<
       }
     });
 
-    test("what a request used counts although it was released, whatever else comes late", async () => {
-      const { ids, store, reserve } = await world();
-      const limit = limitOf("limit", { ...tokens, count: "1000" });
-      const id = ids.uuidv7();
-      const used = async () => (await store.status([limit])).map((status) => [status.used, status.reserved]);
-      await reserve([limit], { estimate: amounts(100) }, id);
-      await store.release(released(id));
-      expect(await used()).toEqual([[0n, 0n]]);
-      const truth = settleRequest(id, amounts(30, 45));
-      for (let copy = 0; copy < 2; copy++) {
-        await store.settle([limit], truth);
-        await store.release(released(id));
-        await reserve([limit], { estimate: amounts(100) }, id);
-        expect(await used()).toEqual([[75n, 0n]]);
-      }
-    });
-
     test("who waits for a slot gets it in the order of arrival, and nobody who has given up does", async () => {
       const { clock, ids, store, reserve } = await world();
       const limit = limitOf("limit", { ...atOnce, count: "1" });

@@ -225,7 +225,9 @@ export class QuotaHistory {
   }
 
   async #release(): Promise<void> {
-    const request = this.#running();
+    const sinceMs = this.#clock.monotonicMs() - rememberedMs;
+    const expired = this.#requests.filter(({ state, endedMs }) => state === "expired" && endedMs > sinceMs);
+    const request = this.#random.below(5) === 0 && expired.length > 0 ? this.#random.pick(expired) : this.#running();
     if (request === undefined) return;
     await this.#store.release({ $typeName: "weir.quota.v1.ReleaseRequest", requestId: request.id });
     request.state = "released";
