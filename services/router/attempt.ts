@@ -2,6 +2,7 @@ import { Dialect } from "../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { GenerateRequest } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Attempt } from "../drivers/driver.ts";
+import type { Counts } from "../drivers/events.ts";
 import type { Tokenizers } from "../drivers/tokens/tokenizers.ts";
 import type { AnswerReader } from "./answer/answer-reader.ts";
 import { plainAnswer } from "./answer/plain-answer.ts";
@@ -159,10 +160,10 @@ export class AttemptBuilder {
     };
   }
 
-  /** An answer is complete. */
-  learnAnswer(modelId: string, tokens: number): void {
-    if (this.#asksNothing) return;
-    this.#deps.answers.learn(modelId, tokens / this.#choices);
+  /** An answer is complete. @param promptFromEngine the engine counted the prompt. */
+  learn(modelId: string, { promptTokens, completionTokens }: Counts, promptFromEngine: boolean): void {
+    if (promptFromEngine) this.#deps.estimate.learn(modelId, this.#size().bytes, promptTokens);
+    if (!this.#asksNothing) this.#deps.answers.learn(modelId, completionTokens / this.#choices);
   }
 
   /** It is about its prompt only, which is echoed. */
@@ -172,11 +173,6 @@ export class AttemptBuilder {
 
   get #choices(): number {
     return Math.max(1, this.#request.choices, this.#request.bestOf);
-  }
-
-  /** An engine counted the prompt. */
-  learn(modelId: string, tokens: number): void {
-    this.#deps.estimate.learn(modelId, this.#size().bytes, tokens);
   }
 
   /** No other try will follow: long prompts need not stay in memory while the answer streams. */

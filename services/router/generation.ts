@@ -10,8 +10,8 @@ import type { Rostered } from "../runtime/roster.ts";
 import type { Applicant } from "./admission/applicant.ts";
 import type { Ticket } from "./admission/line.ts";
 import { AttemptBuilder } from "./attempt.ts";
-import { fallbackPlans } from "./fallback.ts";
-import { hash32 } from "./fleet/rendezvous.ts";
+import { fallbackPlans, firstOpen } from "./fallback.ts";
+import { affinityOf } from "./fleet/rendezvous.ts";
 import type { Seat } from "./fleet/seat.ts";
 import type { GenerationDeps } from "./generation-deps.ts";
 import { entryFor } from "./models.ts";
@@ -29,12 +29,13 @@ import type { RequestUsage } from "./usage/request-usage.ts";
 /**
  * One request for a generation, from its arrival to its end. It is always in one of these phases:
  *
- * - **admitting**: the model is looked up, the request held against the key's and the pool's rules. All at once; what
- *   is wrong with it is told by `sink.fail`, and no engine hears of it.
+ * - **admitting**: the model is looked up, the request held against the key's and the pool's rules: what is wrong with it is
+ *   told by `sink.fail`, and no engine hears of it. All at once, but where the quarantine has to look at what is asked.
  * - **reserving**: what it may use is set aside on the limits that count it; at once where this node may spend it by
  *   itself, else the quota service is asked. Refused: *ended*, without a trace in the ledger. Granted: from here on it
  *   is admitted. If a place at a replica is free it is taken and the request goes on to *trying*, else to *waiting*.
- * - **waiting**: it stands in a bounded line. A place comes free: *trying*. None comes in time: *ended*.
+ * - **waiting**: it stands in a bounded line, or the quarantine holds it back. A place comes free: *trying*. None comes in
+ *   time: *ended*.
  * - **trying**: it holds a place, and one replica works on it, once its prompt is rendered. `started` goes out when the
  *   engine has taken it. The first piece with content: *streaming*. A failure that is the engine's own: the place is given
  *   back, and another replica (then one of a fallback model) tries, while tries are left; through *waiting* if all are busy.
@@ -44,9 +45,7 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  *   each exactly once. Before `started` a failure is the call's own; after it, it is an event with what was counted.
  *
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
- * it returns, and nothing more is said.
- *
- * The journal comes first: a try is dispatched, and what came is passed on, when it is noted there.
+ * it returns, and nothing more is said. The journal comes first: a try is dispatched, and what came is passed on, when it is noted there.
  */
 export class Generation implements Applicant, Taker, TryListener, Rostered {
   place = -1;
@@ -58,7 +57,6 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   readonly #builder: AttemptBuilder;
   readonly #onEnd: (generation: Generation) => void;
   readonly #startMs: number;
-  #admitMs = 0;
   readonly #tries: Tries;
   #usage: RequestUsage | undefined;
   needed: FeatureSet = 0;
@@ -75,11 +73,10 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #queuedMs = 0;
   #firstTokenMs: number | undefined;
   #maxTokens = 0;
-  /** The caller has left: nothing more is said to it. */
-  #silenced = false;
   /** `started` was passed on. */
   #accepted = false;
   #notInFlight: (() => void) | undefined;
+  readonly #barred = (error: WeirError): void => this.#giveUp(error);
 
   constructor(
     deps: GenerationDeps,
@@ -98,8 +95,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#tries = new Tries(deps);
     this.#onEnd = onEnd;
     this.#startMs = deps.clock.monotonicMs();
-    // With the project, so that a hint of one tenant says nothing of another's.
-    this.affinity = request.affinityHint ? hash32(`${principal.projectId} ${request.affinityHint}`) || 1 : 0;
+    this.affinity = affinityOf(principal.projectId, request.affinityHint);
   }
 
   /** The model that is to serve it now. */
@@ -119,14 +115,15 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   start(): void {
     const plan = this.#admit();
     if (plan instanceof WeirError) return this.#giveUp(plan);
-    this.#plan = plan;
-    this.needed = neededBy(this.#request, plan.extras);
-    this.#fallbacks = plan.entry.model.fallbackModelIds;
-    this.#reserve(plan);
+    this.#tries.content = contentOf(this.#principal, plan);
+    this.#tries.examine(plan.entry.pool.id, () => this.#reserve(plan), this.#barred);
   }
 
   #reserve(plan: Plan): void {
     this.#phase = "reserving";
+    this.#plan = plan;
+    this.needed = neededBy(this.#request, plan.extras);
+    this.#fallbacks = plan.entry.model.fallbackModelIds;
     const { expected, least } = this.#builder.uses(plan);
     const about = { requestId: this.#context.requestId, principal: this.#principal, model: plan.entry.model.id };
     const ask = { ...about, operation: Operation.GENERATE, expected, least };
@@ -153,31 +150,30 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
 
   /** Ends it without a word to its sink. */
   cancel(reason: WeirError): void {
-    this.#silenced = true;
     this.#sink.drop();
     if (this.#phase === "ended") return;
-    this.#pending?.cancel();
-    this.#ticket?.leave();
-    this.#tries.stop(reason);
+    this.#stopAll(reason);
     this.#end(reason, true);
   }
 
   /** Ends it from the gateway's side, and says so. */
   stop(reason: WeirError): void {
     if (this.#phase === "ended") return;
+    this.#stopAll(reason);
+    this.#giveUp(reason);
+  }
+
+  #stopAll(reason: WeirError): void {
     this.#pending?.cancel();
     this.#ticket?.leave();
     this.#tries.stop(reason);
-    this.#giveUp(reason);
   }
 
   #admit(): Plan | WeirError {
     const entry = entryFor(this.#deps.fleet, this.#principal, this.#request.model);
-    if (entry instanceof WeirError) return entry;
-    const plan = planFor(this.#request, entry);
+    const plan = entry instanceof WeirError ? entry : planFor(this.#request, entry);
     if (plan instanceof WeirError) return plan;
-    this.#tries.content = contentOf(this.#principal, entry.model.id, this.#request);
-    return this.#builder.problemOf(plan) ?? this.#tries.refusal() ?? this.#deps.usage.refusal() ?? plan;
+    return this.#builder.problemOf(plan) ?? this.#deps.usage.refusal() ?? plan;
   }
 
   /** From here on it is admitted: however it ends, the ledger is told. */
@@ -185,13 +181,13 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const about = { requestId: this.#context.requestId, principal: this.#principal };
     const request = { ...about, requestedModel: this.#request.model, operation: "generate" as const };
     this.#usage = this.#deps.usage.begin(request, entry.model.id);
-    this.#admitMs = this.#usage.admitMs;
     this.#sink.usage = this.#usage;
     this.#tries.usage = this.#usage;
   }
 
   /** Takes a place at a replica of the model, or of a fallback while none of the model's is open, or waits for one. */
   #seek(): void {
+    if (this.#phase === "waiting") this.#waited();
     const found = this.#deps.admission.take(this);
     if (typeof found !== "string") return this.#attempt(found);
     if (found === "busy") return this.#wait();
@@ -206,25 +202,27 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#wait();
   }
 
-  /** Moves on to the first fallback with a free place, else to the first that is open at all. */
+  /** Moves on to a fallback. */
   #seekFallback(): Seat | "busy" | "closed" {
     const primary = this.#plan;
-    let busy: Plan | undefined;
-    for (const plan of fallbackPlans(this.#deps.fleet, this.#principal, this.#request, this.#fallbacks)) {
-      if (this.#builder.problemOf(plan)) continue;
+    const plans = fallbackPlans(this.#deps.fleet, this.#principal, this.#request, this.#fallbacks);
+    const open = firstOpen(plans, (plan) => {
+      if (this.#builder.problemOf(plan)) return "closed";
       this.#plan = plan;
-      const found = this.#deps.admission.take(this);
-      if (typeof found !== "string") return found;
-      if (found === "busy") busy ??= plan;
-    }
-    this.#plan = busy ?? primary;
-    return busy ? "busy" : "closed";
+      return this.#deps.admission.take(this);
+    });
+    this.#plan = open?.plan ?? primary;
+    return open?.found ?? "closed";
   }
 
-  #wait(): void {
+  #beginWait(): void {
     this.#phase = "waiting";
     this.#waitStartMs = this.#deps.clock.monotonicMs();
     this.#usage?.waits();
+  }
+
+  #wait(): void {
+    this.#beginWait();
     const ticket = this.#deps.admission.wait(this, this.tried.length > 0);
     if (ticket instanceof WeirError) this.#giveUp(ticket);
     else this.#ticket = ticket;
@@ -249,13 +247,18 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #attempt(seat: Seat): void {
     this.#seat = seat;
     this.#phase = "trying";
-    const refused = this.#tries.refusal();
-    if (refused) return this.#giveUp(refused);
+    const goOn = (late: boolean): void => (late ? this.#seek() : this.#prepare(seat));
+    if (!this.#tries.examine(seat.replica.standing.poolId, goOn, this.#barred)) return;
+    // Others may have the place meanwhile.
+    this.#beginWait();
+    this.#leave();
+  }
+
+  #prepare(seat: Seat): void {
     const preparing = this.#plan && this.#builder.prepare(this.#plan, seat);
     if (!preparing) return this.#dispatch(seat);
-    preparing
-      .then(() => this.#phase === "trying" && this.#dispatch(seat))
-      .catch((thrown: unknown) => this.stop(weirErrorFrom(thrown)));
+    const ready = () => this.#phase === "trying" && this.#dispatch(seat);
+    preparing.then(ready).catch((thrown: unknown) => this.stop(weirErrorFrom(thrown)));
   }
 
   #dispatch(seat: Seat): void {
@@ -280,7 +283,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
       startedEvent({
         requestId: this.#context.requestId,
         model: this.#request.model,
-        admitMs: this.#admitMs,
+        admitMs: this.#usage?.admitMs ?? 0,
         attempt: this.tried.length,
         maxTokens: this.#maxTokens,
         ignored: (this.#plan?.ignored ?? []).concat(ignored),
@@ -328,8 +331,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
 
   ended({ meter }: Try): void {
     const counts = meter.counts();
-    if (meter.promptFromEngine) this.#builder.learn(this.modelId, counts.promptTokens);
-    this.#builder.learnAnswer(this.modelId, counts.completionTokens);
+    this.#builder.learn(this.modelId, counts, meter.promptFromEngine);
     this.#tries.ended(counts);
     this.#end(undefined, false);
     this.#sayLast(usageEvent(counts));
@@ -348,16 +350,13 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #giveUp(error: WeirError): void {
     const counts = this.#tries.counts();
     this.#end(error, false);
-    if (!this.#accepted) {
-      if (!this.#silenced) this.#sink.fail(error);
-      return;
-    }
-    this.#sayLast(failedEvent(error, counts));
+    if (this.#accepted) this.#sayLast(failedEvent(error, counts));
+    else this.#sink.fail(error);
   }
 
   #sayLast(...messages: readonly GenerateResponse[]): void {
-    for (const message of messages) if (!this.#silenced) this.#sink.event(message);
-    if (!this.#silenced) this.#sink.end();
+    for (const message of messages) this.#sink.event(message);
+    this.#sink.end();
   }
 
   /** The way into *ended*, taken once. */
@@ -386,6 +385,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
       counts,
     });
     this.#onEnd(this);
+    this.#tries.over();
   }
 
   /** Gives the place back, once; from an engine that could not be stopped when it has ended. */

@@ -82,7 +82,11 @@ export const role: Role = {
       usage,
       quota,
       answers: createAnswerEstimate(),
-      quarantine: new Quarantine(clock),
+      quarantine: new Quarantine({
+        clock,
+        queueTimeoutMs: settings.router.queueTimeoutMs,
+        schedule: (run) => void setImmediate(run),
+      }),
       log: createRequestLog(log, metrics),
       ejected: (replica, { reason }) =>
         log.warn(

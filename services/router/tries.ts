@@ -7,6 +7,7 @@ import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { TryRecord } from "./attempt-log.ts";
 import { blamesReplica, isDeath, looksLikeCrash, mayTryAnother } from "./failover.ts";
 import type { Content } from "./quarantine/content.ts";
+import { Examination, type Examined } from "./quarantine/examination.ts";
 import type { Quarantine } from "./quarantine/quarantine.ts";
 import { afterFailure, afterSuccess } from "./fleet/ejection.ts";
 import type { Seat } from "./fleet/seat.ts";
@@ -25,7 +26,7 @@ export interface TriesDeps {
   /** A replica gets no requests for a while. */
   readonly ejected: (replicaId: string, error: WeirError) => void;
   /** What engines went away with. */
-  readonly quarantine: Pick<Quarantine, "crashed" | "answered" | "refusal">;
+  readonly quarantine: Pick<Quarantine, "died" | "answered" | "examine" | "refusal">;
 }
 
 /**
@@ -48,14 +49,29 @@ export class Tries {
   #newest: Tried | undefined;
   #startMs = 0;
   #crashes = 0;
+  #examination: Examination | undefined;
 
   constructor(deps: TriesDeps) {
     this.#deps = deps;
   }
 
-  /** Why no engine may hear of the request; undefined: one may. */
-  refusal(): WeirError | undefined {
-    return this.content && this.#deps.quarantine.refusal(this.content);
+  /**
+   * Goes on if an engine of the pool may hear of the request; else gives up.
+   *
+   * @param goOn called once, if it may: at once, or late, when that is known.
+   * @returns true: that is not known now.
+   */
+  examine(poolId: string, goOn: (late: boolean) => void, giveUp: (error: WeirError) => void): boolean {
+    const found = this.#examined(poolId, { cleared: () => goOn(true), barred: giveUp });
+    if (found instanceof Examination) return true;
+    if (found) giveUp(found);
+    else goOn(false);
+    return false;
+  }
+
+  /** The request has ended, and is told of: others may be waiting for that. */
+  over(): void {
+    this.#examination?.leave();
   }
 
   /** One is about to be dispatched. */
@@ -101,7 +117,7 @@ export class Tries {
       committed,
       crashes: this.#crashes,
     });
-    if (!another) return (crashed && this.refusal()) || error;
+    if (!another) return (crashed && this.content && this.#deps.quarantine.refusal(this.content)) || error;
     this.#newest = undefined;
     return undefined;
   }
@@ -142,12 +158,28 @@ export class Tries {
     return this.#newest?.accepted ? this.#newest.meter.counts() : undefined;
   }
 
+  #examined(poolId: string, examined: Examined): WeirError | Examination | undefined {
+    const { content } = this;
+    if (!content) return undefined;
+    const { quarantine } = this.#deps;
+    if (this.#isWatched) return quarantine.refusal(content);
+    const found = quarantine.examine(content, poolId, examined);
+    if (!(found instanceof Examination)) return found;
+    this.#examination = found;
+    return this.#isWatched ? undefined : found;
+  }
+
+  get #isWatched(): boolean {
+    return this.#examination?.phase === "watched";
+  }
+
   /** The replica went away. False: it had been taken out of the catalogue, and the request need not have to do with it. */
   #crashed(error: WeirError): boolean {
     const replica = this.#seat?.replica;
     if (!replica || replica.leaving) return false;
     const { content } = this;
-    const alike = content && isDeath(error) ? this.#deps.quarantine.crashed(content, replica.id, this.#startMs) : 0;
+    const isKnown = content && isDeath(error);
+    const alike = isKnown ? this.#deps.quarantine.died(content, replica, this.#startMs, this.#isWatched) : 0;
     this.#crashes = Math.max(this.#crashes + 1, alike);
     return true;
   }

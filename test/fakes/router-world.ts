@@ -78,6 +78,7 @@ export class RouterWorld {
   inFlight = 0;
   queued = 0;
   #requests = 0;
+  readonly #later: (() => void)[] = [];
 
   constructor({
     queueMax = 100,
@@ -122,7 +123,7 @@ export class RouterWorld {
       estimate: createTokenEstimate(),
       answers: createAnswerEstimate(),
       quota,
-      quarantine: new Quarantine(clock),
+      quarantine: new Quarantine({ clock, queueTimeoutMs, schedule: (run) => void this.#later.push(run) }),
       attemptsMax,
       cacheSalt: (project) => `salt-of-${project}`,
       metrics: { inFlight: count("inFlight") },
@@ -204,6 +205,11 @@ export class RouterWorld {
   /** The replicas where anything was tried so far. */
   busyReplicas(): string[] {
     return [...this.drivers].filter(([, driver]) => driver.tries.length > 0).map(([id]) => id);
+  }
+
+  /** Lets the later turns of the event loop come, in which contents are read. */
+  turns(): void {
+    for (let run = this.#later.shift(); run; run = this.#later.shift()) run();
   }
 
   /** Calls Generate, as the project's key that may call everything unless another is given. */

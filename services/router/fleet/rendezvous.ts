@@ -22,3 +22,8 @@ function mix(value: number): number {
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   return (hash ^ (hash >>> 16)) >>> 0;
 }
+
+/** Of the hint of a project's requests; 0: there is none. A hint of one project says nothing of another's. */
+export function affinityOf(projectId: string, hint: string): number {
+  return hint ? hash32(`${projectId} ${hint}`) || 1 : 0;
+}

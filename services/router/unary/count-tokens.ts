@@ -1,10 +1,9 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import type { Tokenizer } from "../../../gen/ts/weir/catalog/v1/model_pb.ts";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import {
   type CountTokensRequest,
-  CountTokensRequestSchema,
   type CountTokensResponse,
   type GenerateRequest,
   GenerateRequestSchema,
@@ -69,7 +68,6 @@ export function countingTokens(
       return parts === 0 ? countsConversations : countsConversations | bit(Feature.COUNT_CONVERSATION);
     },
     size: () => nothing,
-    bytes: (request) => toBinary(CountTokensRequestSchema, request),
     inputs: () => 1,
     param: "messages",
     plan(request, entry) {

@@ -1,13 +1,7 @@
-import { toBinary } from "@bufbuild/protobuf";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
 import { Operation } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
-import {
-  type EmbedInput,
-  type EmbedRequest,
-  EmbedRequestSchema,
-  type EmbedResponse,
-} from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { EmbedInput, EmbedRequest, EmbedResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Embedding } from "../../../gen/ts/weir/router/v1/unary_answer_pb.ts";
 import type { Embedded } from "../../drivers/unary.ts";
 import { fail, type WeirError } from "../../runtime/errors/fail.ts";
@@ -39,7 +33,6 @@ export const embedding: UnaryOperation<EmbedRequest, Embedded, EmbedResponse> = 
     return needed;
   },
   size: sizeOf,
-  bytes: (request) => toBinary(EmbedRequestSchema, request),
   inputs: ({ inputs }) => inputs.length,
   param: "input",
   plan(request, entry) {

@@ -33,8 +33,6 @@ export interface UnaryOperation<Q extends { readonly model: string }, A, R> {
   needed(request: Q): FeatureSet;
   /** How long the prompt is that is billed. */
   size(request: Q): PromptBytes;
-  /** All of it, in protobuf's binary form. */
-  bytes(request: Q): Uint8Array;
   /** The most inputs that each may fill the model's context. */
   inputs(request: Q): number;
   /** The member of the request that holds what may be too long. */

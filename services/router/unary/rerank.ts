@@ -1,11 +1,6 @@
-import { toBinary } from "@bufbuild/protobuf";
 import { Feature } from "../../../gen/ts/weir/catalog/v1/replica_pb.ts";
 import { Operation } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
-import {
-  type RerankRequest,
-  RerankRequestSchema,
-  type RerankResponse,
-} from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
+import type { RerankRequest, RerankResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { RankedDocument } from "../../../gen/ts/weir/router/v1/unary_answer_pb.ts";
 import type { Ranked } from "../../drivers/unary.ts";
 import { bit } from "../requirement.ts";
@@ -25,7 +20,6 @@ export const ranking: UnaryOperation<RerankRequest, Ranked, RerankResponse> = {
     bytes: documents.reduce((sum, text) => sum + Buffer.byteLength(text), Buffer.byteLength(query) * documents.length),
     tokens: undefined,
   }),
-  bytes: (request) => toBinary(RerankRequestSchema, request),
   inputs: ({ documents }) => documents.length,
   param: "documents",
   plan: (request, entry) => planWithExtras(request.extrasJson, entry, own),

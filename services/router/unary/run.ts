@@ -13,7 +13,7 @@ import type { GenerationDeps } from "../generation-deps.ts";
 import { sizeOfText } from "../max-tokens.ts";
 import { createMeter, type Meter, type PromptBytes } from "../metering/meter.ts";
 import { entryFor } from "../models.ts";
-import { Content } from "../quarantine/content.ts";
+import { Content, notAsked } from "../quarantine/content.ts";
 import { type Grant, unlimited } from "../quota/grant.ts";
 import { PendingGrant, type Taker } from "../quota/pending-grant.ts";
 import type { FeatureSet } from "../requirement.ts";
@@ -56,6 +56,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
   #waitStartMs = 0;
   #queuedMs = 0;
   #notInFlight: (() => void) | undefined;
+  readonly #barred = (error: WeirError): void => this.#giveUp(error);
 
   constructor(
     deps: GenerationDeps,
@@ -95,8 +96,8 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
   start(): void {
     const plan = this.#admit();
     if (plan instanceof WeirError) return this.#giveUp(plan);
-    this.#plan = plan;
-    this.#reserve();
+    this.#tries.content = this.#content(plan);
+    this.#tries.examine(plan.entry.pool.id, () => this.#reserve(plan), this.#barred);
   }
 
   given(grant: Grant): void {
@@ -182,14 +183,24 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     if (entry instanceof WeirError) return entry;
     const plan = this.#operation.plan(this.#request, entry);
     if (plan instanceof WeirError) return plan;
-    const { projectId } = this.#principal;
-    const bytes = () => this.#operation.bytes(this.#request);
-    this.#tries.content = new Content(projectId, entry.model.id, this.#request.model, bytes);
-    return this.#tries.refusal() ?? usage.refusal() ?? plan;
+    return usage.refusal() ?? plan;
   }
 
-  #reserve(): void {
+  #content({ entry, extras }: UnaryPlan): Content {
+    const { name } = this.#operation;
+    const { bytes, tokens = "" } = this.#size;
+    return new Content({
+      projectId: this.#principal.projectId,
+      modelId: entry.model.id,
+      model: this.#request.model,
+      sketch: () => `${name} ${bytes} ${tokens}`,
+      all: () => ({ ...this.#request, name, extras, ...notAsked }),
+    });
+  }
+
+  #reserve(plan: UnaryPlan): void {
     this.#phase = "reserving";
+    this.#plan = plan;
     const { operation } = this.#operation;
     if (operation === undefined) return this.given(unlimited);
     const { bytes, tokens } = this.#size;
@@ -232,6 +243,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
 
   /** Takes a place at a replica, or waits for one. */
   #seek(): void {
+    if (this.#phase === "waiting") this.#waited();
     const found = this.#deps.admission.take(this);
     if (typeof found !== "string") return this.#attempt(found);
     if (found === "unsupported") return this.#giveUp(this.#lacking());
@@ -244,10 +256,14 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     return this.#operation.lacking(this.#request, sets);
   }
 
-  #wait(): void {
+  #beginWait(): void {
     this.#phase = "waiting";
     this.#waitStartMs = this.#deps.clock.monotonicMs();
     this.#usage?.waits();
+  }
+
+  #wait(): void {
+    this.#beginWait();
     const ticket = this.#deps.admission.wait(this, this.tried.length > 0);
     if (ticket instanceof WeirError) this.#giveUp(ticket);
     else this.#ticket = ticket;
@@ -261,8 +277,14 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
   #attempt(seat: Seat): void {
     this.#seat = seat;
     this.#phase = "trying";
-    const refused = this.#tries.refusal();
-    if (refused) return this.#giveUp(refused);
+    const goOn = (late: boolean): void => (late ? this.#seek() : this.#dispatch(seat));
+    if (!this.#tries.examine(seat.replica.standing.poolId, goOn, this.#barred)) return;
+    // Others may have the place meanwhile.
+    this.#beginWait();
+    this.#leave();
+  }
+
+  #dispatch(seat: Seat): void {
     const plan = this.#plan;
     const { driver, id: replicaId } = seat.replica;
     if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
@@ -332,6 +354,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
       counts,
     });
     this.#onEnd(this);
+    this.#tries.over();
   }
 
   /** Gives the place back, once. */

@@ -47,15 +47,19 @@ const endOf = (call: Call) =>
   call.sink.error ? reasonName(call.sink.error.reason) : seen(call).at(-2)?.replace("failed ", "");
 
 const tried = () => [...world.drivers.values()].reduce((sum, { tries }) => sum + tries.length, 0);
-const ended = (request: Parameters<RouterWorld["call"]>[0], principal = anyone()) =>
-  seen(world.call(request, principal)).at(-2);
+const ask = (request: Parameters<RouterWorld["call"]>[0], principal = anyone()) => {
+  const call = world.call(request, principal);
+  world.turns();
+  return call;
+};
+const ended = (...asked: Parameters<typeof ask>) => seen(ask(...asked)).at(-2);
 
 describe("a request that takes engines down", () => {
   test("is told so after the second, and refused before an engine hears of it when it comes again", () => {
     poisonable();
     expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
     expect(tried()).toBe(2);
-    const again = world.call(poison);
+    const again = ask(poison);
     expect(again.sink.error?.reason).toBe(REQUEST_QUARANTINED);
     expect(tried()).toBe(2);
     // Refused as it came in, it is not in the ledger.
@@ -72,13 +76,37 @@ describe("a request that takes engines down", () => {
     expect(tried()).toBe(5);
   });
 
+  test.each<[string, Parameters<typeof ask>[0]]>([
+    ["from another session", { affinityHint: "two" }],
+    ["by an alias of the model", { model: "nickname" }],
+    ["with a salt that no engine gets", { extrasJson: '{"cache_salt":"two"}' }],
+  ])("is known when it comes again %s", (_, other) => {
+    poisonable();
+    world.alias("nickname", "m");
+    ended({ ...poison, affinityHint: "one" });
+    expect(ask({ ...poison, ...other }).sink.error?.reason).toBe(REQUEST_QUARANTINED);
+    expect(tried()).toBe(2);
+  });
+
+  test.each<[string, Parameters<typeof ask>[0]]>([
+    ["other text", { input: { case: "prompt", value: "logic" } }],
+    ["another kind of answer", { stream: true }],
+    ["another temperature", { sampling: { temperature: 0.5 } }],
+    ["a member that engines get", { extrasJson: '{"length_penalty":2}' }],
+  ])("is another with %s", (_, other) => {
+    poisonable();
+    ended(poison);
+    for (const driver of world.drivers.values()) driver.onTry = (one) => answer(one, "x");
+    expect(ended({ ...poison, ...other })).toBe("usage 9+1");
+  });
+
   test("one at a time, because no more tries are allowed, ends the same", () => {
     begin(["a", "b", "c"], 1);
     poisonable();
     expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
     world.clock.advance(1);
     expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
-    expect(world.call(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
+    expect(ask(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
     expect(tried()).toBe(2);
   });
 
@@ -93,7 +121,7 @@ describe("a request that takes engines down", () => {
     expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
     world.clock.advance(1);
     expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
-    expect(world.call(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
+    expect(ask(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
   });
 
   test("takes the same request with it that still waits", () => {
@@ -102,12 +130,16 @@ describe("a request that takes engines down", () => {
     expect(world.admission.waiting).toBe(1);
     world.clock.advance(10);
     dies(world.tryAt("a"));
+    world.turns();
     // The one that waited has a place at "a" now, and the one that lost it waits for "b".
     expect([tried(), world.admission.waiting]).toEqual([3, 1]);
     world.clock.advance(10);
     dies(world.tryAt("b"));
-    expect([tried(), world.admission.waiting]).toEqual([3, 0]);
+    world.turns();
+    // Whoever has not died twice itself is told when it would get a place.
+    expect([tried(), world.admission.waiting]).toEqual([3, 1]);
     dies(world.tryAt("a"));
+    world.turns();
     for (const call of calls) expect(endOf(call)).toBe("REQUEST_QUARANTINED");
   });
 
@@ -122,7 +154,9 @@ describe("a request that takes engines down", () => {
       for (const ask of asks()) ask.fail(fail(ENGINE_UNAVAILABLE, { phase: "running" }));
     }
     await expect(asked).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
-    await expect(world.ask("embed", request)).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
+    const again = world.ask("embed", request);
+    world.turns();
+    await expect(again).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
   });
 });
 

@@ -1,0 +1,77 @@
+import { Turns } from "../../runtime/turns.ts";
+import type { Content } from "./content.ts";
+import { Reading } from "./reading.ts";
+
+/** Bytes that are read in one turn of the event loop: some milliseconds of work at the most. */
+const sliceBytes = 512 * 1_024;
+/** What the smallest content counts as: what follows upon its digest takes time, too. */
+const leastBytes = 16 * 1_024;
+
+interface Job {
+  readonly content: Content;
+  readonly done: (() => void)[];
+}
+
+interface Current {
+  readonly job: Job;
+  readonly reading: Reading;
+}
+
+/** Reads contents in turns of the event loop that are free for it, a slice at a time. Projects take turns. */
+export class Digests {
+  readonly #schedule: (run: () => void) => void;
+  readonly #turns = new Turns<Job>();
+  readonly #jobs = new Map<Content, Job>();
+  #current: Current | undefined;
+  #scheduled = false;
+
+  /** @param schedule runs it once, in a later turn of the event loop. */
+  constructor(schedule: (run: () => void) => void) {
+    this.#schedule = schedule;
+  }
+
+  /** Calls `done` in a later turn, when the content has its digest, and all of its project that came before have theirs. */
+  add(content: Content, done: () => void): void {
+    const known = this.#jobs.get(content);
+    if (known) return void known.done.push(done);
+    const job: Job = { content, done: [done] };
+    this.#jobs.set(content, job);
+    this.#turns.add(content.projectId, job);
+    if (!this.#scheduled) this.#next();
+  }
+
+  #next(): void {
+    this.#scheduled = true;
+    this.#schedule(() => {
+      this.#scheduled = false;
+      this.#slice();
+      if (!this.#scheduled && this.#jobs.size > 0) this.#next();
+    });
+  }
+
+  #slice(): void {
+    for (let left = sliceBytes; left > 0; ) {
+      const current = this.#current ?? this.#begin();
+      if (!current) return;
+      const read = current.reading.step();
+      if (typeof read === "number") left -= read;
+      else {
+        left -= leastBytes;
+        this.#end(current.job, read);
+      }
+    }
+  }
+
+  #begin(): Current | undefined {
+    const job = this.#turns.take();
+    this.#current = job && { job, reading: new Reading(job.content.leaves()) };
+    return this.#current;
+  }
+
+  #end({ content, done }: Job, digest: string): void {
+    this.#current = undefined;
+    this.#jobs.delete(content);
+    if (content.digest === undefined) content.read(digest);
+    for (const each of done) each();
+  }
+}
