@@ -7,7 +7,7 @@ import { GoneLeases } from "./gone-leases.ts";
 export interface LeaseAccount extends Account {
   readonly id: string;
   readonly nodeId: string;
-  /** What was lent in all, less what the holder gave up; of one that was taken up, what it needs. */
+  /** What was lent in all, less what the holder gave up; what it needs, if that is more. */
   lent: bigint;
   /** What was spent of it before it was taken up, as far as a store had heard it: that is none of its concern here. */
   readonly before: bigint;
@@ -143,7 +143,9 @@ export class LeaseBook {
     if (counter.kind !== "slots" && spent > lease.told) lease.told = spent;
     const needed = lease.told + report.reserved;
     const kept = lease.ended || report.returned || report.amount < needed ? needed : report.amount;
-    if (lease.takenUp || kept < lease.lent) lease.lent = kept;
+    // Answers that grew beyond what was lent take nothing from what others have set aside of it.
+    const most = needed > lease.lent ? needed : lease.lent;
+    lease.lent = kept < most ? kept : most;
     book(lease, lease.lent, lease.told);
     if (report.returned) this.#end(lease);
     if (lease.ended && report.reserved === 0n) this.#remove(lease);

@@ -30,8 +30,6 @@ export interface NodeLease {
   ended: boolean;
   gone: boolean;
   goneMs: number;
-  /** It was told of when it was gone. */
-  takenUp: boolean;
 }
 
 /** The leases of all nodes: what their requests draw from them, and what the store has been told. */
@@ -79,7 +77,6 @@ export class NodeLeases {
       ended: false,
       gone: false,
       goneMs: 0,
-      takenUp: false,
     };
     this.byId.set(id, lease);
     return lease;
@@ -107,7 +104,6 @@ export class NodeLeases {
     const { ended } = lease;
     if (lease.gone) {
       lease.gone = false;
-      lease.takenUp = true;
       this.#count("taken up");
     }
     lease.ended ||= returned;
@@ -115,7 +111,8 @@ export class NodeLeases {
     lease.toldReserved = reserved;
     const needed = lease.told + reserved;
     const kept = lease.ended || keeps < needed ? needed : keeps;
-    if (lease.takenUp || kept < lease.lent) lease.lent = kept;
+    if (kept < lease.lent) lease.lent = kept;
+    lease.lent = max(lease.lent, needed);
     lease.touchedMs = this.#clock.monotonicMs();
     lease.suspendedMs = undefined;
     reference.hold(`lease:${lease.id}`, lease.lent, lease.told);

@@ -90,7 +90,8 @@ export function featuresOf(model: TritonInterface): Feature[] {
   const takes = (...names: string[]) => names.every((name) => name in model.inputs);
   if (isStreamable(model)) features.push(Feature.STREAM);
   if (model.flavour === "vllm") {
-    features.push(Feature.CHOICES, Feature.LOGIT_BIAS, ...guided);
+    // Not several choices: since vLLM's V1 engine they come one after another, and the backend does not say which.
+    features.push(Feature.LOGIT_BIAS, ...guided);
     if (takes("return_logprobs") && model.outputs.includes("logprobs")) features.push(Feature.LOGPROBS);
   } else if (model.flavour !== "llmapi") {
     if (takes("num_return_sequences")) features.push(Feature.CHOICES);

@@ -61,10 +61,7 @@ export function startGeneration(
   return () => call.answer.cancel();
 }
 
-/**
- * Log probabilities of 4,096 tokens are 7 MB of JSON: they are read as they come. Those of several choices are not, because
- * newer backends stream one choice after another and do not say which.
- */
-function comesLong({ logprobs, choices }: GenerateRequest): boolean {
-  return logprobs !== undefined && choices <= 1;
+/** Log probabilities of 4,096 tokens are 7 MB of JSON: they are read as they come. */
+function comesLong({ logprobs }: GenerateRequest): boolean {
+  return logprobs !== undefined;
 }

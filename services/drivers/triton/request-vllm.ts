@@ -51,7 +51,6 @@ function samplingParameters(request: GenerateRequest): Record<string, unknown> {
   const set = (name: string, value: unknown) => {
     if (value !== undefined) parameters[name] = value;
   };
-  if (request.choices > 1) set("n", request.choices);
   set("logprobs", request.logprobs?.top);
   const form = request.responseFormat?.form;
   if (form?.case === "jsonSchema") set(structuredOutputs, JSON.stringify({ json: form.value.schemaJson || "{}" }));

@@ -180,8 +180,14 @@ export class AheadDraws implements Ahead {
   #uncheckable(watched: Watched, asked: readonly Watched[]): void {
     const { clock, link } = this.#desk;
     for (const one of asked) one.state = "more";
-    if (watched.account.unchecked(sliceTokens, link.nodes, clock.monotonicMs()) === undefined) watched.state = "none";
-    else this.#grew(watched, watched.last, sliceTokens);
+    const { account, last } = watched;
+    if (account.unchecked(sliceTokens, link.nodes, clock.monotonicMs()) === undefined) {
+      watched.state = "none";
+      return;
+    }
+    // It counts on its lease with the rest of the answer.
+    if (last.source instanceof HeldLease) last.source.overdraw(sliceTokens);
+    this.#grew(watched, last, sliceTokens);
   }
 }
 

@@ -80,6 +80,11 @@ export class HeldLease {
     return true;
   }
 
+  /** Sets aside what nobody could be asked for: it may be more than there is. */
+  overdraw(amount: number): void {
+    this.reserved += amount;
+  }
+
   /** What was set aside is replaced by what was used. */
   settle(reserved: number, used: number): void {
     this.reserved -= reserved;

@@ -79,3 +79,28 @@ test("a place that others took meanwhile cuts no answer that its budget would le
     await node.pass(20);
   }
 });
+
+test("what an answer grew by while nobody could be asked takes nothing from what others have set aside", async () => {
+  const open = { ...budget, count: "4000", onFailure: "ON_FAILURE_OPEN" };
+  const node = new LeaseHolders([limitOf("l", open)]);
+  const holder = node.start("n");
+  const asked = [ask(holder, "m", unstated), ask(holder, "m", unstated)];
+  await node.pass(20);
+  const [first, second] = await Promise.all(asked);
+  if (first === undefined || first instanceof WeirError) throw new Error("it was refused");
+  if (second === undefined || second instanceof WeirError) throw new Error("it was refused");
+  expect(holder.reserved).toBe(0);
+  node.cut = true;
+  for (let answer = 0; answer < 2_000; answer += 10) {
+    expect(first.goesOn(answer)).toBe(true);
+    await node.pass(10);
+  }
+  first.settle({ inputTokens: 10, outputTokens: 2_000 });
+  node.cut = false;
+  await node.beat();
+  await node.pass(7_000);
+  expect((await node.status())[0]).toMatchObject({ used: 2_000n, leased: 256n });
+  second.settle({ inputTokens: 10, outputTokens: 100 });
+  await node.pass(7_000);
+  expect((await node.status())[0]).toMatchObject({ used: 2_100n, leased: 0n });
+});
