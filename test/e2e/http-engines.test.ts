@@ -106,6 +106,19 @@ describe("a hosted API", () => {
     expect(message.content).toMatch(/\w/);
   });
 
+  it("goes on thinking after it has called a function, without the thought that came before", async () => {
+    const tools = [
+      { type: "function" as const, function: { name: "f", parameters: { type: "object", properties: {} } } },
+    ];
+    const messages = [{ role: "user" as const, content: "[[sim tool]] tell me of the river" }];
+    const first = (await ask({ messages, tools, reasoning_effort: "high" })).choices[0]?.message;
+    const [called] = first?.tool_calls ?? [];
+    if (!first || !called) throw new Error("nothing was called");
+    const result = { role: "tool" as const, tool_call_id: called.id, content: "it is long" };
+    const { choices } = await ask({ messages: [...messages, first, result], tools, reasoning_effort: "high" });
+    expect(choices[0]?.message).toMatchObject({ reasoning_content: expect.stringMatching(/./) });
+  });
+
   it("counts what its cache had as a part of the prompt", async () => {
     const messages = [{ role: "user" as const, content: "of the river and its dam ".repeat(100) }];
     const first = await ask({ messages });

@@ -170,6 +170,29 @@ test.each(kinds)("a request that kills engines gets two, however often it is sen
   expect(harmless?.status).toBe(200);
 });
 
+test("a request that kills engines among others gets four, and it alone is refused", async () => {
+  await using engines = new AsyncDisposableStack();
+  const all = await Promise.all(Array.from({ length: 6 }, () => startSimulator({ openai: { port: 0 } })));
+  for (const each of all) engines.use(each);
+  const urls = all.map((each) => ({ httpUrl: each.httpUrl, grpcUrl: each.httpUrl }));
+  await using through = await startGateway(yamlFor([{ name: "many", engines: urls }]));
+  const crashed = () => all.filter(({ recorder }) => recorder.entries().some(({ fault }) => fault === "crash")).length;
+  const started = () =>
+    all.flatMap(({ recorder }) => recorder.entries()).filter(({ event }) => event === "started").length;
+  const ask = (prompt: string) => send({ model: "many-http", prompt, stream: false }, through).done();
+  const patient = async (prompt: string): Promise<readonly number[]> => {
+    const statuses: number[] = [];
+    while (statuses.at(-1) !== 200 && statuses.at(-1) !== 422) statuses.push((await ask(prompt))?.status ?? 0);
+    return statuses;
+  };
+
+  const bystanders = Array.from({ length: 30 }, (_, at) => patient(`[[sim delay after=0 ms=3000]] bystander ${at}`));
+  await eventually("all run", () => started() === bystanders.length);
+  expect(await patient("[[sim crash after=0]]")).toEqual([502, 502, 422]);
+  expect(crashed()).toBe(4);
+  for (const statuses of await Promise.all(bystanders)) expect(statuses.at(-1)).toBe(200);
+});
+
 /** What no client tries again by itself. */
 function expectQuarantine(reply: RawReply | undefined): void {
   expect([reply?.status, reply?.headers.get("x-should-retry"), reply?.headers.get("retry-after")]).toEqual([

@@ -19,7 +19,7 @@ const post = (body: object, more: RequestInit = {}) =>
     body: JSON.stringify({ model: "weir-sim", max_tokens: 60, ...body }),
     ...more,
   });
-const said = (content: unknown, role = "user") => ({ role, content });
+const said = <T>(content: T, role = "user") => ({ role, content });
 const hello = { messages: [said("hello")], temperature: 0 };
 
 interface Event {
@@ -81,6 +81,14 @@ describe("a stream", () => {
 });
 
 const call = said([{ type: "tool_use", id: "t1", name: "f", input: {} }], "assistant");
+const result = said([{ type: "tool_result", tool_use_id: "t1" }]);
+
+test("a call without its thought is taken where it thinks adaptively, and one with it in any case", async () => {
+  const thinking = { type: "enabled", budget_tokens: 1_024 };
+  expect((await post({ messages: [said("x"), call, result], thinking: { type: "adaptive" } })).status).toBe(200);
+  const thought = said([{ type: "thinking", thinking: "hm", signature: "c2ln" }, ...call.content], "assistant");
+  expect((await post({ messages: [said("x"), thought, result], thinking })).status).toBe(200);
+});
 
 test.each<[string, object, string]>([
   ["no max_tokens", { ...hello, max_tokens: undefined }, "max_tokens: Field required"],
@@ -90,10 +98,11 @@ test.each<[string, object, string]>([
   ["an empty text", { messages: [said([{ type: "text", text: "" }])] }, "must be non-empty"],
   ["an answer first", { messages: [said("x", "assistant")] }, "first message must use the user role"],
   ["a call without a result", { messages: [said("x"), call, said("y")] }, "without `tool_result` blocks"],
+  ["a result without a call", { messages: [result] }, "unexpected `tool_use_id`"],
   [
-    "a result without a call",
-    { messages: [said([{ type: "tool_result", tool_use_id: "t1" }])] },
-    "unexpected `tool_use_id`",
+    "a call without its thought, where it thinks on a budget",
+    { messages: [said("x"), call, result], thinking: { type: "enabled", budget_tokens: 1_024 } },
+    "Expected `thinking` or `redacted_thinking`, but found `tool_use`",
   ],
   ["white space at the end", { messages: [said("x"), said("y ", "assistant")] }, "trailing whitespace"],
   ["a long prompt", { messages: [said("x".repeat(4_000))] }, "prompt is too long: 1002 tokens > 500 maximum"],

@@ -25,6 +25,20 @@ export function promptFrom(system: unknown, messages: unknown): string | Anthrop
   return lines.join("\n");
 }
 
+/**
+ * What the API finds wrong where a model thinks on a budget: its last turn, if it called functions, must begin with what it
+ * thought. One that thinks adaptively may have its calls without.
+ */
+export function lacksThought(messages: unknown): string | undefined {
+  const turns = (Array.isArray(messages) ? messages : []).filter(isMembers);
+  const at = turns.findLastIndex(({ role }) => role === "assistant");
+  const blocks = blocksOf(turns[at]?.["content"]) ?? [];
+  const [first] = blocks;
+  if (!first || !blocks.some(({ type }) => type === "tool_use")) return undefined;
+  if (first["type"] === "thinking" || first["type"] === "redacted_thinking") return undefined;
+  return `messages.${at}.content.0.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${String(first["type"])}\`.`;
+}
+
 function blocksOf(content: unknown): Members[] | undefined {
   if (typeof content === "string") return [{ type: "text", text: content }];
   return Array.isArray(content) && content.length > 0 && content.every(isMembers) ? content : undefined;

@@ -2,7 +2,7 @@ import type { Job } from "../engine.ts";
 import { isMembers, type Members, numberOf } from "../openai/rules.ts";
 import { sampleOf } from "../sample.ts";
 import { countTokens } from "../text.ts";
-import { promptFrom } from "./conversation.ts";
+import { lacksThought, promptFrom } from "./conversation.ts";
 import { type AnthropicFailure, invalid, missing } from "./failure.ts";
 
 /** A request as the simulated API understands it. */
@@ -48,6 +48,9 @@ export function askedFrom(
   if (problem !== undefined) return invalid(problem);
   const prompt = promptFrom(body["system"], body["messages"]);
   if (typeof prompt === "object") return prompt;
+  const thinking = isMembers(body["thinking"]) ? body["thinking"]["type"] : "disabled";
+  const unthought = thinking === "enabled" ? lacksThought(body["messages"]) : undefined;
+  if (unthought !== undefined) return invalid(unthought);
   const long = tooLong(countTokens(prompt), Number(maxTokens), contextLength);
   if (long !== undefined) return invalid(long);
   const call = calledFunction(body, prompt);
@@ -70,7 +73,7 @@ export function askedFrom(
     stream: body["stream"] === true,
     stops: stopsOf(body["stop_sequences"]),
     call: call?.name,
-    thinks: isMembers(body["thinking"]) && body["thinking"]["type"] !== "disabled",
+    thinks: thinking !== "disabled",
   };
 }
 

@@ -8,7 +8,7 @@ import { engineError } from "../../../services/drivers/failure.ts";
 import { engineErrorIn, failureFromError } from "../../../services/drivers/openai/errors.ts";
 import { fail } from "../../../services/runtime/errors/fail.ts";
 import { reasonName } from "../../../services/runtime/errors/reason-name.ts";
-import { answer, closeClean, died, openWorld, seen } from "../../fakes/generation-calls.ts";
+import { answer, closeClean, died, leaves, openWorld, seen } from "../../fakes/generation-calls.ts";
 import { anyone, type Call, type RouterWorld } from "../../fakes/router-world.ts";
 import type { ScriptedTry } from "../../fakes/scripted-driver.ts";
 import { eventually } from "../../rpc/eventually.ts";
@@ -157,6 +157,33 @@ describe("a request that takes engines down", () => {
     const again = world.ask("embed", request);
     world.turns();
     await expect(again).rejects.toMatchObject({ reason: REQUEST_QUARANTINED });
+  });
+});
+
+describe("a request that looks like a suspect", () => {
+  beforeEach(() => {
+    begin(["a", "b"], 1);
+    for (const driver of world.drivers.values()) driver.onTry = dies;
+    ended(poison);
+    for (const driver of world.drivers.values()) driver.onTry = (one) => answer(one, "x");
+  });
+
+  test("is held back until it was read", () => {
+    const call = world.call({ input: { case: "prompt", value: "logic" } });
+    expect(tried()).toBe(1);
+    world.turns();
+    expect(seen(call)).toContain("+x");
+  });
+
+  test("may leave meanwhile: no engine hears of it", () => {
+    const call = world.call({ input: { case: "prompt", value: "logic" } });
+    call.cancel(leaves);
+    world.turns();
+    expect(tried()).toBe(1);
+  });
+
+  test("is not even held back when its length is another", () => {
+    expect(seen(world.call({ input: { case: "prompt", value: "longer" } }))).toContain("+x");
   });
 });
 
