@@ -95,7 +95,8 @@ export class SpentHistory {
   /** Nobody sends any more: in a while all that was used is told. */
   async end(): Promise<void> {
     this.#stopping = true;
-    await this.pass(20_000);
+    // The longest request, the longest pause after it, and until what is idle is given back.
+    await this.pass(9_000 + 12_000 + 9_000);
     for (const [at, limit] of this.#limits.entries()) {
       const used = Number((await this.wires.status(limit)).used);
       const all = sumOf(this.#spent[at] ?? []);
