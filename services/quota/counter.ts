@@ -134,6 +134,11 @@ export class Counter {
     return this.kind === "budget" ? this.#endMs - this.#time.wallMs : Number.POSITIVE_INFINITY;
   }
 
+  /** Whether a budget's period that ends then, milliseconds since the epoch, is over; of others none ever is. */
+  hasEnded(endMs: number): boolean {
+    return this.kind === "budget" && endMs <= this.#startMs;
+  }
+
   /** When it is full again or begins anew, milliseconds since the epoch; undefined of slots. */
   get resetMs(): number | undefined {
     if (this.kind === "budget") return this.#endMs;

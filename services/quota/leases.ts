@@ -1,7 +1,8 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { LeaseReport } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
-import { type Account, book, moveOn, openAccount } from "./account.ts";
+import { type Account, book, heldBy, moveOn, openAccount } from "./account.ts";
 import type { Counter, StoreTime } from "./counter.ts";
-import { GoneLeases } from "./gone-leases.ts";
+import { type GoneLease, GoneLeases } from "./gone-leases.ts";
 
 /** A node's account at a limit. */
 export interface LeaseAccount extends Account {
@@ -48,7 +49,7 @@ export interface LeaseLives {
  *
  * A newer report of one that is gone **takes it up**, as one that has ended: what was spent since counts late, and what
  * runs is held again. So does a report of one that was never heard of: a store before this one had lent it, and what that
- * one had heard is none of this one's concern.
+ * one had heard is none of this one's concern. Nor is what was spent and reserved in a budget's period that is over.
  */
 export class LeaseBook {
   readonly #time: StoreTime;
@@ -124,16 +125,17 @@ export class LeaseBook {
   /**
    * Takes a report, if it is the lease's newest.
    *
-   * @param counterOf the counter of the report's limit; undefined: there is none.
+   * @param counterOf the counter of a limit; undefined: there is none.
    */
-  report(nodeId: string, report: LeaseReport, counterOf: () => Counter | undefined): void {
-    const known = this.#byId.get(report.leaseId) ?? this.#gone.get(report.leaseId);
+  report(nodeId: string, report: LeaseReport, counterOf: (limitId: string) => Counter | undefined): void {
+    const live = this.#byId.get(report.leaseId);
+    const gone = live ? undefined : this.#gone.get(report.leaseId);
+    const known = live ?? gone;
     if (known !== undefined && (known.nodeId !== nodeId || report.sequence <= known.sequence)) return;
-    const counter = known?.counter ?? counterOf();
+    const counter = live?.counter ?? counterOf(gone?.limitId ?? report.limitId);
     if (counter === undefined) return;
-    const lease = known ?? this.#begin(report.leaseId, counter, nodeId, report.heard);
-    if (!this.#byId.has(lease.id)) this.#takeUp(lease);
     counter.refresh();
+    const lease = live ?? this.#takeUp(counter, nodeId, report, gone);
     lease.sequence = report.sequence;
     lease.reportedMs = this.#time.nowMs;
     lease.recalledMs = undefined;
@@ -209,10 +211,18 @@ export class LeaseBook {
     this.#touched.add(lease);
   }
 
-  #takeUp(lease: LeaseAccount): void {
+  #takeUp(counter: Counter, nodeId: string, report: LeaseReport, gone: GoneLease | undefined): LeaseAccount {
+    const { leaseId, spent, reserved, heard, windowEnd } = report;
+    const before = heard < spent ? heard : spent;
+    const lease = this.#begin(leaseId, counter, nodeId, gone?.before ?? before);
+    if (gone) {
+      lease.told = gone.told;
+      lease.past = gone.held;
+    } else if (windowEnd && counter.hasEnded(timestampMs(windowEnd))) lease.past = spent - before + reserved;
     lease.ended = true;
     lease.takenUp = true;
     this.#add(lease);
+    return lease;
   }
 
   #suspend(lease: LeaseAccount): void {
@@ -251,7 +261,8 @@ export class LeaseBook {
     const ofNode = this.#byNode.get(lease.nodeId);
     ofNode?.delete(lease);
     if (ofNode?.size === 0) this.#byNode.delete(lease.nodeId);
-    this.#gone.add(lease);
+    const { before, told, sequence, counter, nodeId } = lease;
+    this.#gone.add(lease.id, { limitId: counter.limit.id, nodeId, before, told, held: heldBy(lease), sequence });
   }
 }
 

@@ -15,7 +15,7 @@ export interface MemoryQuotaBounds {
   readonly endedMs: number;
   /** How many are: 100,000, some 40 MB. */
   readonly endedMax: number;
-  /** Leases: beyond, limits are central. As many that are over are remembered. */
+  /** Leases: beyond, limits are central. Of those that are over half as many are remembered at least, and at most as many. */
   readonly leasesMax: number;
   /** Calls that wait: beyond, they are refused at once. */
   readonly waitersMax: number;

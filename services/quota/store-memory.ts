@@ -361,9 +361,9 @@ class MemoryQuotaStore implements QuotaStore {
 
   #takeReports({ nodeId, reports }: Pick<ReturnLeaseRequest, "nodeId" | "reports">, limits: readonly Limit[]): void {
     for (const report of reports) {
-      this.#leases.report(nodeId, report, () => {
-        const limit = limits.find(({ id }) => id === report.limitId);
-        return limit && this.#see(limit);
+      this.#leases.report(nodeId, report, (limitId) => {
+        const limit = limits.find(({ id }) => id === limitId);
+        return limit ? this.#see(limit) : this.#counters.get(limitId);
       });
     }
   }

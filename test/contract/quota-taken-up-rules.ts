@@ -1,3 +1,4 @@
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { describe, expect, test } from "vitest";
 import { createIdSource } from "../../services/runtime/ids.ts";
 import type { QuotaStore } from "../../services/quota/store.ts";
@@ -7,6 +8,11 @@ import type { Around } from "./quota-store.ts";
 
 /** Of a day, so that nothing refills. */
 const limit = limitOf("l", { dimension: "DIMENSION_REQUESTS", count: "100", rate: { per: "86400s" } });
+const budget = limitOf("budget", {
+  dimension: "DIMENSION_REQUESTS",
+  count: "100",
+  budget: { period: "CALENDAR_PERIOD_DAY" },
+});
 const slots = limitOf("slots", { dimension: "DIMENSION_CONCURRENT_REQUESTS", count: "100" });
 
 /** What a store of counts has to do with reports of leases that it does not know, or not any more. */
@@ -17,7 +23,7 @@ export function takenUpRules(name: string, open: (around: Around) => Promise<Quo
     const ids = createIdSource({ clock, randomBytes: (length) => Buffer.alloc(length, (byte = (byte + 1) & 0xff)) });
     const store = await open({ clock, ids });
     const tell = (leaseId: string, sequence: bigint, held: Omit<Parameters<typeof reportOf>[2], "amount">) =>
-      store.returnLease([limit, slots], {
+      store.returnLease([limit, slots, budget], {
         $typeName: "weir.quota.v1.ReturnLeaseRequest",
         nodeId: "node-1",
         reports: [reportOf(leaseId, sequence, { amount: held.spent + held.reserved, limitId: "l", ...held })],
@@ -60,6 +66,38 @@ export function takenUpRules(name: string, open: (around: Around) => Promise<Quo
       await tell(id, 3n, { spent: 6n, reserved: 0n, returned: true });
       await tell(id, 4n, { spent: 6n, reserved: 0n, returned: true });
       expect(await counted()).toEqual([6n, 0n]);
+    });
+
+    test("of more that was heard than spent nothing is heard of what is spent next", async () => {
+      const { tell, counted } = await world();
+      await tell("lost", 1n, { spent: 5n, reserved: 2n, heard: 9n });
+      expect(await counted()).toEqual([0n, 2n]);
+      await tell("lost", 2n, { spent: 8n, reserved: 0n, heard: 9n, returned: true });
+      expect(await counted()).toEqual([3n, 0n]);
+    });
+
+    test("of a budget's period that is over only what goes beyond counts in the next one", async () => {
+      const { clock, tell, counted } = await world();
+      const held = { limitId: "budget", windowEnd: timestampFromMs(Date.UTC(2026, 3, 1)) };
+      await tell("before", 3n, { ...held, spent: 30n, reserved: 5n, heard: 10n });
+      expect(await counted(budget)).toEqual([20n, 5n]);
+      clock.advance(12 * 3_600_000);
+      await tell("after", 3n, { ...held, spent: 30n, reserved: 5n, heard: 10n });
+      expect(await counted(budget)).toEqual([0n, 0n]);
+      await tell("after", 4n, { ...held, spent: 37n, reserved: 1n, heard: 30n });
+      expect(await counted(budget)).toEqual([2n, 1n]);
+      await tell("after", 5n, { ...held, spent: 38n, reserved: 0n, heard: 37n, returned: true });
+      await tell("after", 6n, { ...held, spent: 39n, reserved: 0n, heard: 38n, returned: true });
+      expect(await counted(budget)).toEqual([4n, 0n]);
+    });
+
+    test("of a lease that is over a dead process's journal need not name the limit", async () => {
+      const { ids, store, tell, counted } = await world();
+      const [lease] = (await store.lease([limit], leaseRequest(ids.uuidv7()))).leases;
+      const id = lease?.id ?? "";
+      await tell(id, 1n, { spent: 2n, reserved: 0n, returned: true });
+      await tell(id, 2n, { limitId: "", spent: 4n, reserved: 0n, returned: true });
+      expect(await counted()).toEqual([4n, 0n]);
     });
 
     test("what runs of requests at once holds its places until it ends, or is silent for 15 s", async () => {

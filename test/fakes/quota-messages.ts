@@ -1,4 +1,5 @@
 import { create, fromJson, type JsonObject } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { LeaseReportSchema } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
 import { type Limit, LimitSchema, LimitSpecSchema, Operation } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
 import {
@@ -86,7 +87,15 @@ export function leaseRequest(
 export function reportOf(
   leaseId: string,
   sequence: bigint,
-  held: { spent: bigint; reserved: bigint; amount: bigint; returned?: boolean; limitId?: string; heard?: bigint },
+  held: {
+    spent: bigint;
+    reserved: bigint;
+    amount: bigint;
+    returned?: boolean;
+    limitId?: string;
+    heard?: bigint;
+    windowEnd?: Timestamp;
+  },
 ) {
   return create(LeaseReportSchema, { leaseId, sequence, ...held });
 }

@@ -85,6 +85,7 @@ export class Account {
     if (this.lease?.id !== lease.id) {
       this.retire();
       this.lease = new HeldLease(lease.id, this.id, sentMs, nowMs);
+      if (this.terms.budget) this.lease.windowEnd = lease.resetTime;
     }
     this.lease?.renewed(lease, sentMs);
   }

@@ -167,7 +167,7 @@ func (x *Lease) GetReportSequence() int64 {
 // that does not know the lease, for it has started anew or has forgotten it, takes it up on `limit_id`: it holds what is
 // reserved and counts what was spent beyond `heard`, and goes by what later reports add to that. So nothing that was spent
 // is left out. What a store has forgotten and is told anew may count twice there: at most what it was told by reports
-// whose answers were lost, and only once it has not been told of the lease for 15 min.
+// whose answers were lost, and only of a lease that was over for 15 min, or before 50,000 others were.
 type LeaseReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease.
@@ -187,8 +187,13 @@ type LeaseReport struct {
 	// The limit that the lease is a part of. Empty, or of a limit that does not exist: a store that does not know the lease
 	// ignores the report.
 	LimitId string `protobuf:"bytes,7,opt,name=limit_id,json=limitId,proto3" json:"limit_id,omitempty"`
-	// What of `spent` a store has heard for certain: the most that a report told which was answered.
-	Heard         int64 `protobuf:"varint,8,opt,name=heard,proto3" json:"heard,omitempty"`
+	// What of `spent` a store has heard for certain: the most that a report told which was answered. More than `spent` stands
+	// for all of it.
+	Heard int64 `protobuf:"varint,8,opt,name=heard,proto3" json:"heard,omitempty"`
+	// When the budget's period ends that the lease is a part of, as its reset_time told; unset of other limits. A store that
+	// takes the lease up after that counts only what is spent beyond `spent` and `reserved` of this report: those belong to
+	// the period that is over.
+	WindowEnd     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=window_end,json=windowEnd,proto3" json:"window_end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +282,13 @@ func (x *LeaseReport) GetHeard() int64 {
 		return x.Heard
 	}
 	return 0
+}
+
+func (x *LeaseReport) GetWindowEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.WindowEnd
+	}
+	return nil
 }
 
 // A lease that others need.
@@ -415,7 +427,7 @@ const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\n" +
 	"reset_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\x12'\n" +
 	"\x0freport_sequence\x18\n" +
-	" \x01(\x03R\x0ereportSequence\"\xea\x02\n" +
+	" \x01(\x03R\x0ereportSequence\"\xa5\x03\n" +
 	"\vLeaseReport\x126\n" +
 	"\blease_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\aleaseId\x12'\n" +
 	"\x05spent\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x05spent\x12-\n" +
@@ -424,7 +436,9 @@ const file_weir_quota_v1_lease_proto_rawDesc = "" +
 	"\bsequence\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bsequence\x12\x1a\n" +
 	"\breturned\x18\x06 \x01(\bR\breturned\x126\n" +
 	"\blimit_id\x18\a \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{0,64}$R\alimitId\x12'\n" +
-	"\x05heard\x18\b \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x05heard\"[\n" +
+	"\x05heard\x18\b \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x05heard\x129\n" +
+	"\n" +
+	"window_end\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\twindowEnd\"[\n" +
 	"\vLeaseRecall\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x121\n" +
 	"\x06within\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06within\"t\n" +
@@ -463,13 +477,14 @@ var file_weir_quota_v1_lease_proto_depIdxs = []int32{
 	5, // 1: weir.quota.v1.Lease.spendable_for:type_name -> google.protobuf.Duration
 	5, // 2: weir.quota.v1.Lease.ttl:type_name -> google.protobuf.Duration
 	6, // 3: weir.quota.v1.Lease.reset_time:type_name -> google.protobuf.Timestamp
-	5, // 4: weir.quota.v1.LeaseRecall.within:type_name -> google.protobuf.Duration
-	7, // 5: weir.quota.v1.LimitChange.subject:type_name -> weir.quota.v1.Subject
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6, // 4: weir.quota.v1.LeaseReport.window_end:type_name -> google.protobuf.Timestamp
+	5, // 5: weir.quota.v1.LeaseRecall.within:type_name -> google.protobuf.Duration
+	7, // 6: weir.quota.v1.LimitChange.subject:type_name -> weir.quota.v1.Subject
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_weir_quota_v1_lease_proto_init() }

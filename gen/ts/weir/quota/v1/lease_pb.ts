@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weir/quota/v1/lease.proto.
  */
 export const file_weir_quota_v1_lease: GenFile = /*@__PURE__*/
-  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIqcCCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMSEQoJcmVtYWluaW5nGAggASgDEi4KCnJlc2V0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3JlcG9ydF9zZXF1ZW5jZRgKIAEoAyKkAgoLTGVhc2VSZXBvcnQSLQoIbGVhc2VfaWQYASABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezEsNjR9JBIgCgVzcGVudBgCIAEoA0IRukgOIgwYgICQu7rWrfANKAASIwoIcmVzZXJ2ZWQYAyABKANCEbpIDiIMGICAkLu61q3wDSgAEiEKBmFtb3VudBgEIAEoA0IRukgOIgwYgICQu7rWrfANKAASGQoIc2VxdWVuY2UYBSABKANCB7pIBCICKAESEAoIcmV0dXJuZWQYBiABKAgSLQoIbGltaXRfaWQYByABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezAsNjR9JBIgCgVoZWFyZBgIIAEoA0IRukgOIgwYgICQu7rWrfANKAAiSgoLTGVhc2VSZWNhbGwSEAoIbGVhc2VfaWQYASABKAkSKQoGd2l0aGluGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlkKC0xpbWl0Q2hhbmdlEhAKCGxpbWl0X2lkGAEgASgJEicKB3N1YmplY3QYAiABKAsyFi53ZWlyLnF1b3RhLnYxLlN1YmplY3QSDwoHZGVsZXRlZBgDIAEoCGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
+  fileDesc("Chl3ZWlyL3F1b3RhL3YxL2xlYXNlLnByb3RvEg13ZWlyLnF1b3RhLnYxIqcCCgVMZWFzZRIKCgJpZBgBIAEoCRIjCgVsaW1pdBgCIAEoCzIULndlaXIucXVvdGEudjEuTGltaXQSDwoHbm9kZV9pZBgDIAEoCRIOCgZhbW91bnQYBCABKAMSMAoNc3BlbmRhYmxlX2ZvchgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoObGltaXRfcmV2aXNpb24YByABKAMSEQoJcmVtYWluaW5nGAggASgDEi4KCnJlc2V0X3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3JlcG9ydF9zZXF1ZW5jZRgKIAEoAyLUAgoLTGVhc2VSZXBvcnQSLQoIbGVhc2VfaWQYASABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezEsNjR9JBIgCgVzcGVudBgCIAEoA0IRukgOIgwYgICQu7rWrfANKAASIwoIcmVzZXJ2ZWQYAyABKANCEbpIDiIMGICAkLu61q3wDSgAEiEKBmFtb3VudBgEIAEoA0IRukgOIgwYgICQu7rWrfANKAASGQoIc2VxdWVuY2UYBSABKANCB7pIBCICKAESEAoIcmV0dXJuZWQYBiABKAgSLQoIbGltaXRfaWQYByABKAlCG7pIGHIWMhReW0EtWmEtejAtOS1dezAsNjR9JBIgCgVoZWFyZBgIIAEoA0IRukgOIgwYgICQu7rWrfANKAASLgoKd2luZG93X2VuZBgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiSgoLTGVhc2VSZWNhbGwSEAoIbGVhc2VfaWQYASABKAkSKQoGd2l0aGluGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIlkKC0xpbWl0Q2hhbmdlEhAKCGxpbWl0X2lkGAEgASgJEicKB3N1YmplY3QYAiABKAsyFi53ZWlyLnF1b3RhLnYxLlN1YmplY3QSDwoHZGVsZXRlZBgDIAEoCGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
 
 /**
  * A part of a limit that a node may spend without asking: its account there. The store counts the whole amount as gone
@@ -205,7 +205,7 @@ export const LeaseSchema: GenMessage<Lease, {jsonType: LeaseJson}> = /*@__PURE__
  * that does not know the lease, for it has started anew or has forgotten it, takes it up on `limit_id`: it holds what is
  * reserved and counts what was spent beyond `heard`, and goes by what later reports add to that. So nothing that was spent
  * is left out. What a store has forgotten and is told anew may count twice there: at most what it was told by reports
- * whose answers were lost, and only once it has not been told of the lease for 15 min.
+ * whose answers were lost, and only of a lease that was over for 15 min, or before 50,000 others were.
  *
  * @generated from message weir.quota.v1.LeaseReport
  */
@@ -263,11 +263,21 @@ export type LeaseReport = Message<"weir.quota.v1.LeaseReport"> & {
   limitId: string;
 
   /**
-   * What of `spent` a store has heard for certain: the most that a report told which was answered.
+   * What of `spent` a store has heard for certain: the most that a report told which was answered. More than `spent` stands
+   * for all of it.
    *
    * @generated from field: int64 heard = 8;
    */
   heard: bigint;
+
+  /**
+   * When the budget's period ends that the lease is a part of, as its reset_time told; unset of other limits. A store that
+   * takes the lease up after that counts only what is spent beyond `spent` and `reserved` of this report: those belong to
+   * the period that is over.
+   *
+   * @generated from field: google.protobuf.Timestamp window_end = 9;
+   */
+  windowEnd?: Timestamp | undefined;
 };
 
 /**
@@ -277,7 +287,7 @@ export type LeaseReport = Message<"weir.quota.v1.LeaseReport"> & {
  * that does not know the lease, for it has started anew or has forgotten it, takes it up on `limit_id`: it holds what is
  * reserved and counts what was spent beyond `heard`, and goes by what later reports add to that. So nothing that was spent
  * is left out. What a store has forgotten and is told anew may count twice there: at most what it was told by reports
- * whose answers were lost, and only once it has not been told of the lease for 15 min.
+ * whose answers were lost, and only of a lease that was over for 15 min, or before 50,000 others were.
  *
  * @generated from message weir.quota.v1.LeaseReport
  */
@@ -335,11 +345,21 @@ export type LeaseReportJson = {
   limitId?: string;
 
   /**
-   * What of `spent` a store has heard for certain: the most that a report told which was answered.
+   * What of `spent` a store has heard for certain: the most that a report told which was answered. More than `spent` stands
+   * for all of it.
    *
    * @generated from field: int64 heard = 8;
    */
   heard?: string;
+
+  /**
+   * When the budget's period ends that the lease is a part of, as its reset_time told; unset of other limits. A store that
+   * takes the lease up after that counts only what is spent beyond `spent` and `reserved` of this report: those belong to
+   * the period that is over.
+   *
+   * @generated from field: google.protobuf.Timestamp window_end = 9;
+   */
+  windowEnd?: TimestampJson;
 };
 
 /**
