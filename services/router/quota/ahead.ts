@@ -75,12 +75,14 @@ export class AheadDraws implements Ahead {
   #grew(watched: Watched, part: Part, tokens: number): void {
     part.amount += tokens;
     watched.amount += tokens;
+    this.#desk.note();
   }
 
   #append(watched: Watched, part: Part): void {
     watched.last.next = part;
     watched.last = part;
     watched.amount += part.amount;
+    this.#desk.note();
   }
 
   /** More of the request's own reservation: of every limit in it. */
@@ -178,6 +180,8 @@ export class AheadDraws implements Ahead {
   }
 
   #uncheckable(watched: Watched, asked: readonly Watched[]): void {
+    // Nobody would give back what is set aside for it now.
+    if (this.#grant.over) return;
     const { clock, link } = this.#desk;
     for (const one of asked) one.state = "more";
     const { account, last } = watched;

@@ -50,11 +50,11 @@ export class Desk {
   /** Those that were given and have not ended. */
   readonly running = new Roster<HeldGrant>();
   readonly #notes: LeaseNotes | undefined;
-  /** Something ended on a lease that is not drawn from any more. */
+  /** Something was given back to a lease that is not drawn from any more. */
   onFreed: () => void = () => undefined;
-  readonly #ended = (grant: HeldGrant): void => {
+  readonly #back = (grant: HeldGrant): void => {
     this.running.delete(grant);
-    this.#notes?.touch();
+    this.note();
     for (const { account, source } of grant.parts) {
       if (account.former.size > 0 && source instanceof HeldLease && account.former.has(source)) this.onFreed();
     }
@@ -72,7 +72,7 @@ export class Desk {
   /** An empty grant for a request. */
   open(ask: Ask, consumption: Consumption): HeldGrant {
     const tokens = consumption.fitted(ask.expected, ask.least.outputTokens);
-    return new HeldGrant(ask.requestId, consumption, tokens, this.settlements, this.#ended);
+    return new HeldGrant(ask.requestId, consumption, tokens, this.settlements, this.#back);
   }
 
   /** Draws what the leases have. Returns the accounts that have to be asked for; undefined: none. */
@@ -85,8 +85,13 @@ export class Desk {
       missing ??= [];
       missing.push(account);
     }
-    this.#notes?.touch();
+    this.note();
     return missing;
+  }
+
+  /** What is set aside has changed: it is noted, so that it counts if this process dies. */
+  note(): void {
+    this.#notes?.touch();
   }
 
   /** Whatever is drawn now: more is asked for in the background where it will soon be needed. */

@@ -91,23 +91,24 @@ export class HeldGrant implements Grant, Rostered {
   /** Undefined: nothing can cut it. */
   ahead: Ahead | undefined;
   readonly #settlements: Settlements;
-  readonly #onEnd: (grant: HeldGrant) => void;
+  readonly #onBack: (grant: HeldGrant) => void;
   #over = false;
   /** Tells the store how it ended; undefined: that has not been told, for it has not ended or leases tell it. */
   #tellEnd: (() => void) | undefined;
 
+  /** @param onBack told when its parts are settled or given back: what was set aside changes. */
   constructor(
     requestId: string,
     consumption: Consumption,
     tokens: Tokens,
     settlements: Settlements,
-    onEnd: (grant: HeldGrant) => void,
+    onBack: (grant: HeldGrant) => void,
   ) {
     this.requestId = requestId;
     this.consumption = consumption;
     this.tokens = tokens;
     this.#settlements = settlements;
-    this.#onEnd = onEnd;
+    this.#onBack = onBack;
   }
 
   get mayCut(): boolean {
@@ -130,6 +131,7 @@ export class HeldGrant implements Grant, Rostered {
   /** Gives back what was drawn: another try may follow. */
   giveBack(): void {
     for (const { source, amount } of this.parts) source?.settle(amount, 0);
+    this.#onBack(this);
     this.parts.length = 0;
   }
 
@@ -154,7 +156,7 @@ export class HeldGrant implements Grant, Rostered {
       };
       this.#end(() => this.#settlements.settle(settlement));
     }
-    this.#onEnd(this);
+    this.#onBack(this);
   }
 
   release(): void {
@@ -162,7 +164,7 @@ export class HeldGrant implements Grant, Rostered {
     this.#over = true;
     for (const part of this.parts) settlePart(part, 0);
     if (this.reserved) this.#end(() => this.#settlements.release(this.requestId));
-    this.#onEnd(this);
+    this.#onBack(this);
   }
 
   /**

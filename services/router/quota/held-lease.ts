@@ -1,3 +1,4 @@
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Lease, LeaseReport } from "../../../gen/ts/weir/quota/v1/lease_pb.ts";
 
 /** The share of what is there after a renewal, at and below which the next is due. */
@@ -25,7 +26,9 @@ export class HeldLease {
   readonly heldMs: number;
   spendableUntilMs = 0;
   renewFromMs = 0;
-  /** When the store heard of it last. */
+  /** When the budget's period ends that it is a part of; undefined of other limits. */
+  windowEnd: Timestamp | undefined;
+  /** When it was told of last, unless that failed. */
   toldMs: number;
   /** `spent` and `reserved` as the store was told them last. */
   toldSpent = 0;
@@ -107,7 +110,7 @@ export class HeldLease {
     this.toldMs = nowMs;
     this.toldSpent = this.spent;
     this.toldReserved = this.reserved;
-    return {
+    const report: LeaseReport = {
       $typeName: "weir.quota.v1.LeaseReport",
       leaseId: this.id,
       spent: BigInt(Math.round(this.spent)),
@@ -118,6 +121,8 @@ export class HeldLease {
       limitId: this.limitId,
       heard: BigInt(Math.round(this.heard)),
     };
+    if (this.windowEnd) report.windowEnd = this.windowEnd;
+    return report;
   }
 
   /** A report was answered. They may be answered in another order than they were sent in. */
@@ -128,6 +133,7 @@ export class HeldLease {
   /** It is to be told again: a report failed, or the store does not know it. */
   tellAgain(): void {
     this.toldSpent = Number.NaN;
+    this.toldMs = Number.NEGATIVE_INFINITY;
   }
 }
 

@@ -5,19 +5,19 @@ import type { Account } from "./account.ts";
 import type { Desk } from "./desk.ts";
 import { amountsOf, type HeldGrant } from "./grant.ts";
 import type { HeldLease } from "./held-lease.ts";
-import type { GivenBack } from "./lease-book.ts";
+import { type GivenBack, reportsMax } from "./lease-book.ts";
 import { Places } from "./places.ts";
 
 /** How often it looks. */
 const lookMs = 1_000;
+/** What can't wait for that is told together with what ends in so long: nobody notices it in the 250 ms of a recall. */
+const soonMs = 20;
 /** A limit that nobody drew from for this long is given back: the next request asks for it anew. */
 const idleMs = 5_000;
 /** What runs on a lease keeps it alive by being told of, well within the 15 s that one lives. */
 const tellMs = 4_000;
 /** Consumers who were not seen for so long are asked for anew. */
 const forgetMs = 300_000;
-/** The contract takes as many reports in a call. */
-const reportsMax = 1_000;
 /** A call for leases waits for 1 s. */
 const answersMs = 3_000;
 /** A reservation is kept alive three times in its life. */
@@ -33,10 +33,12 @@ export class Keeper implements Disposable {
   readonly #clock: Clock;
   readonly #places: Places;
   #timer: Timer;
+  /** Fires before the next look. */
+  #hasty: Timer | undefined;
+  #lookedMs = Number.NEGATIVE_INFINITY;
   #telling = false;
   /** There is more to tell than the round knows that is under way. */
   #moreToTell = false;
-  #hasty = false;
   #disposed = false;
 
   constructor(desk: Desk) {
@@ -49,30 +51,38 @@ export class Keeper implements Disposable {
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#timer.cancel();
+    this.#hasty?.cancel();
   }
 
   /**
    * Something ended on a lease that is given back, or can be told again: it is told at once, for others may wait for it.
+   * When a store has started anew all that runs may be on such leases: ends that follow each other are told together.
    */
   soon(): void {
     if (this.#hasty || this.#disposed) return;
-    this.#hasty = true;
-    this.#timer.cancel();
-    this.#timer = this.#next(0);
+    const delayMs = Math.max(0, this.#lookedMs + soonMs - this.#clock.monotonicMs());
+    this.#hasty = this.#clock.setTimer(delayMs, () => {
+      this.#hasty = undefined;
+      this.#look(this.#clock.monotonicMs());
+    });
   }
 
-  #next(delayMs = lookMs): Timer {
-    return this.#clock.setTimer(delayMs, () => {
-      this.#hasty = false;
+  #next(): Timer {
+    return this.#clock.setTimer(lookMs, () => {
       this.#timer = this.#next();
       const nowMs = this.#clock.monotonicMs();
       this.#keepAlive(nowMs);
       this.#desk.book.forget(nowMs - forgetMs);
-      if (!this.#desk.link.mayCall(nowMs)) return;
-      this.#places.look(nowMs);
-      if (this.#telling) this.#moreToTell = true;
-      else void this.#tell(nowMs);
+      this.#look(nowMs);
     });
+  }
+
+  #look(nowMs: number): void {
+    this.#lookedMs = nowMs;
+    if (!this.#desk.link.mayCall(nowMs)) return;
+    this.#places.look(nowMs);
+    if (this.#telling) this.#moreToTell = true;
+    else void this.#tell(nowMs);
   }
 
   #keepAlive(nowMs: number): void {

@@ -35,6 +35,8 @@ const keysMax = 20_000;
 const refusedMax = 10_000;
 /** The contract takes as many reports with a call for more; the keeper tells the others. */
 const dueMax = 256;
+/** As many in a call that only reports. */
+export const reportsMax = 1_000;
 /** Who found nothing more to have does not ask again at once. */
 const renewalPauseMs = 50;
 
@@ -226,18 +228,25 @@ export class LeaseBook {
   }
 
   /**
-   * The store told of every lease that it has lent to this node: those made before, and not among them, are lost.
+   * The store told of every lease that it has lent to this node: those made before, and not among them, are lost. What it
+   * does not know of them is told at once, whatever else is on its way: it may be on its way to a store that is no more.
    *
    * @param askedMs when the watch was opened. A lease that was on its way then may have been made behind the snapshot.
    * @param anew it is another store than the one before, which had made what was on its way.
    */
-  snapshot(leaseIds: ReadonlySet<string>, askedMs: number, anew: boolean): void {
+  async snapshot(leaseIds: ReadonlySet<string>, askedMs: number, anew: boolean): Promise<void> {
+    const lost: GivenBack[] = [];
     for (const account of this.accounts.values()) {
       for (const lease of account.leases()) {
         const madeMs = anew ? lease.askedMs : lease.heldMs;
-        if (madeMs < askedMs && !leaseIds.has(lease.id)) account.lost(lease);
+        if (madeMs >= askedMs || leaseIds.has(lease.id)) continue;
+        account.lost(lease);
+        if (lease.untold) lost.push({ account, lease });
       }
     }
+    const calls: Promise<void>[] = [];
+    for (let at = 0; at < lost.length; at += reportsMax) calls.push(this.giveBack(lost.slice(at, at + reportsMax)));
+    await Promise.all(calls);
   }
 
   /** Others need a lease: gives back what is not reserved, at once. */
@@ -253,16 +262,20 @@ export class LeaseBook {
 
   /** Gives back what is not reserved of these, and tells what was spent: nothing more is drawn from them. */
   async giveBack(given: readonly GivenBack[]): Promise<void> {
-    const { link } = this.#options;
     for (const { account, lease } of given) if (account.lease === lease) account.retire();
     const leases = given.map(({ lease }) => lease);
-    await this.telling(leases, true, (reports) => link.returnLease({ nodeId: link.holderId, reports }));
+    await this.telling(leases, true, (reports) => this.#return(reports));
   }
 
   /** Tells what was spent of these, and keeps the rest. */
   async tell(leases: readonly HeldLease[]): Promise<void> {
+    await this.telling(leases, false, (reports) => this.#return(reports));
+  }
+
+  async #return(reports: LeaseReport[]): Promise<void> {
     const { link } = this.#options;
-    await this.telling(leases, false, (reports) => link.returnLease({ nodeId: link.holderId, reports }));
+    // Of each there may be a report on its way.
+    if (reports.length > 0) await link.returnLease({ nodeId: link.holderId, reports });
   }
 
   /** Every lease that something is to be told of. */

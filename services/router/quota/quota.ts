@@ -221,7 +221,8 @@ export class QuotaHolder implements Quota, AsyncDisposable {
         this.#named?.add(event.value.id);
         break;
       case "snapshotEnd":
-        if (this.#named) this.#book.snapshot(this.#named, this.#askedMs, this.#anew);
+        // What fails counts as not told.
+        if (this.#named) this.#book.snapshot(this.#named, this.#askedMs, this.#anew).catch(() => this.#keeper.soon());
         this.#keeper.soon();
         this.#named = undefined;
         this.#anew = false;

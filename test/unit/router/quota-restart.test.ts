@@ -87,6 +87,44 @@ async function usedOf(node: LeaseHolders): Promise<bigint[]> {
 }
 const aDay = limitOf("l", { count: "40", rate: { per: "86400s" } });
 
+test("what was drawn for a request that was refused is not told as spent by the next process", async () => {
+  const place = limitOf("place", { dimension: "DIMENSION_CONCURRENT_REQUESTS", count: "1", rate: null });
+  const node = new LeaseHolders([aDay, place]);
+  const first = node.start("n.1");
+  expect(await admitted(node, first, 1)).toBe(1);
+  const taking = take(node.start("other"));
+  await node.pass(300);
+  const other = await taking;
+  expect(other).toBeDefined();
+  expect(await admitted(node, first, 1)).toBe(0);
+  // The lease is given back, and is no more.
+  await node.pass(9_000);
+  // The other one is alive.
+  const own = node.notes.filter((note) => !note.includes("other "));
+  node.notes.splice(0, node.notes.length, ...own);
+  node.start("n.2");
+  await node.beat();
+  expect((await node.status())[0]).toMatchObject({ used: 1n });
+  other?.release();
+});
+
+test("what an answer had grown by on a lease is told by the next process, also if nothing else was drawn", async () => {
+  const budget = { dimension: "DIMENSION_OUTPUT_TOKENS", rate: null, budget: { period: "CALENDAR_PERIOD_DAY" } };
+  const node = new LeaseHolders([limitOf("l", { ...budget, count: "100000" })]);
+  const holder = node.start("n.1");
+  const unstated = { expected: { inputTokens: 10, outputTokens: 256 }, least: { inputTokens: 10, outputTokens: 0 } };
+  const taking = take(holder, "m", unstated);
+  await node.pass(50);
+  const grant = await taking;
+  for (let answer = 0; answer <= 2_000; answer += 10) {
+    expect(grant?.goesOn(answer)).toBe(true);
+    await node.pass(1);
+  }
+  node.start("n.2");
+  await node.beat();
+  expect(Number((await node.status())[0]?.used)).toBeGreaterThanOrEqual(2_000);
+});
+
 test("what runs when the store starts anew counts there, also if it ends before there is another lease", async () => {
   const node = new LeaseHolders([aDay]);
   const holder = node.start("n");

@@ -104,3 +104,33 @@ test("what an answer grew by while nobody could be asked takes nothing from what
   await node.pass(7_000);
   expect((await node.status())[0]).toMatchObject({ used: 2_100n, leased: 0n });
 });
+
+test("a slice that fails after the answer has ended sets nothing aside", async () => {
+  const node = new LeaseHolders([limitOf("l", { ...budget, count: "1500", onFailure: "ON_FAILURE_OPEN" })]);
+  const holder = node.start("n");
+  const asked = ask(holder, "m", unstated);
+  await node.pass(20);
+  const grant = await asked;
+  if (grant instanceof WeirError) throw grant;
+  expect(holder.reserved).toBe(0);
+  const late = Promise.withResolvers<void>();
+  node.answers.reserve = late.promise;
+  let answer = 0;
+  // The lease has no more, and the first slice beyond it is asked for.
+  while (node.calls.reserve === 0) {
+    answer += 10;
+    expect(grant.goesOn(answer)).toBe(true);
+    await node.pass(20);
+  }
+  grant.settle({ inputTokens: 10, outputTokens: answer });
+  node.mute = true;
+  late.resolve();
+  await node.pass(20);
+  node.mute = false;
+  await node.pass(10_000);
+  expect((await node.status())[0]).toMatchObject({ used: BigInt(answer), reserved: 0n, leased: 0n });
+  // Nothing is left to tell.
+  const told = node.calls.returnLease;
+  await node.pass(10_000);
+  expect(node.calls.returnLease).toBe(told);
+});
