@@ -91,6 +91,24 @@ describe("a request under watch", () => {
     for (const each of calls) expect(seen(each)).toContain("+x");
   });
 
+  test("at the front hides nobody behind it who waits for nothing any more", () => {
+    begin(1);
+    world.replica("c", { running: 20 });
+    suspect("one", "two");
+    const calls = ["one", "two", "hello"].map(call);
+    const stranded = call("third");
+    calls.push(call("fourth"), call("fifth"));
+    // It was at "c", then at "a", and waits for "b".
+    world.tryAt(engineOf("third")).sink.fail(gone);
+    answer(world.tryAt(engineOf("one")), "x");
+    world.tryAt("a").sink.fail(gone);
+    world.turns();
+    expect(world.admission.waiting).toBe(2);
+    world.replica("b", { up: false });
+    expect(stranded.sink.error?.reason).toBe(ErrorReason.ENGINE_UNAVAILABLE);
+    for (const each of calls) each.cancel(leaves);
+  });
+
   test("holds its turn until an engine that can't be stopped has ended it", async () => {
     begin(8);
     suspect("one", "two");
