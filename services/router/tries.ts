@@ -107,7 +107,7 @@ export class Tries {
    * @param committed a piece of the answer was passed on.
    * @returns what the request ends with; undefined: another may follow.
    */
-  failed({ dispatched, meter }: Tried, error: WeirError, committed: boolean): WeirError | undefined {
+  failed({ dispatched, meter, lingering }: Tried, error: WeirError, committed: boolean): WeirError | undefined {
     this.lastError = error;
     // No engine has heard of it: nothing was tried, and another replica would fare no better.
     if (!dispatched) {
@@ -126,6 +126,11 @@ export class Tries {
       crashes: this.#crashes,
     });
     if (!another) return (crashed && this.content && this.#deps.quarantine.refusal(this.content)) || error;
+    if (lingering) {
+      // The turn stays with the engine that could not be stopped; the next try takes its own.
+      this.over();
+      this.#examination = undefined;
+    }
     this.#newest = undefined;
     return undefined;
   }

@@ -126,6 +126,24 @@ describe("a request under watch", () => {
     expect(seen(second)).toContain("+x");
   });
 
+  test("takes another turn when it goes on elsewhere, and an engine can't be stopped", async () => {
+    begin(8);
+    suspect("one");
+    const only = call("one");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = engineOf("one");
+    const { sink } = world.tryAt(before);
+    sink.lingers(promise);
+    sink.fail(fail(ErrorReason.ENGINE_FAILED));
+    const other = before === "a" ? "b" : "a";
+    expect(world.driver(other).tries).toHaveLength(0);
+    resolve();
+    await promise;
+    world.turns();
+    answer(world.tryAt(other), "x");
+    expect(seen(only)).toContain("+x");
+  });
+
   test("has its wait for a turn counted when it leaves meanwhile", () => {
     begin(8);
     suspect("one", "two");
