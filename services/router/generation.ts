@@ -21,6 +21,7 @@ import { type Grant, unlimited } from "./quota/grant.ts";
 import { PendingGrant, type Taker } from "./quota/pending-grant.ts";
 import { type FeatureSet, neededBy, unsupported } from "./requirement.ts";
 import { cutEvents, failedEvent, startedEvent } from "./response.ts";
+import { QueuedTime } from "./queued-time.ts";
 import { Tries } from "./tries.ts";
 import { Try, type TryListener } from "./try.ts";
 import { HeldSink } from "./usage/held-sink.ts";
@@ -34,8 +35,7 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  * - **reserving**: what it may use is set aside on the limits that count it; at once where this node may spend it by
  *   itself, else the quota service is asked. Refused: *ended*, without a trace in the ledger. Granted: from here on it
  *   is admitted. If a place at a replica is free it is taken and the request goes on to *trying*, else to *waiting*.
- * - **waiting**: it stands in a bounded line, or the quarantine holds it back. A place comes free: *trying*. None comes in
- *   time: *ended*.
+ * - **waiting**: it stands in a bounded line, or the quarantine holds it back. A place is free: *trying*. Too long: *ended*.
  * - **trying**: it holds a place, and one replica works on it, once its prompt is rendered. `started` goes out when the
  *   engine has taken it. The first piece with content: *streaming*. A failure that is the engine's own: the place is given
  *   back, and another replica (then one of a fallback model) tries, while tries are left; through *waiting* if all are busy.
@@ -69,8 +69,8 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   #ticket: Ticket | undefined;
   #seat: Seat | undefined;
   #try: Try | undefined;
-  #waitStartMs = 0;
-  #queuedMs = 0;
+  #hadPlace = false;
+  readonly #queued = new QueuedTime();
   #firstTokenMs: number | undefined;
   #maxTokens = 0;
   /** `started` was passed on. */
@@ -116,7 +116,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     const plan = this.#admit();
     if (plan instanceof WeirError) return this.#giveUp(plan);
     this.#tries.content = contentOf(this.#principal, plan);
-    this.#tries.examine(plan.entry.pool.id, () => this.#reserve(plan), this.#barred);
+    this.#tries.examine(undefined, () => this.#reserve(plan), this.#barred);
   }
 
   #reserve(plan: Plan): void {
@@ -187,7 +187,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
 
   /** Takes a place at a replica of the model, or of a fallback while none of the model's is open, or waits for one. */
   #seek(): void {
-    if (this.#phase === "waiting") this.#waited();
+    this.#waited();
     const found = this.#deps.admission.take(this);
     if (typeof found !== "string") return this.#attempt(found);
     if (found === "busy") return this.#wait();
@@ -217,13 +217,13 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
 
   #beginWait(): void {
     this.#phase = "waiting";
-    this.#waitStartMs = this.#deps.clock.monotonicMs();
+    this.#queued.begin(this.#deps.clock.monotonicMs());
     this.#usage?.waits();
   }
 
   #wait(): void {
     this.#beginWait();
-    const ticket = this.#deps.admission.wait(this, this.tried.length > 0);
+    const ticket = this.#deps.admission.wait(this, this.#hadPlace);
     if (ticket instanceof WeirError) this.#giveUp(ticket);
     else this.#ticket = ticket;
   }
@@ -241,11 +241,12 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
 
   #waited(): void {
     this.#ticket = undefined;
-    this.#queuedMs += this.#deps.clock.monotonicMs() - this.#waitStartMs;
+    this.#queued.end(this.#deps.clock.monotonicMs());
   }
 
   #attempt(seat: Seat): void {
     this.#seat = seat;
+    this.#hadPlace = true;
     this.#phase = "trying";
     const goOn = (late: boolean): void => (late ? this.#seek() : this.#prepare(seat));
     if (!this.#tries.examine(seat.replica.standing.poolId, goOn, this.#barred)) return;
@@ -270,8 +271,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     if (!this.#usage?.dispatches(seat.replica.id, plan.entry.model.id, ready.meter))
       return this.#giveUp(this.#deps.usage.noRoom());
     this.#maxTokens = ready.attempt.maxTokens;
-    const facts = { model: this.#request.model, replica: seat.replica.id };
-    const one = new Try(ready, driver, facts, this);
+    const one = new Try(ready, driver, { model: this.#request.model, replica: seat.replica.id }, this);
     this.#try = one;
     this.#tries.begin(seat, one);
     this.#sink.dispatch(one);
@@ -362,12 +362,13 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
   /** The way into *ended*, taken once. */
   #end(error: WeirError | undefined, cancelled: boolean): void {
     const counts = this.#tries.counts();
-    if (this.#ticket) this.#waited();
+    this.#waited();
     this.#phase = "ended";
     this.#builder.forget();
-    if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
+    if (this.#usage) this.#usage.queuedMs = this.#queued.ms;
     this.#tries.settle(this.#grant);
     this.#usage?.end(error?.reason);
+    this.#tries.over();
     this.#sink.resume = undefined;
     this.#leave();
     this.#notInFlight?.();
@@ -380,12 +381,11 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
       reason: error?.reason,
       cancelled,
       durationMs: this.#deps.clock.monotonicMs() - this.#startMs,
-      queuedMs: this.#queuedMs,
+      queuedMs: this.#queued.ms,
       firstTokenMs: this.#firstTokenMs,
       counts,
     });
     this.#onEnd(this);
-    this.#tries.over();
   }
 
   /** Gives the place back, once; from an engine that could not be stopped when it has ended. */

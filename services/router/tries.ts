@@ -16,7 +16,8 @@ import type { Try } from "./try.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
 
 /** A try, as far as it is judged. */
-export type Tried = Pick<Try, "meter" | "accepted" | "dispatched" | "cancel" | "unfinished" | "rest">;
+export type Tried = Pick<Try, "meter" | "accepted" | "dispatched" | "cancel" | "unfinished" | "rest"> &
+  Partial<Pick<Try, "lingering">>;
 
 /** What tries are judged with. */
 export interface TriesDeps {
@@ -58,10 +59,11 @@ export class Tries {
   /**
    * Goes on if an engine of the pool may hear of the request; else gives up.
    *
+   * @param poolId where it has a place; undefined: it has just come in.
    * @param goOn called once, if it may: at once, or late, when that is known.
    * @returns true: that is not known now.
    */
-  examine(poolId: string, goOn: (late: boolean) => void, giveUp: (error: WeirError) => void): boolean {
+  examine(poolId: string | undefined, goOn: (late: boolean) => void, giveUp: (error: WeirError) => void): boolean {
     const found = this.#examined(poolId, { cleared: () => goOn(true), barred: giveUp });
     if (found instanceof Examination) return true;
     if (found) giveUp(found);
@@ -69,9 +71,12 @@ export class Tries {
     return false;
   }
 
-  /** The request has ended, and is told of: others may be waiting for that. */
+  /** The request has ended: so has its turn under watch, but where an engine that could not be stopped still has it. */
   over(): void {
-    this.#examination?.leave();
+    const examination = this.#examination;
+    const lingering = this.#newest?.lingering;
+    if (lingering) void lingering.then(() => examination?.leave());
+    else examination?.leave();
   }
 
   /** One is about to be dispatched. */
@@ -84,11 +89,14 @@ export class Tries {
 
   /** The running one gave a whole answer. */
   ended(counts: Counts): void {
-    const replica = this.#seat?.replica;
+    const { content } = this;
+    const seat = this.#seat;
     // What the gateway answered itself says nothing of the replica.
-    if (replica && this.#newest?.dispatched) {
-      replica.standing.judge(afterSuccess(replica.standing.health));
-      if (this.content) this.#deps.quarantine.answered(this.content);
+    if (seat && this.#newest?.dispatched) {
+      const { standing } = seat.replica;
+      standing.judge(afterSuccess(standing.health));
+      // A fallback's answer says nothing of what the model's own engines do with it.
+      if (content?.modelId === seat.model.modelId) this.#deps.quarantine.answered(content);
     }
     this.#record(undefined, counts, true);
   }
@@ -99,7 +107,7 @@ export class Tries {
    * @param committed a piece of the answer was passed on.
    * @returns what the request ends with; undefined: another may follow.
    */
-  failed({ dispatched, meter }: Tried, error: WeirError, committed: boolean): WeirError | undefined {
+  failed({ dispatched, meter, lingering }: Tried, error: WeirError, committed: boolean): WeirError | undefined {
     this.lastError = error;
     // No engine has heard of it: nothing was tried, and another replica would fare no better.
     if (!dispatched) {
@@ -118,6 +126,11 @@ export class Tries {
       crashes: this.#crashes,
     });
     if (!another) return (crashed && this.content && this.#deps.quarantine.refusal(this.content)) || error;
+    if (lingering) {
+      // The turn stays with the engine that could not be stopped; the next try takes its own.
+      this.over();
+      this.#examination = undefined;
+    }
     this.#newest = undefined;
     return undefined;
   }
@@ -158,19 +171,21 @@ export class Tries {
     return this.#newest?.accepted ? this.#newest.meter.counts() : undefined;
   }
 
-  #examined(poolId: string, examined: Examined): WeirError | Examination | undefined {
+  #examined(poolId: string | undefined, examined: Examined): WeirError | Examination | undefined {
     const { content } = this;
     if (!content) return undefined;
     const { quarantine } = this.#deps;
-    if (this.#isWatched) return quarantine.refusal(content);
+    if (this.#isWatchedIn(poolId)) return quarantine.refusal(content);
+    // It goes on in another pool, without what it held.
+    this.#examination?.leave();
     const found = quarantine.examine(content, poolId, examined);
     if (!(found instanceof Examination)) return found;
     this.#examination = found;
-    return this.#isWatched ? undefined : found;
+    return found.phase === "watched" ? undefined : found;
   }
 
-  get #isWatched(): boolean {
-    return this.#examination?.phase === "watched";
+  #isWatchedIn(poolId: string | undefined): boolean {
+    return this.#examination?.phase === "watched" && this.#examination.poolId === poolId;
   }
 
   /** The replica went away. False: it had been taken out of the catalogue, and the request need not have to do with it. */
@@ -178,8 +193,9 @@ export class Tries {
     const replica = this.#seat?.replica;
     if (!replica || replica.leaving) return false;
     const { content } = this;
+    const isWatched = this.#isWatchedIn(replica.standing.poolId);
     const isKnown = content && isDeath(error);
-    const alike = isKnown ? this.#deps.quarantine.died(content, replica, this.#startMs, this.#isWatched) : 0;
+    const alike = isKnown ? this.#deps.quarantine.died(content, replica, this.#startMs, isWatched) : 0;
     this.#crashes = Math.max(this.#crashes + 1, alike);
     return true;
   }

@@ -61,7 +61,7 @@ export class Admission {
   /**
    * Lets an applicant wait that found none.
    *
-   * @param again it was admitted before and lost its replica: it goes to the front.
+   * @param again it was admitted before, and lost its place: it goes to the front.
    * @returns its place in the line, or QUEUE_FULL.
    */
   wait(applicant: Applicant, again: boolean): Ticket | WeirError {
@@ -182,7 +182,7 @@ export class Admission {
     const seats = this.#entry(line.modelId)?.seats ?? [];
     for (const ticket of line.tickets) {
       const { applicant } = ticket;
-      if (applicant.tried.length === 0) break;
+      if (applicant.tried.length === 0) continue;
       if (pick(seats, applicant, this.#options.chance) !== "closed") continue;
       if (ticket.leave()) applicant.refused(this.#noReplica(applicant));
     }

@@ -19,6 +19,8 @@ export interface Asked {
 /** What a project asks of a model: the same when a client sends it again. */
 export class Content {
   readonly projectId: string;
+  /** The model's own id. */
+  readonly modelId: string;
   /** The project and the model. */
   readonly scope: string;
   readonly model: string;
@@ -29,6 +31,7 @@ export class Content {
 
   constructor(asked: Asked) {
     this.projectId = asked.projectId;
+    this.modelId = asked.modelId;
     this.scope = `${asked.projectId} ${asked.modelId}`;
     this.model = asked.model;
     this.#asked = asked;

@@ -6,10 +6,16 @@ import { Reading } from "./reading.ts";
 const sliceBytes = 512 * 1_024;
 /** What the smallest content counts as: what follows upon its digest takes time, too. */
 const leastBytes = 16 * 1_024;
+/**
+ * Contents that wait to be read, and of one project. An engine that dies takes some hundreds of requests with it, which
+ * are read, and then come again.
+ */
+const waitingMax = 2_048;
+const waitingMaxOfProject = 512;
 
 interface Job {
   readonly content: Content;
-  readonly done: (() => void)[];
+  readonly done: Set<() => void>;
 }
 
 interface Current {
@@ -30,14 +36,29 @@ export class Digests {
     this.#schedule = schedule;
   }
 
+  /** Too many wait to be read: undefined, or how many that is. */
+  full({ projectId }: Content): number | undefined {
+    if (this.#turns.count(projectId) >= waitingMaxOfProject) return waitingMaxOfProject;
+    return this.#turns.size >= waitingMax ? waitingMax : undefined;
+  }
+
   /** Calls `done` in a later turn, when the content has its digest, and all of its project that came before have theirs. */
   add(content: Content, done: () => void): void {
     const known = this.#jobs.get(content);
-    if (known) return void known.done.push(done);
-    const job: Job = { content, done: [done] };
+    if (known) return void known.done.add(done);
+    const job: Job = { content, done: new Set([done]) };
     this.#jobs.set(content, job);
     this.#turns.add(content.projectId, job);
     if (!this.#scheduled) this.#next();
+  }
+
+  /** `done` need not hear of it any more: a content that nobody else waits for is not read. */
+  drop(content: Content, done: () => void): void {
+    const job = this.#jobs.get(content);
+    if (!job?.done.delete(done) || job.done.size > 0) return;
+    this.#jobs.delete(content);
+    this.#turns.drop(content.projectId, job);
+    if (this.#current?.job === job) this.#current = undefined;
   }
 
   #next(): void {

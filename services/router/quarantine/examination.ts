@@ -13,23 +13,23 @@ export interface Examined {
 /**
  * A request that is held back, because what it asks for looks like something that engines went away with.
  *
- * - **reading**: its content is being read. It is another than feared, or has little against it: *over*, the request goes on.
- *   It is refused: *over*. It has to run under watch: *watched*, or *waiting* while another runs so.
- * - **waiting**: for its turn to run under watch. What runs may clear or condemn the content meanwhile: *over*. The wait is
- *   too long: *over*, with an error that may be tried again.
- * - **watched**: it runs, the only suspect of its pool, until it leaves.
+ * - **reading**: its content is being read. Refused or not: *over*. Whether it has to run under watch is asked anew then.
+ * - **waiting**: for its turn to run under watch: *watched*. What runs may clear or condemn the content meanwhile: *over*.
+ *   The wait is too long: *over*, with an error that may be tried again.
+ * - **watched**: it runs, the only suspect of its pool, until it leaves; or longer, *over*, when its time is up.
  * - **over**: it holds nothing.
  */
 export class Examination {
   readonly content: Content;
-  readonly poolId: string;
+  /** Where it runs under watch, or waits to; undefined: it is read. */
+  readonly poolId: string | undefined;
   phase: "reading" | "waiting" | "watched" | "over" = "reading";
   readonly #examined: Examined;
-  readonly #left: (examination: Examination) => void;
+  readonly #left: () => void;
   #timer: Timer | undefined;
 
   /** @param left called once, when it is over. */
-  constructor(content: Content, poolId: string, examined: Examined, left: (examination: Examination) => void) {
+  constructor(content: Content, poolId: string | undefined, examined: Examined, left: () => void) {
     this.content = content;
     this.poolId = poolId;
     this.#examined = examined;
@@ -50,11 +50,13 @@ export class Examination {
 
   /** The request may go on; under watch it still holds its turn. */
   clear(): void {
+    if (this.phase === "over") return;
     if (this.phase !== "watched") this.leave();
     this.#examined.cleared();
   }
 
   bar(error: WeirError): void {
+    if (this.phase === "over") return;
     this.leave();
     this.#examined.barred(error);
   }
@@ -62,8 +64,8 @@ export class Examination {
   /** The request has ended, or need not be held back. Twice is as good as once. */
   leave(): void {
     if (this.phase === "over") return;
-    this.#timer?.cancel();
-    this.#left(this);
     this.phase = "over";
+    this.#timer?.cancel();
+    this.#left();
   }
 }

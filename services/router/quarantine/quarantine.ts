@@ -8,6 +8,9 @@ import { type Death, deathOf, type Dying } from "./suspect.ts";
 import { Suspects } from "./suspects.ts";
 import { Watch } from "./watch.ts";
 
+/** By then much of what waits to be read was. */
+const retryAfterMs = 1_000;
+
 /** Longer than clients and their queues try again by themselves, and an innocent request can bear it. */
 export const quarantineMs = 10 * 60_000;
 
@@ -15,7 +18,7 @@ export interface QuarantineOptions {
   readonly clock: Clock;
   /** The longest wait of a suspect for its turn. */
   readonly queueTimeoutMs: number;
-  /** Runs it once, in a later turn of the event loop: contents are read then. */
+  /** Runs it once, in a later turn of the event loop: contents are read then, and turns handed on. */
   readonly schedule: (run: () => void) => void;
 }
 
@@ -26,8 +29,8 @@ export interface QuarantineOptions {
  * - **unknown**: no engine went away with it of late. Nothing is kept of it.
  * - **suspect**: one did. It is tried as ever. Requests with the same content that ran at that replica at the time died with
  *   it: that is one death. A second death: *refused* if both tell of it, else *watched*.
- * - **watched**: two did, and others ran beside it. It runs under watch, one suspect of a pool at a time. Its next death
- *   there tells of it, whatever else was there. Two that tell: *refused*.
+ * - **watched**: two did, and others ran beside it. It runs under watch, one suspect of a pool at a time, and for some time
+ *   at the most while others wait. Its next death there tells of it, whatever else was there. Two that tell: *refused*.
  * - **refused**: by admission, and before a dispatch where it was admitted earlier.
  *
  * A death tells of a content that ran alone at the replica, or under watch. A whole answer to the same content:
@@ -35,7 +38,8 @@ export interface QuarantineOptions {
  * the longest ago, when too many are known.
  *
  * A death is noted at once, and what died is read in later turns. A request that looks like a suspect at a glance is held
- * back until it was read; others are not read at all.
+ * back until it was read; others are not read at all. So many may wait for that; the next is to come again, for a crowd of
+ * contents that nobody has read must not be a way past the quarantine.
  */
 export class Quarantine {
   readonly #clock: Clock;
@@ -48,7 +52,8 @@ export class Quarantine {
   constructor({ clock, queueTimeoutMs, schedule }: QuarantineOptions) {
     this.#clock = clock;
     this.#digests = new Digests(schedule);
-    this.#watch = new Watch({ clock, waitMaxMs: queueTimeoutMs, judge: (content) => this.#judge(content) });
+    const judge = (content: Content) => this.#judge(content);
+    this.#watch = new Watch({ clock, waitMaxMs: queueTimeoutMs, judge, schedule });
   }
 
   /**
@@ -69,7 +74,7 @@ export class Quarantine {
     return suspect.deaths.size;
   }
 
-  /** It was answered whole: whatever took the engines down, it need not have been this. */
+  /** Its model answered it whole: whatever took the engines down, it need not have been this. */
   answered(content: Content): void {
     this.#forget(content);
     // Others may have died of the same.
@@ -80,24 +85,17 @@ export class Quarantine {
   /**
    * Asks whether an engine may hear of it.
    *
-   * @param poolId where it is to run.
+   * @param poolId where a place is free for it; undefined: it has just come in, and is not to run so far.
    * @param examined hears of it later, where that can't be told now.
    * @returns undefined: it may. An error: it may not. An examination that is *watched*: it may, and has to leave it when it
-   * has ended. Any other one: `examined` will hear.
+   * has ended. Any other one: `examined` will hear; it has to ask again with its next place.
    */
-  examine(content: Content, poolId: string, examined: Examined): WeirError | Examination | undefined {
+  examine(content: Content, poolId: string | undefined, examined: Examined): WeirError | Examination | undefined {
     this.#forgetOld(this.#clock.monotonicMs());
-    const examination = () => new Examination(content, poolId, examined, (left) => this.#watch.leave(left));
-    if (this.#suspects.resembles(content)) {
-      const reading = examination();
-      this.#digests.add(content, () => this.#read(reading));
-      return reading;
-    }
+    if (this.#suspects.resembles(content)) return this.#readFirst(content, examined);
     const judged = this.#judge(content);
     if (judged !== "watch") return judged;
-    const watching = examination();
-    this.#watch.enter(watching);
-    return watching;
+    return poolId === undefined ? undefined : this.#watch.enter(content, poolId, examined);
   }
 
   /** Why it gets no engine, as far as it was read; undefined: nothing is known against it. */
@@ -115,14 +113,21 @@ export class Quarantine {
     return this.refusal(content) ?? (this.#suspects.find(content)?.watched ? "watch" : undefined);
   }
 
-  #read(reading: Examination): void {
-    if (reading.phase !== "reading") return;
-    this.#forgetOld(this.#clock.monotonicMs());
-    const judged = this.#judge(reading.content);
-    if (judged === "watch") {
-      if (!this.#watch.enter(reading)) return;
-    } else if (judged) return reading.bar(judged);
-    reading.clear();
+  #readFirst(content: Content, examined: Examined): WeirError | Examination {
+    const full = this.#digests.full(content);
+    if (full !== undefined) {
+      const facts = { limit: String(full), retry_after_ms: String(retryAfterMs) };
+      return fail(ErrorReason.OVERLOADED, facts, { retryAfterMs });
+    }
+    const read = (): void => {
+      this.#forgetOld(this.#clock.monotonicMs());
+      const refusal = this.refusal(content);
+      if (refusal) reading.bar(refusal);
+      else reading.clear();
+    };
+    const reading = new Examination(content, undefined, examined, () => this.#digests.drop(content, read));
+    this.#digests.add(content, read);
+    return reading;
   }
 
   #forget(content: Content): void {

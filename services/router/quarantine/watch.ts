@@ -1,15 +1,22 @@
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import type { Clock } from "../../runtime/clock.ts";
+import type { Clock, Timer } from "../../runtime/clock.ts";
 import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import { Turns } from "../../runtime/turns.ts";
 import type { Content } from "./content.ts";
-import type { Examination } from "./examination.ts";
+import { Examination, type Examined } from "./examination.ts";
 
 /** Suspects of a pool: one runs, the others wait. */
 interface Lane {
+  readonly poolId: string;
   running: Examination | undefined;
+  /** What runs has had its time. */
+  late: boolean;
+  /** Until it has. */
+  timer: Timer | undefined;
   /** Projects take turns. */
   readonly waiting: Turns<Examination>;
+  /** The next one is about to be asked. */
+  handing: boolean;
 }
 
 export interface WatchOptions {
@@ -18,10 +25,20 @@ export interface WatchOptions {
   readonly waitMaxMs: number;
   /** What is known of a content now: it is refused, has to be watched, or has little against it. */
   readonly judge: (content: Content) => WeirError | "watch" | undefined;
+  /** Runs it once, in a later turn of the event loop. */
+  readonly schedule: (run: () => void) => void;
 }
 
 /** A caller may be lucky this soon: by then the request before it has mostly ended. */
 const retryAfterMs = 2_000;
+/**
+ * A suspect runs alone for so long while others wait. What kills an engine mostly does so while the prompt is read or soon
+ * after; and with the usual queue_timeout of a minute whoever is the third sees its turn come.
+ */
+const turnMaxMs = 30_000;
+/** Who wait in a pool, and of one project. More would mostly wait for nothing: in a minute so many have half a second each. */
+const lineMax = 512;
+const lineMaxOfProject = 128;
 
 /** Lets suspects run one at a time in each pool, so that the death of an engine tells which of them it is. */
 export class Watch {
@@ -32,47 +49,88 @@ export class Watch {
     this.#options = options;
   }
 
-  /** Gives it its turn: at once (true) if no other suspect runs in its pool. */
-  enter(examination: Examination): boolean {
-    const { poolId, content } = examination;
-    const lane = this.#lanes.get(poolId) ?? { running: undefined, waiting: new Turns<Examination>() };
+  /** Gives a suspect its turn, at once if no other runs or waits in the pool: then it is *watched*. QUEUE_FULL: too many wait. */
+  enter(content: Content, poolId: string, examined: Examined): Examination | WeirError {
+    const lane = this.#lane(poolId);
+    const full = isFull(lane.waiting, content);
+    if (full) return full;
+    const left = (): void => this.#leave(lane, examination);
+    const examination = new Examination(content, poolId, examined, left);
+    if (!lane.running && lane.waiting.empty) this.#begin(lane, examination);
+    else this.#wait(lane, examination);
+    return examination;
+  }
+
+  #lane(poolId: string): Lane {
+    const known = this.#lanes.get(poolId);
+    if (known) return known;
+    const waiting = new Turns<Examination>();
+    const lane: Lane = { poolId, running: undefined, late: false, timer: undefined, waiting, handing: false };
     this.#lanes.set(poolId, lane);
-    if (!lane.running) {
-      lane.running = examination;
-      examination.watch();
-      return true;
-    }
+    return lane;
+  }
+
+  #begin(lane: Lane, examination: Examination): void {
+    lane.running = examination;
+    lane.late = false;
+    lane.timer = this.#options.clock.setTimer(turnMaxMs, () => {
+      lane.late = true;
+      makeRoom(lane);
+    });
+    examination.watch();
+  }
+
+  #wait(lane: Lane, examination: Examination): void {
+    const { content } = examination;
     lane.waiting.add(content.projectId, examination);
     const { clock, waitMaxMs } = this.#options;
     const facts = { model: content.model, waited_ms: String(waitMaxMs), retry_after_ms: String(retryAfterMs) };
     examination.wait(clock, waitMaxMs, () => fail(ErrorReason.QUEUE_TIMEOUT, facts, { retryAfterMs }));
-    return false;
+    makeRoom(lane);
   }
 
   /** It ran, or waits no more. */
-  leave(examination: Examination): void {
-    const { poolId, content } = examination;
-    const lane = this.#lanes.get(poolId);
-    if (!lane) return;
-    lane.waiting.drop(content.projectId, examination);
-    if (lane.running !== examination) return;
-    lane.running = undefined;
-    this.#goOn(lane);
-    if (!lane.running && lane.waiting.empty && this.#lanes.get(poolId) === lane) this.#lanes.delete(poolId);
+  #leave(lane: Lane, examination: Examination): void {
+    lane.waiting.drop(examination.content.projectId, examination);
+    if (lane.running === examination) {
+      lane.running = undefined;
+      lane.timer?.cancel();
+    }
+    this.#settle(lane);
+  }
+
+  /** The next one is asked in a later turn of the event loop: whoever leaves need not bear what others do then. */
+  #settle(lane: Lane): void {
+    if (lane.running || lane.handing) return;
+    if (lane.waiting.empty) return void this.#lanes.delete(lane.poolId);
+    lane.handing = true;
+    this.#options.schedule(() => {
+      lane.handing = false;
+      if (!lane.running) this.#askNext(lane);
+      this.#settle(lane);
+    });
   }
 
   /** What ran may have told something of those that wait. */
-  #goOn(lane: Lane): void {
-    while (!lane.running) {
-      const next = lane.waiting.take();
-      if (!next) return;
-      const judged = this.#options.judge(next.content);
-      if (judged === "watch") {
-        lane.running = next;
-        next.watch();
-        next.clear();
-      } else if (judged) next.bar(judged);
-      else next.clear();
-    }
+  #askNext(lane: Lane): void {
+    const next = lane.waiting.take();
+    if (!next) return;
+    const judged = this.#options.judge(next.content);
+    if (judged === "watch") this.#begin(lane, next);
+    if (judged instanceof Error) next.bar(judged);
+    else next.clear();
   }
+}
+
+/** Who has had its time goes on without watch when others wait: its death tells then what anybody's does. */
+function makeRoom({ late, running, waiting }: Lane): void {
+  if (late && !waiting.empty) running?.leave();
+}
+
+function isFull(waiting: Turns<Examination>, { projectId, model }: Content): WeirError | undefined {
+  const ofProject = waiting.count(projectId) >= lineMaxOfProject;
+  if (!ofProject && waiting.size < lineMax) return undefined;
+  const queueMax = ofProject ? lineMaxOfProject : lineMax;
+  const facts = { model, queue_max: String(queueMax), retry_after_ms: String(retryAfterMs) };
+  return fail(ErrorReason.QUEUE_FULL, facts, { retryAfterMs });
 }

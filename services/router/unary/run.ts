@@ -18,6 +18,7 @@ import { type Grant, unlimited } from "../quota/grant.ts";
 import { PendingGrant, type Taker } from "../quota/pending-grant.ts";
 import type { FeatureSet } from "../requirement.ts";
 import { startedOf } from "../response.ts";
+import { QueuedTime } from "../queued-time.ts";
 import { Tries } from "../tries.ts";
 import { HeldSink } from "../usage/held-sink.ts";
 import type { RequestUsage } from "../usage/request-usage.ts";
@@ -53,8 +54,8 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
   #usage: RequestUsage | undefined;
   #ticket: Ticket | undefined;
   #seat: Seat | undefined;
-  #waitStartMs = 0;
-  #queuedMs = 0;
+  #hadPlace = false;
+  readonly #queued = new QueuedTime();
   #notInFlight: (() => void) | undefined;
   readonly #barred = (error: WeirError): void => this.#giveUp(error);
 
@@ -97,7 +98,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     const plan = this.#admit();
     if (plan instanceof WeirError) return this.#giveUp(plan);
     this.#tries.content = this.#content(plan);
-    this.#tries.examine(plan.entry.pool.id, () => this.#reserve(plan), this.#barred);
+    this.#tries.examine(undefined, () => this.#reserve(plan), this.#barred);
   }
 
   given(grant: Grant): void {
@@ -243,7 +244,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
 
   /** Takes a place at a replica, or waits for one. */
   #seek(): void {
-    if (this.#phase === "waiting") this.#waited();
+    this.#waited();
     const found = this.#deps.admission.take(this);
     if (typeof found !== "string") return this.#attempt(found);
     if (found === "unsupported") return this.#giveUp(this.#lacking());
@@ -258,24 +259,25 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
 
   #beginWait(): void {
     this.#phase = "waiting";
-    this.#waitStartMs = this.#deps.clock.monotonicMs();
+    this.#queued.begin(this.#deps.clock.monotonicMs());
     this.#usage?.waits();
   }
 
   #wait(): void {
     this.#beginWait();
-    const ticket = this.#deps.admission.wait(this, this.tried.length > 0);
+    const ticket = this.#deps.admission.wait(this, this.#hadPlace);
     if (ticket instanceof WeirError) this.#giveUp(ticket);
     else this.#ticket = ticket;
   }
 
   #waited(): void {
     this.#ticket = undefined;
-    this.#queuedMs += this.#deps.clock.monotonicMs() - this.#waitStartMs;
+    this.#queued.end(this.#deps.clock.monotonicMs());
   }
 
   #attempt(seat: Seat): void {
     this.#seat = seat;
+    this.#hadPlace = true;
     this.#phase = "trying";
     const goOn = (late: boolean): void => (late ? this.#seek() : this.#dispatch(seat));
     if (!this.#tries.examine(seat.replica.standing.poolId, goOn, this.#barred)) return;
@@ -333,11 +335,12 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
   /** The way into *ended*, taken once. */
   #end(error: WeirError | undefined, cancelled: boolean): void {
     const counts = this.#tries.counts();
-    if (this.#ticket) this.#waited();
+    this.#waited();
     this.#phase = "ended";
-    if (this.#usage) this.#usage.queuedMs = this.#queuedMs;
+    if (this.#usage) this.#usage.queuedMs = this.#queued.ms;
     this.#tries.settle(this.#grant);
     this.#usage?.end(error?.reason);
+    this.#tries.over();
     this.#leave();
     this.#notInFlight?.();
     this.#deps.log({
@@ -349,12 +352,11 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
       reason: error?.reason,
       cancelled,
       durationMs: this.#deps.clock.monotonicMs() - this.#startMs,
-      queuedMs: this.#queuedMs,
+      queuedMs: this.#queued.ms,
       firstTokenMs: undefined,
       counts,
     });
     this.#onEnd(this);
-    this.#tries.over();
   }
 
   /** Gives the place back, once. */

@@ -15,7 +15,7 @@ const content = (text: string, { project = "project", model = "m" } = {}) =>
     all: () => ({ text }),
   });
 
-const queueTimeoutMs = 60_000;
+const queueTimeoutMs = 50_000;
 const crowd = 20;
 
 /** Engines that went away with a content, each dispatched just before. */
@@ -37,25 +37,34 @@ function world() {
       clock.advance(1);
       return deaths;
     },
-    /** Asks for a place for it in the pool, and tells what came of it so far. */
+    /** Asks for it with a place in the pool, again when it is cleared without a turn, and tells what came of it so far. */
     asks: (one: Content, pool = "pool") => {
-      const heard: string[] = [];
-      const found = quarantine.examine(one, pool, {
-        cleared: () => heard.push("cleared"),
-        barred: ({ reason }) => heard.push(reasonName(reason)),
-      });
+      let found: ReturnType<Quarantine["examine"]>;
+      let heard = "goes on";
+      const ask = (): void => {
+        found = quarantine.examine(one, pool, {
+          cleared() {
+            heard = "cleared";
+            if (!isWatched()) ask();
+          },
+          barred(error) {
+            found = error;
+          },
+        });
+      };
+      const isWatched = () => found instanceof Examination && found.phase === "watched";
+      ask();
       turns();
-      const examination = found instanceof Examination ? found : undefined;
       return {
-        end: () => examination?.leave(),
-        dies: (replica: string, others = 1) => {
-          const watched = examination?.phase === "watched";
-          return quarantine.died(one, { id: replica, score: others }, clock.monotonicMs(), watched);
+        end() {
+          if (found instanceof Examination) found.leave();
+          turns();
         },
+        dies: (replica: string, others = 1) =>
+          quarantine.died(one, { id: replica, score: others }, clock.monotonicMs(), isWatched()),
         get state(): string {
-          if (!examination) return found instanceof Error ? reasonName(found.reason) : "goes on";
-          if (examination.phase !== "over") return examination.phase;
-          return heard.join() || "left";
+          if (found instanceof Examination) return found.phase;
+          return found ? reasonName(found.reason) : heard;
         },
       };
     },
@@ -208,14 +217,141 @@ describe("a content that died in a crowd", () => {
   });
 
   test("does not wait for ever, and may leave while it waits", () => {
-    const { clock, dies, asks } = world();
+    const { clock, turns, dies, asks } = world();
     for (const replica of ["a", "b"]) dies(content("ping"), replica, crowd);
-    const [first, second, third] = [asks(content("ping")), asks(content("ping")), asks(content("ping"))];
-    third.end();
-    clock.advance(queueTimeoutMs);
-    expect([first.state, second.state, third.state]).toEqual(["watched", "QUEUE_TIMEOUT", "left"]);
-    first.end();
+    const [first, second, third, fourth] = [1, 2, 3, 4].map(() => asks(content("ping")));
+    fourth?.end();
+    clock.advance(30_000);
+    turns();
+    clock.advance(queueTimeoutMs - 30_000);
+    const states = [first, second, third, fourth].map((asked) => asked?.state);
+    expect(states).toEqual(["over", "watched", "QUEUE_TIMEOUT", "over"]);
+    second?.end();
     expect(clock.pendingTimers).toBe(0);
+  });
+});
+
+describe("a turn under watch", () => {
+  /** A router that two engines went away from with each of these, among others. */
+  function watching(...contents: Content[]) {
+    const known = world();
+    for (const one of contents) for (const replica of ["a", "b"]) known.dies(one, replica, crowd);
+    return known;
+  }
+
+  test("ends after a while when others wait: what dies then was not alone", () => {
+    const { clock, turns, asks } = watching(content("ping"), content("pong"));
+    const first = asks(content("ping"));
+    const second = asks(content("pong"));
+    clock.advance(29_999);
+    turns();
+    expect([first.state, second.state]).toEqual(["watched", "waiting"]);
+    clock.advance(1);
+    turns();
+    expect([first.state, second.state]).toEqual(["over", "watched"]);
+    for (const replica of ["c", "d"]) {
+      clock.advance(1);
+      first.dies(replica, crowd);
+    }
+    second.end();
+    expect(asks(content("ping")).state).toBe("watched");
+  });
+
+  test("lasts as long as nobody else waits", () => {
+    const { clock, turns, asks } = watching(content("ping"), content("pong"));
+    const first = asks(content("ping"));
+    clock.advance(120_000);
+    turns();
+    expect(first.state).toBe("watched");
+    const second = asks(content("pong"));
+    expect([first.state, second.state]).toEqual(["over", "watched"]);
+    second.end();
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  test("that can't be used is handed on, and no deeper for each that waits", () => {
+    const one = content("ping");
+    const { quarantine, turns } = watching(one);
+    let depth = 0;
+    let deepest = 0;
+    let failed = 0;
+    const enter = () => {
+      const examination = quarantine.examine(one, "pool", {
+        cleared() {
+          depth += 1;
+          deepest = Math.max(deepest, depth);
+          failed += 1;
+          if (examination instanceof Examination) examination.leave();
+          depth -= 1;
+        },
+        barred: () => undefined,
+      });
+      return examination instanceof Examination ? examination : undefined;
+    };
+    const first = enter();
+    for (let other = 0; other < 100; other += 1) enter();
+    first?.leave();
+    turns();
+    expect([failed, deepest]).toEqual([100, 1]);
+    expect(enter()?.phase).toBe("watched");
+  });
+
+  test("is waited for by so many, and by so many of one project", () => {
+    const projects = ["p", "q", "r", "s", "t"];
+    const contents = projects.map((project) => content("ping", { project }));
+    const { asks } = watching(...contents);
+    const states = contents.map((one) => Array.from({ length: 130 }, () => asks(one).state));
+    const count = (at: number, state: string) => states[at]?.filter((each) => each === state).length;
+    expect(projects.map((_, at) => count(at, "waiting"))).toEqual([128, 128, 128, 128, 0]);
+    expect(projects.map((_, at) => count(at, "QUEUE_FULL"))).toEqual([1, 2, 2, 2, 130]);
+  });
+});
+
+describe("a content that waits to be read", () => {
+  const unread = (text: string, project = "project") =>
+    new Content({
+      projectId: project,
+      modelId: "m",
+      model: "m",
+      sketch: () => String(text.length),
+      all: () => {
+        throw new Error("nobody waits for that");
+      },
+    });
+  /** Asks for it, and does not let time pass. */
+  function examine(quarantine: Quarantine, one: Content) {
+    const found = quarantine.examine(one, undefined, { cleared: () => undefined, barred: () => undefined });
+    if (!(found instanceof Examination)) return { state: found ? reasonName(found.reason) : "goes on" };
+    return { state: found.phase, leave: () => found.leave() };
+  }
+
+  test("is not read when its caller has left", () => {
+    const { quarantine, turns, dies } = world();
+    dies(content("odd"), "a");
+    const one = examine(quarantine, unread("bad"));
+    expect(one.state).toBe("reading");
+    one.leave?.();
+    expect(turns).not.toThrow();
+  });
+
+  test("is read for others that wait for it, and after a death", () => {
+    const { quarantine, clock, turns, dies } = world();
+    dies(content("odd"), "a");
+    const one = content("bad");
+    quarantine.died(one, { id: "b", score: 1 }, clock.monotonicMs(), false);
+    examine(quarantine, one).leave?.();
+    turns();
+    expect(one.digest).toBeDefined();
+  });
+
+  test("is one of so many: the next of the project is to come again, and gets past nothing unread", () => {
+    const { quarantine, turns, dies } = world();
+    for (const project of ["project", "other"]) dies(content("odd", { project }), "a");
+    for (let each = 0; each < 512; each += 1) expect(examine(quarantine, content("bad")).state).toBe("reading");
+    expect(examine(quarantine, content("bad")).state).toBe("OVERLOADED");
+    expect(examine(quarantine, content("bad", { project: "other" })).state).toBe("reading");
+    turns();
+    expect(examine(quarantine, content("bad")).state).toBe("reading");
   });
 });
 
