@@ -54,13 +54,15 @@ afterEach(async () => {
 
 const models = ["http", "ensemble", "vllm"] as const;
 
+const story = "tell me all of it";
+
 /** Talks until it is stopped, much at each step, so that what kernels hold for a reader is soon full. */
 const endless = (model: string) => ({
   model,
-  prompt: "tell me all of it",
   stream: true,
-  n: 8,
-  ...(model === "http" ? { logprobs: 5 } : {}),
+  // Several choices, or where there is one only, several prompts.
+  ...(model === "vllm" ? { prompt: Array.from({ length: 8 }, () => story) } : { prompt: story, n: 8 }),
+  ...(model === "ensemble" ? {} : { logprobs: 5 }),
   max_tokens: 800_000,
   min_tokens: 800_000,
 });

@@ -311,7 +311,6 @@ describe("a request for the vLLM backend", () => {
     const request = built(
       vllm,
       {
-        choices: 2,
         sampling: { temperature: 0, topK: -1, seed: 2n ** 60n + 1n, stop: ["x"], logitBias: { 5: 1 }, ignoreEos: true },
         responseFormat: { form: { case: "jsonObject", value: {} } },
       },
@@ -321,7 +320,6 @@ describe("a request for the vLLM backend", () => {
     const sent = inputsOf(request.request)["sampling_parameters"] ?? "";
     expect(inputsOf(request.request)["text_input"]).toBe("BYTES [1] ....hello");
     expect(JSON.parse(sent.slice(sent.indexOf("{")))).toEqual({
-      n: 2,
       temperature: 0,
       top_k: 0,
       seed: 1,
