@@ -45,7 +45,7 @@ import type { RequestUsage } from "./usage/request-usage.ts";
  *   each exactly once. Before `started` a failure is the call's own; after it, it is an event with what was counted.
  *
  * A cancel (the caller's, the deadline's, a revoked key's) goes to *ended* from every phase: it reaches the engine before
- * it returns, and nothing more is said. The journal comes first: a try is dispatched, and what came is passed on, when it is noted there.
+ * it returns, and nothing more is said. What is dispatched or passed on stands in the journal before.
  */
 export class Generation implements Applicant, Taker, TryListener, Rostered {
   place = -1;
@@ -217,7 +217,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
 
   #beginWait(): void {
     this.#phase = "waiting";
-    this.#queued.begin(this.#deps.clock.monotonicMs());
+    this.#queued.begin(this.#deps.clock);
     this.#usage?.waits();
   }
 
@@ -241,7 +241,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
 
   #waited(): void {
     this.#ticket = undefined;
-    this.#queued.end(this.#deps.clock.monotonicMs());
+    this.#queued.end(this.#deps.clock);
   }
 
   #attempt(seat: Seat): void {

@@ -259,7 +259,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
 
   #beginWait(): void {
     this.#phase = "waiting";
-    this.#queued.begin(this.#deps.clock.monotonicMs());
+    this.#queued.begin(this.#deps.clock);
     this.#usage?.waits();
   }
 
@@ -272,7 +272,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
 
   #waited(): void {
     this.#ticket = undefined;
-    this.#queued.end(this.#deps.clock.monotonicMs());
+    this.#queued.end(this.#deps.clock);
   }
 
   #attempt(seat: Seat): void {

@@ -63,7 +63,8 @@ type QuotaServiceClient interface {
 	Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error)
 	// Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
 	// Of one that has expired, what Extend had told is given back. Releasing what is released or unknown changes nothing;
-	// what is settled stays settled. A copy of its Reserve that arrives later sets nothing aside. A Settle counts all the same: what was used is used.
+	// what is settled stays settled. A copy of its Reserve that arrives later sets nothing aside. A Settle counts all the
+	// same: what was used is used.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
 	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of
@@ -204,7 +205,8 @@ type QuotaServiceServer interface {
 	Settle(context.Context, *SettleRequest) (*SettleResponse, error)
 	// Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
 	// Of one that has expired, what Extend had told is given back. Releasing what is released or unknown changes nothing;
-	// what is settled stays settled. A copy of its Reserve that arrives later sets nothing aside. A Settle counts all the same: what was used is used.
+	// what is settled stays settled. A copy of its Reserve that arrives later sets nothing aside. A Settle counts all the
+	// same: what was used is used.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	// Gives a node parts of the limits that apply to a consumer, and names those that it has to ask for each time. Call it
 	// on the first request of a consumer, and again when a lease is two thirds spent or is about to end; the reports of

@@ -1204,7 +1204,8 @@ export const QuotaService: GenService<{
   /**
    * Gives a reservation back as if it had never been, for a request that was never dispatched. It counts as no request.
    * Of one that has expired, what Extend had told is given back. Releasing what is released or unknown changes nothing;
-   * what is settled stays settled. A copy of its Reserve that arrives later sets nothing aside. A Settle counts all the same: what was used is used.
+   * what is settled stays settled. A copy of its Reserve that arrives later sets nothing aside. A Settle counts all the
+   * same: what was used is used.
    *
    * @generated from rpc weir.quota.v1.QuotaService.Release
    */
