@@ -136,6 +136,8 @@ export class LeaseBook {
     if (counter === undefined) return;
     counter.refresh();
     const lease = live ?? this.#takeUp(counter, nodeId, report, gone);
+    // Told of in the next window it would be taken for one of that, and what it has left would be drawn there.
+    if (lease.window !== counter.window) this.#end(lease);
     lease.sequence = report.sequence;
     lease.reportedMs = this.#time.nowMs;
     lease.recalledMs = undefined;
@@ -232,7 +234,8 @@ export class LeaseBook {
     moveOn(lease);
     if (lease.counter.kind === "slots") book(lease, 0n, 0n);
     else if (lease.amount <= lease.spent && lease.reserved === 0n) return this.#remove(lease);
-    lease.suspendedMs = this.#time.nowMs;
+    // Also where nobody called for long after that.
+    lease.suspendedMs = lease.touchedMs + this.#lives.ttlMs;
     this.#suspended.add(lease);
     this.#onChange(lease.counter);
   }

@@ -1,5 +1,6 @@
 import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
 import { type Around, quotaStoreSuite } from "./quota-store.ts";
+import { leaseEndRules } from "./quota-lease-end-rules.ts";
 import { releaseRules } from "./quota-release-rules.ts";
 import { quotaStoreRules } from "./quota-store-rules.ts";
 import { takenUpRules } from "./quota-taken-up-rules.ts";
@@ -10,3 +11,4 @@ quotaStoreSuite("the memory store", open);
 quotaStoreRules("the memory store", open);
 takenUpRules("the memory store", open);
 releaseRules("the memory store", open);
+leaseEndRules("the memory store", open);

@@ -127,7 +127,7 @@ export class NodeLeases {
     if (lease.gone) return;
     if (lease.suspendedMs === undefined && nowMs - lease.touchedMs >= ttlMs) {
       this.#count("suspended");
-      lease.suspendedMs = nowMs;
+      lease.suspendedMs = lease.touchedMs + ttlMs;
       lease.ended = true;
       if (isSlots(reference)) reference.hold(`lease:${lease.id}`, 0n, 0n);
       else if (lease.lent <= lease.told && lease.toldReserved === 0n) this.#goes(lease);
