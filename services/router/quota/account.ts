@@ -37,9 +37,11 @@ export class Account {
     return this.terms.limit.id;
   }
 
-  /** Whether nothing hangs on it. */
-  get empty(): boolean {
-    return this.lease === undefined && this.former.size === 0;
+  /** Whether nothing hangs on it: another one in its place would have a share of its own, of which nothing is drawn. */
+  isEmpty(nowMs: number): boolean {
+    if (this.lease !== undefined || this.former.size > 0) return false;
+    const isOver = this.terms.budget && this.#fullAtMs > 0 && nowMs >= this.#fullAtMs;
+    return this.#share === undefined || isOver || this.#share.isWhole(nowMs);
   }
 
   /** Sets something aside from the lease; undefined: there is none that has it. */

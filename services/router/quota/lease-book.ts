@@ -285,12 +285,14 @@ export class LeaseBook {
 
   /** Forgets who was not seen for so long, and accounts that nothing hangs on. */
   forget(unusedSinceMs: number): void {
+    const nowMs = this.#options.clock.monotonicMs();
     const used = new Set<Account>();
     for (const [key, consumption] of this.#consumptions.entries()) {
       if (consumption.usedMs < unusedSinceMs) this.#consumptions.delete(key);
       else for (const account of consumption.accounts ?? []) used.add(account);
     }
-    for (const [id, account] of this.accounts) if (account.empty && !used.has(account)) this.accounts.delete(id);
+    for (const [id, account] of this.accounts)
+      if (!used.has(account) && account.isEmpty(nowMs)) this.accounts.delete(id);
   }
 }
 

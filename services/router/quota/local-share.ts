@@ -22,12 +22,8 @@ export class LocalShare {
 
   /** Sets something aside. False: the share has not that much now. */
   draw(amount: number, nowMs: number): boolean {
-    const { dimension, whole, ceiling, refillMs } = this.#terms;
-    if (refillMs > 0) {
-      const drained = ((nowMs - this.#atMs) * ceiling) / refillMs / this.holders;
-      this.#drawn = Math.max(0, this.#drawn - drained);
-    }
-    this.#atMs = nowMs;
+    const { dimension, whole } = this.#terms;
+    this.#drain(nowMs);
     const share = whole / this.holders;
     const capacity = dimension === Dimension.CONCURRENT_REQUESTS ? Math.floor(share) : share;
     if (this.#drawn + amount > capacity) return false;
@@ -35,8 +31,23 @@ export class LocalShare {
     return true;
   }
 
+  /** Whether it is as if nothing had been drawn of it. */
+  isWhole(nowMs: number): boolean {
+    this.#drain(nowMs);
+    return this.#drawn === 0;
+  }
+
   /** What was set aside is replaced by what was used. */
   settle(reserved: number, used: number): void {
     this.#drawn = Math.max(0, this.#drawn - reserved + used);
+  }
+
+  #drain(nowMs: number): void {
+    const { ceiling, refillMs } = this.#terms;
+    if (refillMs > 0) {
+      const drained = ((nowMs - this.#atMs) * ceiling) / refillMs / this.holders;
+      this.#drawn = Math.max(0, this.#drawn - drained);
+    }
+    this.#atMs = nowMs;
   }
 }

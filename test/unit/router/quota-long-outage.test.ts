@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Limit } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
 import { admitted, LeaseHolders, take } from "../../fakes/lease-holders.ts";
 import { limitOf } from "../../fakes/limits.ts";
@@ -58,4 +58,50 @@ test("what began while nobody could be asked has its places when the store is ba
   for (const grant of grants) grant?.settle(tokens);
   await node.pass(1_500);
   expect(await admitted(node, holder, 3)).toBe(3);
+});
+
+describe("a node's own share outlasts who was not seen for long", () => {
+  /** Nobody is remembered for longer than 5 min. */
+  const pauseMs = 320_000;
+
+  async function cutOff(limit: Limit) {
+    const node = new LeaseHolders([limit]);
+    const holder = node.start("n");
+    expect(await admitted(node, holder, 1)).toBe(1);
+    // What is leased is given back.
+    await node.pass(7_000);
+    node.cut = true;
+    return { node, holder };
+  }
+
+  test("of requests at once: those that run have their places all the time", async () => {
+    const { node, holder } = await cutOff(
+      limitOf("l", { dimension: "DIMENSION_CONCURRENT_REQUESTS", count: "2", rate: null }),
+    );
+    const running = [take(holder), take(holder)];
+    await node.pass(1_500);
+    const grants = await Promise.all(running);
+    expect(grants.filter(Boolean)).toHaveLength(2);
+    await node.pass(pauseMs);
+    expect(await admitted(node, holder, 3)).toBe(0);
+    for (const grant of grants) grant?.settle(tokens);
+    expect(await admitted(node, holder, 3)).toBe(3);
+  });
+
+  test("of a budget: what was used of it is used", async () => {
+    const budget = { budget: { period: "CALENDAR_PERIOD_DAY" }, onFailure: "ON_FAILURE_LOCAL" };
+    const { node, holder } = await cutOff(limitOf("l", { ...budget, count: "20", rate: null }));
+    expect(await admitted(node, holder, 25)).toBe(20);
+    await node.pass(pauseMs);
+    expect(await admitted(node, holder, 3)).toBe(0);
+  });
+
+  test("of a rate: it refills as the limit does", async () => {
+    const { node, holder } = await cutOff(limitOf("l", { count: "6", rate: { per: "3600s" } }));
+    expect(await admitted(node, holder, 10)).toBe(6);
+    await node.pass(pauseMs);
+    expect(await admitted(node, holder, 3)).toBe(0);
+    await node.pass(400_000);
+    expect(await admitted(node, holder, 3)).toBe(1);
+  });
 });
