@@ -57,17 +57,24 @@ export class Tries {
   }
 
   /**
-   * Goes on if an engine of the pool may hear of the request; else gives up.
+   * Goes on if a replica may hear of the request; else gives up.
    *
-   * @param poolId where it has a place; undefined: it has just come in.
+   * @param replica where it has a place; undefined: it has just come in.
    * @param goOn called once, if it may: at once, or late, when that is known.
    * @returns true: that is not known now.
    */
-  examine(poolId: string | undefined, goOn: (late: boolean) => void, giveUp: (error: WeirError) => void): boolean {
-    const found = this.#examined(poolId, { cleared: () => goOn(true), barred: giveUp });
+  examine(
+    replica: Seat["replica"] | undefined,
+    goOn: (late: boolean) => void,
+    giveUp: (error: WeirError) => void,
+  ): boolean {
+    const found = this.#examined(replica?.standing.poolId, { cleared: () => goOn(true), barred: giveUp });
     if (found instanceof Examination) return true;
     if (found) giveUp(found);
-    else goOn(false);
+    else {
+      if (replica) this.#examination?.runs(replica.id);
+      goOn(false);
+    }
     return false;
   }
 
