@@ -4,7 +4,7 @@ import type { Content } from "./content.ts";
 /** A replica that has just gone away. */
 export interface Dying {
   readonly id: string;
-  /** Requests that were there, ours and others', as far as is known. */
+  /** Requests that were there, or had just broken off, ours and others', as far as is known. */
   readonly score: number;
 }
 
