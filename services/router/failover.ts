@@ -42,6 +42,22 @@ export function isDeath({ reason, facts }: WeirError): boolean {
   return reason === ErrorReason.ENGINE_UNAVAILABLE && facts["phase"] === "running";
 }
 
+const { ENGINE_FAILED, ENGINE_TIMEOUT, ENGINE_PROTOCOL, ENGINE_TRUNCATED, ANSWER_MISMATCH, ANSWER_TOO_LARGE } =
+  ErrorReason;
+const brokenOff: ReadonlySet<ErrorReason> = new Set([
+  ENGINE_FAILED,
+  ENGINE_TIMEOUT,
+  ENGINE_PROTOCOL,
+  ENGINE_TRUNCATED,
+  ANSWER_MISMATCH,
+  ANSWER_TOO_LARGE,
+]);
+
+/** Whether the engine had taken up the request, and lived when that ended: it may still die of it. */
+export function brokeOff({ reason }: WeirError): boolean {
+  return brokenOff.has(reason);
+}
+
 /** Whether the engine may have gone away: who ends an answer too early, and properly, mostly lives. */
 export function looksLikeCrash(error: WeirError): boolean {
   return isDeath(error) || error.reason === ErrorReason.ENGINE_TRUNCATED;

@@ -249,7 +249,7 @@ export class Generation implements Applicant, Taker, TryListener, Rostered {
     this.#hadPlace = true;
     this.#phase = "trying";
     const goOn = (late: boolean): void => (late ? this.#seek() : this.#prepare(seat));
-    if (!this.#tries.examine(seat.replica.standing.poolId, goOn, this.#barred)) return;
+    if (!this.#tries.examine(seat.replica, goOn, this.#barred)) return;
     // Others may have the place meanwhile.
     this.#beginWait();
     this.#leave();

@@ -5,7 +5,7 @@ import type { Clock } from "../runtime/clock.ts";
 import type { WeirError } from "../runtime/errors/fail.ts";
 import { reasonName } from "../runtime/errors/reason-name.ts";
 import type { TryRecord } from "./attempt-log.ts";
-import { blamesReplica, isDeath, looksLikeCrash, mayTryAnother } from "./failover.ts";
+import { blamesReplica, brokeOff, isDeath, looksLikeCrash, mayTryAnother } from "./failover.ts";
 import type { Content } from "./quarantine/content.ts";
 import { Examination, type Examined } from "./quarantine/examination.ts";
 import type { Quarantine } from "./quarantine/quarantine.ts";
@@ -57,17 +57,24 @@ export class Tries {
   }
 
   /**
-   * Goes on if an engine of the pool may hear of the request; else gives up.
+   * Goes on if a replica may hear of the request; else gives up.
    *
-   * @param poolId where it has a place; undefined: it has just come in.
+   * @param replica where it has a place; undefined: it has just come in.
    * @param goOn called once, if it may: at once, or late, when that is known.
    * @returns true: that is not known now.
    */
-  examine(poolId: string | undefined, goOn: (late: boolean) => void, giveUp: (error: WeirError) => void): boolean {
-    const found = this.#examined(poolId, { cleared: () => goOn(true), barred: giveUp });
+  examine(
+    replica: Seat["replica"] | undefined,
+    goOn: (late: boolean) => void,
+    giveUp: (error: WeirError) => void,
+  ): boolean {
+    const found = this.#examined(replica?.standing.poolId, { cleared: () => goOn(true), barred: giveUp });
     if (found instanceof Examination) return true;
     if (found) giveUp(found);
-    else goOn(false);
+    else {
+      if (replica) this.#examination?.runs(replica.id);
+      goOn(false);
+    }
     return false;
   }
 
@@ -118,6 +125,7 @@ export class Tries {
     // An answer of another form than was asked for was generated as asked.
     this.#record(error.reason, meter.counts(), committed || error.reason === ErrorReason.ANSWER_MISMATCH);
     const crashed = looksLikeCrash(error) && this.#crashed(error);
+    if (brokeOff(error)) this.#brokeOff();
     const attempts = this.replicas.length;
     const another = mayTryAnother(error, {
       attempts,
@@ -140,8 +148,9 @@ export class Tries {
     const one = this.#newest;
     if (!one) return;
     one.cancel(reason);
-    if (one.dispatched) this.#record(reason.reason, one.meter.counts(), true);
-    else this.usage?.notDispatched();
+    if (!one.dispatched) return this.usage?.notDispatched();
+    this.#brokeOff();
+    this.#record(reason.reason, one.meter.counts(), true);
   }
 
   /** Tells the limits what they used together. What no engine ever heard of counts for nothing. */
@@ -195,9 +204,20 @@ export class Tries {
     const { content } = this;
     const isWatched = this.#isWatchedIn(replica.standing.poolId);
     const isKnown = content && isDeath(error);
-    const alike = isKnown ? this.#deps.quarantine.died(content, replica, this.#startMs, isWatched) : 0;
+    const dying = { id: replica.id, score: replica.score + this.#justLeft(replica) };
+    const alike = isKnown ? this.#deps.quarantine.died(content, dying, this.#startMs, isWatched) : 0;
     this.#crashes = Math.max(this.#crashes + 1, alike);
     return true;
+  }
+
+  /** Requests that were there beside it, and had ended without a whole answer when the replica went away: it may be theirs. */
+  #justLeft({ standing }: Seat["replica"]): number {
+    return standing.brokeOffMs >= this.#startMs ? 1 : 0;
+  }
+
+  #brokeOff(): void {
+    const standing = this.#seat?.replica.standing;
+    if (standing) standing.brokeOffMs = this.#deps.clock.monotonicMs();
   }
 
   /** What the failure says of the replica. */

@@ -7,6 +7,8 @@ export class Standing implements Disposable {
   poolId: string;
   /** Requests that it has from this router. */
   inFlight = 0;
+  /** When a request that it had taken up last ended without a whole answer, while it lived. In monotonic milliseconds. */
+  brokeOffMs = Number.NEGATIVE_INFINITY;
   #health: HealthRecord = clean;
   readonly #clock: Clock;
   readonly #opened: (poolId: string) => void;

@@ -36,8 +36,10 @@ export class Digests {
     this.#schedule = schedule;
   }
 
-  /** Too many wait to be read: undefined, or how many that is. */
-  full({ projectId }: Content): number | undefined {
+  /** Too many wait to be read: undefined, or how many that is. One that waits already needs no room. */
+  full(content: Content): number | undefined {
+    if (this.#jobs.has(content)) return undefined;
+    const { projectId } = content;
     if (this.#turns.count(projectId) >= waitingMaxOfProject) return waitingMaxOfProject;
     return this.#turns.size >= waitingMax ? waitingMax : undefined;
   }

@@ -4,7 +4,7 @@ import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import type { Content } from "./content.ts";
 import { Digests } from "./digests.ts";
 import { Examination, type Examined } from "./examination.ts";
-import { type Death, deathOf, type Dying } from "./suspect.ts";
+import { type Death, deathOf, type Dying, type Suspect, tellsOf } from "./suspect.ts";
 import { Suspects } from "./suspects.ts";
 import { Watch } from "./watch.ts";
 
@@ -33,9 +33,9 @@ export interface QuarantineOptions {
  *   at the most while others wait. Its next death there tells of it, whatever else was there. Two that tell: *refused*.
  * - **refused**: by admission, and before a dispatch where it was admitted earlier.
  *
- * A death tells of a content that ran alone at the replica, or under watch. A whole answer to the same content:
- * *unknown*, from each state. 10 minutes after its newest death it is *unknown* again; so is the one whose newest death is
- * the longest ago, when too many are known.
+ * A death tells of a content that ran alone at the replica, or under watch, unless a suspect was there that has had its turn
+ * and runs on. A whole answer to the same content: *unknown*, from each state. 10 minutes after its newest death it is
+ * *unknown* again; so is the one whose newest death is the longest ago, when too many are known.
  *
  * A death is noted at once, and what died is read in later turns. A request that looks like a suspect at a glance is held
  * back until it was read; others are not read at all. So many may wait for that; the next is to come again, for a crowd of
@@ -69,7 +69,7 @@ export class Quarantine {
     const death = this.#deathAt(replica, startMs, nowMs);
     const suspect = this.#suspects.touch(content);
     suspect.forgetBefore(nowMs - quarantineMs);
-    suspect.add(death, death.alone || watched);
+    suspect.add(death, tellsOf(death, watched));
     if (content.digest === undefined) this.#digests.add(content, () => this.#suspects.unite(content));
     return suspect.deaths.size;
   }
@@ -77,9 +77,8 @@ export class Quarantine {
   /** Its model answered it whole: whatever took the engines down, it need not have been this. */
   answered(content: Content): void {
     this.#forget(content);
-    // Others may have died of the same.
-    if (content.digest === undefined && this.#suspects.resemblesAny(content))
-      this.#digests.add(content, () => this.#forget(content));
+    // Others may have died of the same, and not be read so far.
+    if (this.#suspects.resembles(content)) this.#digests.add(content, () => this.#forget(content));
   }
 
   /**
@@ -100,7 +99,7 @@ export class Quarantine {
 
   /** Why it gets no engine, as far as it was read; undefined: nothing is known against it. */
   refusal(content: Content): WeirError | undefined {
-    const suspect = this.#suspects.find(content);
+    const suspect = this.#known(content);
     if (!suspect?.refused) return undefined;
     return fail(ErrorReason.REQUEST_QUARANTINED, {
       model: content.model,
@@ -110,7 +109,7 @@ export class Quarantine {
   }
 
   #judge(content: Content): WeirError | "watch" | undefined {
-    return this.refusal(content) ?? (this.#suspects.find(content)?.watched ? "watch" : undefined);
+    return this.refusal(content) ?? (this.#known(content)?.watched ? "watch" : undefined);
   }
 
   #readFirst(content: Content, examined: Examined): WeirError | Examination {
@@ -125,9 +124,15 @@ export class Quarantine {
       if (refusal) reading.bar(refusal);
       else reading.clear();
     };
-    const reading = new Examination(content, undefined, examined, () => this.#digests.drop(content, read));
+    const reading = new Examination(content, undefined, examined, { left: () => this.#digests.drop(content, read) });
     this.#digests.add(content, read);
     return reading;
+  }
+
+  /** One whose newest death was heard of late may be remembered for too long, behind those that died later. */
+  #known(content: Content): Suspect | undefined {
+    const suspect = this.#suspects.find(content);
+    return suspect && suspect.newestMs > this.#clock.monotonicMs() - quarantineMs ? suspect : undefined;
   }
 
   #forget(content: Content): void {
@@ -139,7 +144,7 @@ export class Quarantine {
   #deathAt(replica: Dying, startMs: number, nowMs: number): Death {
     const known = this.#deaths.get(replica.id);
     if (known && startMs <= known.atMs) return known;
-    const death = deathOf(replica, nowMs);
+    const death = deathOf(replica, nowMs, this.#watch.hasLate(replica.id));
     this.#deaths.delete(replica.id);
     this.#deaths.set(replica.id, death);
     return death;

@@ -4,7 +4,7 @@ import type { Content } from "./content.ts";
 /** A replica that has just gone away. */
 export interface Dying {
   readonly id: string;
-  /** Requests that were there, ours and others', as far as is known. */
+  /** Requests that were there, or had just broken off, ours and others', as far as is known. */
   readonly score: number;
 }
 
@@ -15,11 +15,18 @@ export interface Death {
   readonly atMs: number;
   /** No other request was there. */
   readonly alone: boolean;
+  /** A suspect was there that runs on after its turn under watch. */
+  readonly doubtful: boolean;
 }
 
 /** A death that is heard of for the first time. */
-export function deathOf({ id, score }: Dying, atMs: number): Death {
-  return { replicaId: id, atMs, alone: score <= 1 };
+export function deathOf({ id, score }: Dying, atMs: number, doubtful: boolean): Death {
+  return { replicaId: id, atMs, alone: score <= 1, doubtful };
+}
+
+/** Whether a death tells of a content: it was alone there, or the only suspect. */
+export function tellsOf({ alone, doubtful }: Death, watched: boolean): boolean {
+  return alone || (watched && !doubtful);
 }
 
 /** Deaths that tell of a content before it is refused. */
@@ -29,7 +36,7 @@ const tellingMax = 2;
 export class Suspect {
   /** The first that had it. Who asks for the same is known by its digest. */
   readonly content: Content;
-  /** True: the death tells of it, because it was alone there or ran under watch. The newest last. */
+  /** True: the death tells of it, see {@link tellsOf}. The newest last. */
   readonly deaths = new Map<Death, boolean>();
   newestMs = 0;
 

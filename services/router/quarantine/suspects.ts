@@ -39,11 +39,6 @@ export class Suspects {
     return false;
   }
 
-  /** Whether any suspect looks the same. */
-  resemblesAny(content: Content): boolean {
-    return this.#all.size > 0 && this.#bySketch.has(content.sketch);
-  }
-
   /** The content was read: from here on it is one with those that are the same. */
   unite(content: Content): void {
     const suspect = this.#unread.get(content);

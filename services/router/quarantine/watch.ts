@@ -8,10 +8,11 @@ import { Examination, type Examined } from "./examination.ts";
 /** Suspects of a pool: one runs, the others wait. */
 interface Lane {
   readonly poolId: string;
+  /** Whose turn it is. */
   running: Examination | undefined;
-  /** What runs has had its time. */
-  late: boolean;
-  /** Until it has. */
+  /** It has had its time. */
+  spent: boolean;
+  /** Until it has; undefined: no engine has it so far. */
   timer: Timer | undefined;
   /** Projects take turns. */
   readonly waiting: Turns<Examination>;
@@ -32,7 +33,8 @@ export interface WatchOptions {
 /** A caller may be lucky this soon: by then the request before it has mostly ended. */
 const retryAfterMs = 2_000;
 /**
- * A suspect runs alone for so long while others wait. What kills an engine mostly does so while the prompt is read or soon
+ * A suspect runs alone for so long while others wait, from when an engine has it: a turn that went by while all places were
+ * taken would tell of nothing. What kills an engine mostly does so while the prompt is read or soon
  * after; and with the usual queue_timeout of a minute whoever is the third sees its turn come.
  */
 const turnMaxMs = 30_000;
@@ -44,6 +46,8 @@ const lineMaxOfProject = 128;
 export class Watch {
   readonly #options: WatchOptions;
   readonly #lanes = new Map<string, Lane>();
+  /** Those that run on after their turns: each took half a minute to become one. */
+  readonly #late = new Set<Examination>();
 
   constructor(options: WatchOptions) {
     this.#options = options;
@@ -54,49 +58,89 @@ export class Watch {
     const lane = this.#lane(poolId);
     const full = isFull(lane.waiting, content);
     if (full) return full;
-    const left = (): void => this.#leave(lane, examination);
-    const examination = new Examination(content, poolId, examined, left);
+    const examination = new Examination(content, poolId, examined, {
+      runs: () => this.#startTime(lane, examination),
+      left: () => this.#leave(lane, examination),
+    });
     if (!lane.running && lane.waiting.empty) this.#begin(lane, examination);
     else this.#wait(lane, examination);
     return examination;
+  }
+
+  /** Whether a suspect runs on at a replica after its turn: what dies there may die of it. */
+  hasLate(replicaId: string): boolean {
+    for (const late of this.#late) if (late.replicaId === replicaId) return true;
+    return false;
   }
 
   #lane(poolId: string): Lane {
     const known = this.#lanes.get(poolId);
     if (known) return known;
     const waiting = new Turns<Examination>();
-    const lane: Lane = { poolId, running: undefined, late: false, timer: undefined, waiting, handing: false };
+    const lane: Lane = { poolId, running: undefined, spent: false, timer: undefined, waiting, handing: false };
     this.#lanes.set(poolId, lane);
     return lane;
   }
 
   #begin(lane: Lane, examination: Examination): void {
     lane.running = examination;
-    lane.late = false;
-    lane.timer = this.#options.clock.setTimer(turnMaxMs, () => {
-      lane.late = true;
-      makeRoom(lane);
-    });
+    lane.spent = false;
     examination.watch();
+  }
+
+  /** An engine gets it, the first of its turn or another. */
+  #startTime(lane: Lane, examination: Examination): void {
+    if (lane.running !== examination || lane.timer) return;
+    lane.timer = this.#options.clock.setTimer(turnMaxMs, () => {
+      lane.spent = true;
+      this.#makeRoom(lane);
+    });
   }
 
   #wait(lane: Lane, examination: Examination): void {
     const { content } = examination;
     lane.waiting.add(content.projectId, examination);
     const { clock, waitMaxMs } = this.#options;
-    const facts = { model: content.model, waited_ms: String(waitMaxMs), retry_after_ms: String(retryAfterMs) };
-    examination.wait(clock, waitMaxMs, () => fail(ErrorReason.QUEUE_TIMEOUT, facts, { retryAfterMs }));
-    makeRoom(lane);
+    examination.wait(clock, waitMaxMs, () => this.#expire(examination));
+    this.#makeRoom(lane);
+  }
+
+  /** Its turn has not come in time. Copies of it may have told that it needs none. */
+  #expire(examination: Examination): void {
+    const { content } = examination;
+    const judged = this.#options.judge(content);
+    if (judged === undefined) return examination.clear();
+    const facts = {
+      model: content.model,
+      waited_ms: String(this.#options.waitMaxMs),
+      retry_after_ms: String(retryAfterMs),
+    };
+    examination.bar(judged === "watch" ? fail(ErrorReason.QUEUE_TIMEOUT, facts, { retryAfterMs }) : judged);
   }
 
   /** It ran, or waits no more. */
   #leave(lane: Lane, examination: Examination): void {
+    // Its lane may be another's by now.
+    if (this.#late.delete(examination)) return;
     lane.waiting.drop(examination.content.projectId, examination);
-    if (lane.running === examination) {
-      lane.running = undefined;
-      lane.timer?.cancel();
-    }
+    if (lane.running === examination) this.#endTurn(lane);
     this.#settle(lane);
+  }
+
+  /** Who has had its time goes on without watch when others wait: its death tells then what anybody's does. */
+  #makeRoom(lane: Lane): void {
+    const { running, spent, waiting } = lane;
+    if (!running || !spent || waiting.empty) return;
+    running.outstay();
+    this.#late.add(running);
+    this.#endTurn(lane);
+    this.#settle(lane);
+  }
+
+  #endTurn(lane: Lane): void {
+    lane.running = undefined;
+    lane.timer?.cancel();
+    lane.timer = undefined;
   }
 
   /** The next one is asked in a later turn of the event loop: whoever leaves need not bear what others do then. */
@@ -120,11 +164,6 @@ export class Watch {
     if (judged instanceof Error) next.bar(judged);
     else next.clear();
   }
-}
-
-/** Who has had its time goes on without watch when others wait: its death tells then what anybody's does. */
-function makeRoom({ late, running, waiting }: Lane): void {
-  if (late && !waiting.empty) running?.leave();
 }
 
 function isFull(waiting: Turns<Examination>, { projectId, model }: Content): WeirError | undefined {

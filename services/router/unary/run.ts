@@ -280,7 +280,7 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     this.#hadPlace = true;
     this.#phase = "trying";
     const goOn = (late: boolean): void => (late ? this.#seek() : this.#dispatch(seat));
-    if (!this.#tries.examine(seat.replica.standing.poolId, goOn, this.#barred)) return;
+    if (!this.#tries.examine(seat.replica, goOn, this.#barred)) return;
     // Others may have the place meanwhile.
     this.#beginWait();
     this.#leave();

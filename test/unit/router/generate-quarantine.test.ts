@@ -225,6 +225,28 @@ describe("a request that was only there", () => {
     expect(tried()).toBe(3);
   });
 
+  test.each<[string, (one: ScriptedTry, culprit: Call) => void]>([
+    ["was told that it failed", ({ sink }) => sink.fail(fail(ErrorReason.ENGINE_FAILED))],
+    ["heard nothing for too long", ({ sink }) => sink.fail(fail(ErrorReason.ENGINE_TIMEOUT))],
+    ["has left", (_, culprit) => culprit.cancel(leaves)],
+  ])("was not alone when the other one %s a moment before the engine died", (_, end) => {
+    begin([], 1);
+    world.pool({ concurrencyMax: 8 });
+    for (const id of ["a", "b"]) {
+      world.replica(id);
+      const culprit = ask(poison);
+      const call = ask(harmless);
+      const [first, second] = world.driver(id).tries;
+      if (!first || !second) throw new Error("both are at one engine");
+      world.clock.advance(10);
+      end(first, culprit);
+      world.clock.advance(10);
+      dies(second);
+      expect(endOf(call)).toBe("ENGINE_UNAVAILABLE");
+      world.replica(id, { up: false });
+    }
+  });
+
   test("and was answered meanwhile has but one death against it when the next engine dies", () => {
     begin(["a", "b", "c"], 1);
     for (const driver of world.drivers.values()) driver.onTry = dies;

@@ -144,6 +144,53 @@ describe("a request under watch", () => {
     expect(seen(only)).toContain("+x");
   });
 
+  test.each([
+    ["first", ["slow", "two"]],
+    ["last", ["two", "slow"]],
+  ])("is not blamed for what a suspect that has had its turn may have done, heard of %s", (_, order) => {
+    begin(8);
+    suspect("slow", "two");
+    world.replica("b", { up: false });
+    const { tries } = world.driver("a");
+    for (const death of [1, 2]) {
+      const calls = [call("slow"), call("two")];
+      world.clock.advance(30_000);
+      world.turns();
+      expect(tries).toHaveLength(2 * death);
+      for (const prompt of order)
+        tries.findLast(({ attempt }) => attempt.request.input.value === prompt)?.sink.fail(died);
+      for (const each of calls) expect(each.sink.error?.reason).toBe(ErrorReason.ENGINE_UNAVAILABLE);
+    }
+    const served = call("two");
+    answer(world.tryAt("a"), "x");
+    expect(seen(served)).toContain("+x");
+  });
+
+  test("keeps its turn while it waits for a place: none goes by unused", () => {
+    begin(1);
+    suspect("one", "two", "three");
+    const calls = ["one", "two", "three", "hello", "fourth"].map(call);
+    answer(world.tryAt("a"), "x");
+    world.turns();
+    // The turn is the second's, and both places are others'.
+    expect(atEngines()).toEqual([
+      ["a", "fourth"],
+      ["b", "hello"],
+    ]);
+    world.clock.advance(30_000);
+    world.turns();
+    answer(world.tryAt("a"), "x");
+    expect(atEngines()[0]).toEqual(["a", "two"]);
+    world.clock.advance(29_999);
+    world.turns();
+    answer(world.tryAt("b"), "x");
+    expect(engineOf("three")).toBe("none");
+    answer(world.tryAt("a"), "x");
+    world.turns();
+    answer(world.tryAt(engineOf("three")), "x");
+    for (const each of calls) expect(seen(each)).toContain("+x");
+  });
+
   test("has its wait for a turn counted when it leaves meanwhile", () => {
     begin(8);
     suspect("one", "two");

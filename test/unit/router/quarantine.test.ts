@@ -1,81 +1,16 @@
 import { describe, expect, test } from "vitest";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { Content } from "../../../services/router/quarantine/content.ts";
+import type { Content } from "../../../services/router/quarantine/content.ts";
 import { Examination } from "../../../services/router/quarantine/examination.ts";
-import { Quarantine, quarantineMs } from "../../../services/router/quarantine/quarantine.ts";
+import { quarantineMs } from "../../../services/router/quarantine/quarantine.ts";
 import { reasonName } from "../../../services/runtime/errors/reason-name.ts";
-import { SimulatedClock } from "../../fakes/simulated-clock.ts";
-
-const content = (text: string, { project = "project", model = "m" } = {}) =>
-  new Content({
-    projectId: project,
-    modelId: model,
-    model,
-    sketch: () => String(text.length),
-    all: () => ({ text }),
-  });
-
-const queueTimeoutMs = 50_000;
-const crowd = 20;
-
-/** Engines that went away with a content, each dispatched just before. */
-function world() {
-  const clock = new SimulatedClock();
-  const later: (() => void)[] = [];
-  const turns = () => {
-    for (let run = later.shift(); run; run = later.shift()) run();
-  };
-  const quarantine = new Quarantine({ clock, queueTimeoutMs, schedule: (run) => void later.push(run) });
-  return {
-    clock,
-    quarantine,
-    turns,
-    /** @param others requests at the replica, it among them. */
-    dies: (one: Content, replica: string, others = 1) => {
-      const deaths = quarantine.died(one, { id: replica, score: others }, clock.monotonicMs(), false);
-      turns();
-      clock.advance(1);
-      return deaths;
-    },
-    /** Asks for it with a place in the pool, again when it is cleared without a turn, and tells what came of it so far. */
-    asks: (one: Content, pool = "pool") => {
-      let found: ReturnType<Quarantine["examine"]>;
-      let heard = "goes on";
-      const ask = (): void => {
-        found = quarantine.examine(one, pool, {
-          cleared() {
-            heard = "cleared";
-            if (!isWatched()) ask();
-          },
-          barred(error) {
-            found = error;
-          },
-        });
-      };
-      const isWatched = () => found instanceof Examination && found.phase === "watched";
-      ask();
-      turns();
-      return {
-        end() {
-          if (found instanceof Examination) found.leave();
-          turns();
-        },
-        dies: (replica: string, others = 1) =>
-          quarantine.died(one, { id: replica, score: others }, clock.monotonicMs(), isWatched()),
-        get state(): string {
-          if (found instanceof Examination) return found.phase;
-          return found ? reasonName(found.reason) : heard;
-        },
-      };
-    },
-  };
-}
+import { content, crowd, quarantineWorld, queueTimeoutMs } from "../../fakes/quarantine-world.ts";
 
 const refused = reasonName(ErrorReason.REQUEST_QUARANTINED);
 
 describe("a content", () => {
   test("is refused when two engines went away with it alone, and says for how long", () => {
-    const { clock, quarantine, dies, asks, turns } = world();
+    const { clock, quarantine, dies, asks, turns } = quarantineWorld();
     expect(dies(content("bad"), "a")).toBe(1);
     expect(asks(content("bad")).state).toBe("cleared");
     const again = content("bad");
@@ -94,7 +29,7 @@ describe("a content", () => {
   });
 
   test("is refused when the one engine of a pool went away with it, came back, and went away again", () => {
-    const { clock, dies, asks } = world();
+    const { clock, dies, asks } = quarantineWorld();
     dies(content("bad"), "a");
     clock.advance(60_000);
     dies(content("bad"), "a");
@@ -102,7 +37,7 @@ describe("a content", () => {
   });
 
   test("that died twice as one request needs not be read to be refused", () => {
-    const { quarantine } = world();
+    const { quarantine } = quarantineWorld();
     const one = content("bad");
     for (const id of ["a", "b"]) quarantine.died(one, { id, score: 1 }, 0, false);
     expect(one.digest).toBeUndefined();
@@ -110,7 +45,7 @@ describe("a content", () => {
   });
 
   test("that ran many times where an engine died is a suspect of one death", () => {
-    const { clock, quarantine, asks } = world();
+    const { clock, quarantine, asks } = quarantineWorld();
     const startMs = clock.monotonicMs();
     clock.advance(5_000);
     for (let request = 0; request < 20; request += 1) {
@@ -125,21 +60,47 @@ describe("a content", () => {
     ["another project's", content("bad", { project: "other" })],
     ["one for another model", content("bad", { model: "n" })],
   ])("takes the blame for itself alone, and not for %s", (_, other) => {
-    const { dies, asks } = world();
+    const { dies, asks } = quarantineWorld();
     for (const replica of ["a", "b"]) dies(content("bad"), replica);
     expect(asks(other).state).toMatch(/goes on|cleared/);
   });
 
   test.each([1, 2])("that was answered after %i deaths is no suspect", (deaths) => {
-    const { quarantine, turns, dies, asks } = world();
+    const { quarantine, turns, dies, asks } = quarantineWorld();
     for (const replica of ["a", "b"].slice(0, deaths)) dies(content("ping"), replica);
     quarantine.answered(content("ping"));
     turns();
     expect(asks(content("ping")).state).toBe("goes on");
   });
 
+  test("that was answered is no suspect, though one that died before is read only then", () => {
+    const { clock, quarantine, turns, dies, asks } = quarantineWorld();
+    const known = content("ping");
+    dies(content("pong"), "a");
+    asks(known);
+    expect(known.digest).toBeDefined();
+    quarantine.died(content("ping"), { id: "b", score: 1 }, clock.monotonicMs(), false);
+    quarantine.answered(known);
+    turns();
+    clock.advance(1);
+    expect(dies(known, "c")).toBe(1);
+  });
+
+  test("is forgotten after a while, also when its death was heard of long after others'", () => {
+    const { clock, quarantine, turns, dies, asks } = quarantineWorld();
+    const startMs = clock.monotonicMs();
+    for (const replica of ["a", "b"]) dies(content("first"), replica, crowd);
+    clock.advance(60_000);
+    dies(content("later"), "c");
+    for (const id of ["a", "b"]) quarantine.died(content("bad"), { id, score: crowd }, startMs, true);
+    turns();
+    expect(asks(content("bad")).state).toBe(refused);
+    clock.advance(quarantineMs - 60_000);
+    expect(asks(content("bad")).state).toBe("cleared");
+  });
+
   test("is forgotten after a while", () => {
-    const { clock, dies, asks } = world();
+    const { clock, dies, asks } = quarantineWorld();
     dies(content("bad"), "a");
     clock.advance(quarantineMs - 2);
     dies(content("bad"), "b");
@@ -148,32 +109,11 @@ describe("a content", () => {
     clock.advance(1);
     expect(asks(content("bad")).state).toBe("goes on");
   });
-
-  test("is not even read while none that looks the same died elsewhere", () => {
-    const { dies, asks } = world();
-    const unread = (text: string) =>
-      new Content({
-        projectId: "project",
-        modelId: "m",
-        model: "m",
-        sketch: () => String(text.length),
-        all: () => {
-          throw new Error("nobody needs to know what it is");
-        },
-      });
-    expect(asks(unread("bad")).state).toBe("goes on");
-    dies(content("bad", { project: "other" }), "a");
-    dies(content("bad", { model: "n" }), "a");
-    dies(content("longer"), "a");
-    expect(asks(unread("bad")).state).toBe("goes on");
-    dies(content("odd"), "a");
-    expect(() => asks(unread("bad"))).toThrow("nobody needs to know");
-  });
 });
 
 describe("a content that died in a crowd", () => {
   test("twice is not refused: it runs under watch, one at a time", () => {
-    const { dies, asks } = world();
+    const { dies, asks } = quarantineWorld();
     for (const text of ["one", "two"]) for (const replica of ["a", "b"]) dies(content(text), replica, crowd);
     const first = asks(content("one"));
     const second = asks(content("two"));
@@ -184,7 +124,7 @@ describe("a content that died in a crowd", () => {
   });
 
   test("is refused when two more engines went away with it under watch, whatever else was there", () => {
-    const { dies, asks, clock } = world();
+    const { dies, asks, clock } = quarantineWorld();
     for (const replica of ["a", "b"]) dies(content("bad"), replica, crowd);
     for (const replica of ["a", "b"]) {
       const one = asks(content("bad"));
@@ -197,7 +137,7 @@ describe("a content that died in a crowd", () => {
   });
 
   test("lets those that wait go on when it was answered under watch", () => {
-    const { quarantine, dies, asks } = world();
+    const { quarantine, dies, asks } = quarantineWorld();
     for (const replica of ["a", "b"]) dies(content("ping"), replica, crowd);
     const known = content("ping");
     const [first, second] = [asks(known), asks(content("ping"))];
@@ -207,7 +147,7 @@ describe("a content that died in a crowd", () => {
   });
 
   test("is refused while it waits when its copy was found out", () => {
-    const { dies, asks } = world();
+    const { dies, asks } = quarantineWorld();
     dies(content("bad"), "a");
     dies(content("bad"), "b", crowd);
     const [first, second] = [asks(content("bad")), asks(content("bad"))];
@@ -216,8 +156,20 @@ describe("a content that died in a crowd", () => {
     expect(second.state).toBe(refused);
   });
 
+  test("that has waited for too long goes on when a copy was answered meanwhile", () => {
+    const { clock, quarantine, dies, asks } = quarantineWorld();
+    for (const text of ["ping", "pong"]) for (const replica of ["a", "b"]) dies(content(text), replica, crowd);
+    const known = content("ping");
+    const states = [asks(content("pong")), asks(known), asks(content("pong"))];
+    const elsewhere = asks(known, "other pool");
+    quarantine.answered(known);
+    elsewhere.end();
+    clock.advance(queueTimeoutMs);
+    expect(states.map(({ state }) => state)).toEqual(["late", "cleared", "QUEUE_TIMEOUT"]);
+  });
+
   test("does not wait for ever, and may leave while it waits", () => {
-    const { clock, turns, dies, asks } = world();
+    const { clock, turns, dies, asks } = quarantineWorld();
     for (const replica of ["a", "b"]) dies(content("ping"), replica, crowd);
     const [first, second, third, fourth] = [1, 2, 3, 4].map(() => asks(content("ping")));
     fourth?.end();
@@ -225,7 +177,7 @@ describe("a content that died in a crowd", () => {
     turns();
     clock.advance(queueTimeoutMs - 30_000);
     const states = [first, second, third, fourth].map((asked) => asked?.state);
-    expect(states).toEqual(["over", "watched", "QUEUE_TIMEOUT", "over"]);
+    expect(states).toEqual(["late", "watched", "QUEUE_TIMEOUT", "over"]);
     second?.end();
     expect(clock.pendingTimers).toBe(0);
   });
@@ -234,7 +186,7 @@ describe("a content that died in a crowd", () => {
 describe("a turn under watch", () => {
   /** A router that two engines went away from with each of these, among others. */
   function watching(...contents: Content[]) {
-    const known = world();
+    const known = quarantineWorld();
     for (const one of contents) for (const replica of ["a", "b"]) known.dies(one, replica, crowd);
     return known;
   }
@@ -248,7 +200,7 @@ describe("a turn under watch", () => {
     expect([first.state, second.state]).toEqual(["watched", "waiting"]);
     clock.advance(1);
     turns();
-    expect([first.state, second.state]).toEqual(["over", "watched"]);
+    expect([first.state, second.state]).toEqual(["late", "watched"]);
     for (const replica of ["c", "d"]) {
       clock.advance(1);
       first.dies(replica, crowd);
@@ -264,7 +216,7 @@ describe("a turn under watch", () => {
     turns();
     expect(first.state).toBe("watched");
     const second = asks(content("pong"));
-    expect([first.state, second.state]).toEqual(["over", "watched"]);
+    expect([first.state, second.state]).toEqual(["late", "watched"]);
     second.end();
     expect(clock.pendingTimers).toBe(0);
   });
@@ -307,56 +259,8 @@ describe("a turn under watch", () => {
   });
 });
 
-describe("a content that waits to be read", () => {
-  const unread = (text: string, project = "project") =>
-    new Content({
-      projectId: project,
-      modelId: "m",
-      model: "m",
-      sketch: () => String(text.length),
-      all: () => {
-        throw new Error("nobody waits for that");
-      },
-    });
-  /** Asks for it, and does not let time pass. */
-  function examine(quarantine: Quarantine, one: Content) {
-    const found = quarantine.examine(one, undefined, { cleared: () => undefined, barred: () => undefined });
-    if (!(found instanceof Examination)) return { state: found ? reasonName(found.reason) : "goes on" };
-    return { state: found.phase, leave: () => found.leave() };
-  }
-
-  test("is not read when its caller has left", () => {
-    const { quarantine, turns, dies } = world();
-    dies(content("odd"), "a");
-    const one = examine(quarantine, unread("bad"));
-    expect(one.state).toBe("reading");
-    one.leave?.();
-    expect(turns).not.toThrow();
-  });
-
-  test("is read for others that wait for it, and after a death", () => {
-    const { quarantine, clock, turns, dies } = world();
-    dies(content("odd"), "a");
-    const one = content("bad");
-    quarantine.died(one, { id: "b", score: 1 }, clock.monotonicMs(), false);
-    examine(quarantine, one).leave?.();
-    turns();
-    expect(one.digest).toBeDefined();
-  });
-
-  test("is one of so many: the next of the project is to come again, and gets past nothing unread", () => {
-    const { quarantine, turns, dies } = world();
-    for (const project of ["project", "other"]) dies(content("odd", { project }), "a");
-    for (let each = 0; each < 512; each += 1) expect(examine(quarantine, content("bad")).state).toBe("reading");
-    expect(examine(quarantine, content("bad")).state).toBe("OVERLOADED");
-    expect(examine(quarantine, content("bad", { project: "other" })).state).toBe("reading");
-    turns();
-    expect(examine(quarantine, content("bad")).state).toBe("reading");
-  });
-});
-
 test("of too many the one whose death is the longest ago is forgotten", () => {
-  const { turns, dies, asks } = world();
+  const { turns, dies, asks } = quarantineWorld();
   for (const replica of ["a", "b"]) dies(content("first"), replica);
   for (const replica of ["a", "b"]) dies(content("second"), replica);
   turns();
