@@ -19,7 +19,10 @@ interface Spent {
   readonly tokens: number;
 }
 
-/** Clients that send now and then, on some nodes, against budgets of tokens that never end; and what they used. */
+/**
+ * Clients that send now and then, on some nodes, against budgets of tokens that never end; and what they used. At half of
+ * the budgets nobody says how long an answer may get.
+ */
 export class SpentHistory {
   readonly clock = new SimulatedClock(Date.UTC(2026, 2, 10));
   readonly random: SeededRandom;
@@ -39,13 +42,14 @@ export class SpentHistory {
     const randomBytes = (length: number) => Buffer.from(Array.from({ length }, () => this.random.below(256)));
     const ids = createIdSource({ clock, randomBytes });
     this.#ids = ids;
-    this.#limits = ["ON_FAILURE_LOCAL", "ON_FAILURE_OPEN", "ON_FAILURE_CLOSED"].map((onFailure, at) =>
+    const modes = ["ON_FAILURE_LOCAL", "ON_FAILURE_OPEN", "ON_FAILURE_CLOSED"];
+    this.#limits = [...modes, ...modes].map((onFailure, at) =>
       limitOf(`l${at}`, {
         dimension: "DIMENSION_TOTAL_TOKENS",
         count: "1000000000",
         rate: null,
         budget: { period: "CALENDAR_PERIOD_MONTH" },
-        overrun: "OVERRUN_DEBT",
+        overrun: at < modes.length ? "OVERRUN_DEBT" : "OVERRUN_CUT",
         models: [`m${at}`],
         onFailure,
       }),
@@ -111,30 +115,47 @@ export class SpentHistory {
     this.#running += 1;
     await this.#sleep(this.random.below(300));
     while (!this.#stopping) {
-      const expected = { inputTokens: 1 + this.random.below(50), outputTokens: 1 + this.random.below(300) };
-      const grant = await this.#take(holder, `m${at}`, expected);
-      if (grant !== undefined) {
-        await this.#sleep(this.random.below(this.random.below(4) === 0 ? 9_000 : 400));
-        const used = { inputTokens: expected.inputTokens, outputTokens: this.random.below(350) };
-        if (this.random.below(8) === 0) grant.release();
-        else {
-          grant.settle(used);
-          this.#spent[at]?.push({
-            endedMs: this.clock.monotonicMs(),
-            tokens: used.inputTokens + used.outputTokens,
-          });
-        }
-      }
+      await (at < this.#limits.length / 2 ? this.#plain(holder, at) : this.#unstated(holder, at));
       // Often nobody sends for long enough that leases are given back.
       await this.#sleep(this.random.below(this.random.below(3) === 0 ? 12_000 : 300));
     }
     this.#running -= 1;
   }
 
-  async #take(holder: QuotaHolder, model: string, expected: Tokens) {
+  async #plain(holder: QuotaHolder, at: number): Promise<void> {
+    const expected = { inputTokens: 1 + this.random.below(50), outputTokens: 1 + this.random.below(300) };
+    const grant = await this.#take(holder, `m${at}`, expected);
+    if (grant === undefined) return;
+    await this.#sleep(this.random.below(this.random.below(4) === 0 ? 9_000 : 400));
+    if (this.random.below(8) === 0) grant.release();
+    else this.#settle(grant, at, { inputTokens: expected.inputTokens, outputTokens: this.random.below(350) });
+  }
+
+  /** Nobody said how long the answer may get: slices are drawn for it while it grows. */
+  async #unstated(holder: QuotaHolder, at: number): Promise<void> {
+    const least = { inputTokens: 1 + this.random.below(50), outputTokens: 0 };
+    const grant = await this.#take(holder, `m${at}`, { ...least, outputTokens: 256 }, least);
+    if (grant === undefined) return;
+    const all = this.random.below(3_000);
+    const pieceMs = 1 + this.random.below(80);
+    let received = 0;
+    while (received < all && grant.goesOn(received)) {
+      await this.#sleep(pieceMs);
+      received += 1 + this.random.below(40);
+    }
+    this.#settle(grant, at, { inputTokens: least.inputTokens, outputTokens: received });
+  }
+
+  #settle(grant: Grant, at: number, used: Tokens): void {
+    grant.settle(used);
+    const tokens = used.inputTokens + used.outputTokens;
+    this.#spent[at]?.push({ endedMs: this.clock.monotonicMs(), tokens });
+  }
+
+  async #take(holder: QuotaHolder, model: string, expected: Tokens, least = expected) {
     const { promise, resolve } = Promise.withResolvers<Grant | WeirError | undefined>();
     const request = { requestId: this.#ids.uuidv7(), principal, model, operation: Operation.GENERATE };
-    const taken = holder.take({ ...request, expected, least: expected }, { given: resolve, denied: resolve });
+    const taken = holder.take({ ...request, expected, least }, { given: resolve, denied: resolve });
     if (!(taken instanceof PendingGrant)) resolve(taken);
     else if (this.random.below(12) === 0) {
       void this.#sleep(this.random.below(12)).then(() => {
