@@ -21,8 +21,9 @@ export type RecallListener = (nodeId: string, recall: LeaseRecall) => void;
  *
  * `limits` are those that apply to the request's consumer, model and operation, each with its revision; a store keeps
  * what a limit has counted from the first call that names it until it is forgotten, and goes by the newest revision
- * that it was shown. `reported` are the limits of the leases that a call reports on, those that apply if not said: they
- * are looked at only where a lease is not known. Requests are valid by their contract's rules.
+ * that it was shown, or by the one that it was told to believe if that was later. `reported` are the limits of the leases
+ * that a call reports on, those that apply if not said: they are looked at only where a lease is not known. Requests are
+ * valid by their contract's rules.
  *
  * Every method fails with STORE_UNAVAILABLE when the store cannot answer. Being refused is an answer.
  */
@@ -50,6 +51,8 @@ export interface QuotaStore {
   onRecall(listener: RecallListener): () => void;
   /** How full limits are, in their order. */
   status(limits: readonly Limit[]): Promise<readonly LimitStatus[]>;
+  /** A limit is this since now, also where its revision is lower than one that was shown before: they were restored. */
+  believe(limit: Limit): void;
   /** A limit is gone, with what it has counted. */
   forget(limitId: string): void;
 }

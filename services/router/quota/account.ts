@@ -24,13 +24,17 @@ export class Account {
   /** What others have of it, as far as it was told last. */
   #remaining = 0;
   #fullAtMs = 0;
-  /** The newest revision that was told of: a lease of an older one is not drawn from. */
-  #revision = 0n;
+  /** The change that was told of last, and when that was. */
+  #changed: { readonly revision: bigint; readonly atMs: number };
+  /** When the call was sent that brought `terms`. */
+  #askedMs = Number.NEGATIVE_INFINITY;
   #share: LocalShare | undefined;
 
-  constructor(limit: Limit, nowMs: number) {
+  /** @param changedMs when a change of any limit was told of last: it may have been of this one. */
+  constructor(limit: Limit, nowMs: number, changedMs = Number.NEGATIVE_INFINITY) {
     this.terms = termsOf(limit);
     this.usedMs = nowMs;
+    this.#changed = { revision: 0n, atMs: changedMs };
   }
 
   get id(): string {
@@ -48,7 +52,7 @@ export class Account {
   draw(amount: number, nowMs: number): HeldLease | undefined {
     const { lease } = this;
     this.usedMs = nowMs;
-    if (lease === undefined || lease.revision < this.#revision || !lease.draw(amount, nowMs)) return undefined;
+    if (lease === undefined || lease.outdated || !lease.draw(amount, nowMs)) return undefined;
     return lease;
   }
 
@@ -56,7 +60,7 @@ export class Account {
   renewalDue(nowMs: number): boolean {
     const { lease } = this;
     if (lease === undefined) return !this.central;
-    return lease.revision < this.#revision || (lease.renewalDue(nowMs) && !(this.central && lease.credit <= 0));
+    return (lease.outdated || lease.renewalDue(nowMs)) && !(this.central && lease.credit <= 0);
   }
 
   /**
@@ -72,10 +76,11 @@ export class Account {
     return this.#share.draw(amount, nowMs) ? this.#share : undefined;
   }
 
-  /** The limit as a call brought it; an older version says nothing. */
-  learn(limit: Limit): void {
-    if (limit.revision < this.terms.limit.revision) return;
-    if (limit.revision > this.terms.limit.revision) this.#share = undefined;
+  /** The limit as a call brought it that was sent at `sentMs`; what an older call brings late says nothing. */
+  learn(limit: Limit, sentMs: number): void {
+    if (sentMs < this.#askedMs || !this.#isCurrent(limit.revision, sentMs)) return;
+    this.#askedMs = sentMs;
+    if (limit.revision !== this.terms.limit.revision) this.#share = undefined;
     this.terms = termsOf(limit);
   }
 
@@ -90,6 +95,9 @@ export class Account {
       if (this.terms.budget) this.lease.windowEnd = lease.resetTime;
     }
     this.lease?.renewed(lease, sentMs);
+    if (!this.lease || !this.#isCurrent(lease.limitRevision, sentMs)) return;
+    this.lease.revision = lease.limitRevision;
+    this.lease.outdated = false;
   }
 
   /** What a central reservation told of it. */
@@ -97,9 +105,10 @@ export class Account {
     this.#told(share, nowMs, nowWallMs);
   }
 
-  /** A change was told of: what is older is not to be spent any more. */
-  changed(revision: bigint): void {
-    if (revision > this.#revision) this.#revision = revision;
+  /** A change was told of: what is of another version is not to be spent any more. */
+  changed(revision: bigint, nowMs: number): void {
+    this.#changed = { revision, atMs: nowMs };
+    if (this.lease && this.lease.revision !== revision) this.lease.outdated = true;
   }
 
   /** The store does not know the lease, or no more: what runs on it is told of anew, or others are let into its place. */
@@ -137,6 +146,15 @@ export class Account {
   /** How long until it is full or begins anew, in milliseconds. */
   fullAfterMs(nowMs: number): number {
     return Math.max(0, this.#fullAtMs - nowMs);
+  }
+
+  /**
+   * Whether a version that a call brought is what the limit is by now, as far as that is known. A higher revision need not
+   * be newer, for limits may be restored from an older copy; and answers may overtake changes, and each other. So it is the
+   * version that was told of last, or that of a call that was sent after it.
+   */
+  #isCurrent(revision: bigint, sentMs: number): boolean {
+    return revision === this.#changed.revision || sentMs > this.#changed.atMs;
   }
 
   #told({ remaining, resetTime }: Lease | ReservedShare, nowMs: number, nowWallMs: number): void {

@@ -975,7 +975,7 @@ func (x *WatchLeasesRequest) GetNodeId() string {
 // One step of the watch.
 type WatchLeasesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The revision of the limits with this message.
+	// The revision of the limits with this message: lower than before where limits were restored from an older copy.
 	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// What happened.
 	//

@@ -75,7 +75,8 @@ export type Lease = Message<"weir.quota.v1.Lease"> & {
   ttl?: Duration | undefined;
 
   /**
-   * The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
+   * The limit's change number: once WatchLeases told of another one, the lease is renewed before it is drawn from. What a
+   * call brings that was sent before that says nothing, unless it is of that one.
    *
    * @generated from field: int64 limit_revision = 7;
    */
@@ -162,7 +163,8 @@ export type LeaseJson = {
   ttl?: DurationJson;
 
   /**
-   * The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
+   * The limit's change number: once WatchLeases told of another one, the lease is renewed before it is drawn from. What a
+   * call brings that was sent before that says nothing, unless it is of that one.
    *
    * @generated from field: int64 limit_revision = 7;
    */

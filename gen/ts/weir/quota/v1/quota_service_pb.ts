@@ -954,7 +954,7 @@ export const WatchLeasesRequestSchema: GenMessage<WatchLeasesRequest, {jsonType:
  */
 export type WatchLeasesResponse = Message<"weir.quota.v1.WatchLeasesResponse"> & {
   /**
-   * The revision of the limits with this message.
+   * The revision of the limits with this message: lower than before where limits were restored from an older copy.
    *
    * @generated from field: int64 revision = 1;
    */
@@ -1032,7 +1032,7 @@ export type WatchLeasesResponse = Message<"weir.quota.v1.WatchLeasesResponse"> &
  */
 export type WatchLeasesResponseJson = {
   /**
-   * The revision of the limits with this message.
+   * The revision of the limits with this message: lower than before where limits were restored from an older copy.
    *
    * @generated from field: int64 revision = 1;
    */
