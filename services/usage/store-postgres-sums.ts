@@ -2,8 +2,9 @@ import { type Kysely, type RawBuilder, sql } from "kysely";
 import type { Filter, GroupName, SumPlan, SumRow } from "./query.ts";
 import { admitSlackMs } from "./record-rules.ts";
 import { leastIdAt } from "./request-id.ts";
-import { isWhole, type Step, type WholeStep } from "./steps.ts";
+import { isWhole, type WholeStep } from "./steps.ts";
 import type { Owner } from "./store.ts";
+import { firstInstant, localStep } from "./store-postgres-calendar.ts";
 import { failed, summed } from "./store-postgres-rollups.ts";
 
 type Sums = { readonly [P in (typeof summed)[number]]: string };
@@ -11,15 +12,18 @@ type Groups = { readonly [P in GroupName]?: string };
 
 /** Sums by step and group, in their order. A series that its requests have left for another one has none. */
 export async function sums(db: Kysely<unknown>, plan: SumPlan, limit: number): Promise<SumRow[]> {
-  const { step, groups, after } = plan;
-  const keys = [sql.ref("step_time"), ...groups.map((name) => sql.ref(name))];
-  const key = sql.join(keys);
+  const { groups, after } = plan;
+  const names = groups.map((name) => sql.ref(name));
+  const key = sql.join([sql.ref("step"), ...names]);
   const page =
-    after === undefined ? sql`true` : sql`(${key}) > (${sql.join([new Date(after.startMs), ...after.values])})`;
+    after === undefined
+      ? sql`true`
+      : sql`(${key}) > (${sql.join([stepAt(sql`${new Date(after.startMs)}::timestamptz`, plan), ...after.values])})`;
   const source = plan.source === "rollups" ? fromRollups(plan) : fromRecords(plan);
   const { rows } = await sql<Sums & Groups & { step_time: Date }>`
-    select ${key}, ${sql.join(summed.map((name) => sql`sum(${sql.ref(name)})::bigint as ${sql.ref(name)}`))}
-    from (select ${stepOf(step, plan)} as step_time, told.* from (${source}) as told) as told
+    select ${sql.join([sql`${startOf(plan)} as step_time`, ...names])},
+      ${sql.join(summed.map((name) => sql`sum(${sql.ref(name)})::bigint as ${sql.ref(name)}`))}
+    from (select ${stepAt(sql`told.time`, plan)} as step, told.* from (${source}) as told) as told
     where ${page}
     group by ${key} having sum(requests) <> 0 order by ${key} limit ${limit}`.execute(db);
   return rows.map((row) => sumRowFrom(row, row.step_time.getTime(), groups));
@@ -32,19 +36,26 @@ export async function wholeSteps(
   step: WholeStep,
   timeZone: string,
 ): Promise<readonly [number, number]> {
-  const unit = sql.lit(step);
+  const cut = (ms: number) => localStep(sql`${new Date(ms)}::timestamptz`, step, timeZone);
   // A millisecond before the end lies within the last step, which ends where the next one begins.
   const { rows } = await sql<{ start_time: Date; end_time: Date }>`
-    select date_trunc(${unit}, ${new Date(startMs)}::timestamptz, ${timeZone}) as start_time,
-      (date_trunc(${unit}, ${new Date(endMs - 1)}::timestamptz at time zone ${timeZone})
-        + ${sql.lit(`1 ${step}`)}::interval) at time zone ${timeZone} as end_time`.execute(db);
+    select ${firstInstant(sql`first`, timeZone)} as start_time, ${firstInstant(sql`next`, timeZone)} as end_time
+    from (select ${cut(startMs)} as first, ${cut(endMs - 1)} + ${sql.lit(`1 ${step}`)}::interval as next) as cut`.execute(
+    db,
+  );
   const [row] = rows;
   return row === undefined ? [startMs, endMs] : [row.start_time.getTime(), row.end_time.getTime()];
 }
 
-function stepOf(step: Step, { startMs, timeZone }: SumPlan): RawBuilder<Date> {
+/** Which step a time lies in: by its beginning, of a calendar's steps as the zone's clocks show it. */
+function stepAt(time: RawBuilder<Date>, { step, startMs, timeZone }: SumPlan): RawBuilder<Date> {
   if (step === "all") return sql`${new Date(startMs)}::timestamptz`;
-  return sql`date_trunc(${sql.lit(step)}, told.time, ${isWhole(step) ? timeZone : "UTC"})`;
+  return isWhole(step) ? localStep(time, step, timeZone) : sql`date_trunc(${sql.lit(step)}, ${time}, 'UTC')`;
+}
+
+/** When the `step` of {@link stepAt} begins. */
+function startOf({ step, timeZone }: SumPlan): RawBuilder<Date> {
+  return isWhole(step) ? firstInstant(sql.ref("step"), timeZone) : sql.ref("step");
 }
 
 const seriesColumns = sql`series.project_id, series.key_id, series.user_id, series.model`;
