@@ -11,6 +11,9 @@ import { Watch } from "./watch.ts";
 /** By then much of what waits to be read was. */
 const retryAfterMs = 1_000;
 
+/** No engine is up again so soon: what breaks at it meanwhile breaks of the same death, which connections tell one by one. */
+const dyingMs = 1_000;
+
 /** Longer than clients and their queues try again by themselves, and an innocent request can bear it. */
 export const quarantineMs = 10 * 60_000;
 
@@ -140,10 +143,10 @@ export class Quarantine {
     if (suspect) this.#suspects.forget(suspect);
   }
 
-  /** Who was there before it was heard of died then. */
+  /** Who was there before it was heard of, or came to it while it went, died then. */
   #deathAt(replica: Dying, startMs: number, nowMs: number): Death {
     const known = this.#deaths.get(replica.id);
-    if (known && startMs <= known.atMs) return known;
+    if (known && startMs <= known.atMs + dyingMs) return known;
     const death = deathOf(replica, nowMs, this.#watch.hasLate(replica.id));
     this.#deaths.delete(replica.id);
     this.#deaths.set(replica.id, death);

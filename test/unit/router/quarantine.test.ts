@@ -55,6 +55,21 @@ describe("a content", () => {
     expect(asks(content("ping")).state).toBe("cleared");
   });
 
+  test("that comes to a replica while its death is being heard of is a suspect of that one death", () => {
+    const { clock, quarantine, turns } = quarantineWorld();
+    const startMs = clock.monotonicMs();
+    clock.advance(5_000);
+    quarantine.died(content("ping"), { id: "a", score: 20 }, startMs, false);
+    turns();
+    clock.advance(10);
+    const late = content("ping");
+    const lateMs = clock.monotonicMs();
+    clock.advance(20);
+    quarantine.died(late, { id: "a", score: 19 }, lateMs, false);
+    turns();
+    expect(quarantine.died(late, { id: "a", score: 18 }, lateMs, false)).toBe(1);
+  });
+
   test.each<[string, Content]>([
     ["another content", content("odd")],
     ["another project's", content("bad", { project: "other" })],
