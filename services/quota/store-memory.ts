@@ -89,7 +89,8 @@ class MemoryQuotaStore implements QuotaStore {
     });
     this.#bookings = new BookingBook(this.#time, this.#bounds, wake);
     const lives = { ttlMs, suspendedMs, goneMs, goneMax: leasesMax, leasesMax };
-    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), lives, wake);
+    const askBack = (lease: LeaseAccount) => this.#admission.askBack(lease);
+    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), lives, wake, askBack);
     this.#admission = new Admission({
       clock,
       time: this.#time,
@@ -220,6 +221,7 @@ class MemoryQuotaStore implements QuotaStore {
         // The watch that it was recalled by has ended, perhaps unheard: it may be recalled anew.
         lease.recalledMs = undefined;
       }
+      this.#leases.askBackFrom(nodeId);
       return Promise.resolve(leases.map((lease) => leaseMessage(lease, this.#bounds.ttlMs)));
     });
   }
