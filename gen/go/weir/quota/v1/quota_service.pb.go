@@ -1116,7 +1116,7 @@ type WatchLeasesResponse_SnapshotEnd_ struct {
 }
 
 type WatchLeasesResponse_Recall struct {
-	// A lease that others need: return what is not reserved, at once.
+	// A lease that is asked back: return what is not reserved, at once.
 	Recall *LeaseRecall `protobuf:"bytes,4,opt,name=recall,proto3,oneof"`
 }
 

@@ -984,7 +984,7 @@ export type WatchLeasesResponse = Message<"weir.quota.v1.WatchLeasesResponse"> &
     case: "snapshotEnd";
   } | {
     /**
-     * A lease that others need: return what is not reserved, at once.
+     * A lease that is asked back: return what is not reserved, at once.
      *
      * @generated from field: weir.quota.v1.LeaseRecall recall = 4;
      */
@@ -1054,7 +1054,7 @@ export type WatchLeasesResponseJson = {
   snapshotEnd?: WatchLeasesResponse_SnapshotEndJson;
 
   /**
-   * A lease that others need: return what is not reserved, at once.
+   * A lease that is asked back: return what is not reserved, at once.
    *
    * @generated from field: weir.quota.v1.LeaseRecall recall = 4;
    */
