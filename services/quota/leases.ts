@@ -180,6 +180,7 @@ export class LeaseBook {
     if (nowMs < this.#dueMs) return;
     // Whatever is touched or suspended from now on is due later than both.
     this.#dueMs = nowMs + Math.min(this.#lives.ttlMs, this.#lives.suspendedMs);
+    const silent: LeaseAccount[] = [];
     for (const lease of this.#touched) {
       const dueMs = lease.touchedMs + this.#lives.ttlMs;
       if (nowMs < dueMs) {
@@ -187,6 +188,7 @@ export class LeaseBook {
         break;
       }
       this.#suspend(lease);
+      silent.push(lease);
     }
     for (const lease of this.#suspended) {
       const dueMs = lease.suspendedMs + this.#lives.suspendedMs;
@@ -198,6 +200,7 @@ export class LeaseBook {
       this.#remove(lease);
       this.#onChange(lease.counter);
     }
+    for (const lease of silent) if (this.#suspended.has(lease) && isUnheard(lease)) this.#askBack(lease);
   }
 
   /** A counter is no more: nor are its leases. */
@@ -254,7 +257,6 @@ export class LeaseBook {
     // Also where nobody called for long after that.
     lease.suspendedMs = lease.touchedMs + this.#lives.ttlMs;
     this.#suspended.add(lease);
-    if (isUnheard(lease)) this.#askBack(lease);
     this.#onChange(lease.counter);
   }
 
