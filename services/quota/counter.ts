@@ -48,6 +48,8 @@ export class Counter {
   gone = false;
   /** The most that may be drawn: the ceiling, or a rate's burst. */
   capacity = 0n;
+  /** Versions of the limit up to this one are known: one that is shown late changes nothing. */
+  revision: bigint;
   readonly #time: StoreTime;
   #limit: Limit;
   #ceiling = 0n;
@@ -62,6 +64,7 @@ export class Counter {
     this.kind = kindOf(limit);
     this.#time = time;
     this.#limit = limit;
+    this.revision = limit.revision;
     this.#drainedMs = time.nowMs;
     this.#measure();
     if (this.kind === "budget") this.#begin();
@@ -78,11 +81,12 @@ export class Counter {
    * @throws RangeError if a budget's time zone is none: the former version stays.
    */
   see(limit: Limit): void {
-    if (limit === this.#limit || limit.revision <= this.#limit.revision) return;
+    if (limit.revision <= this.revision) return;
     const window = limit.spec?.window;
     if (window?.case === "budget") periodAt(window.value.period, window.value.timeZone, this.#time.wallMs);
     this.refresh();
     this.#limit = limit;
+    this.revision = limit.revision;
     const scale = this.#scale;
     this.#measure();
     if (scale !== this.#scale) this.#drawn = ceilDivided(this.#drawn * this.#scale, scale);

@@ -41,6 +41,7 @@ export async function openQuota(options: QuotaOptions): Promise<QuotaServices> {
   const follower = opened.use(await followLimits({ store: limits, clock, log }));
   const unfollow = follower.onChange(({ limit, deleted }) => {
     if (deleted) store.forget(limit.id);
+    else store.believe(limit);
   });
   opened.defer(unfollow);
   const watches = opened.use(createLeaseWatches({ store, follower, clock }));

@@ -1,3 +1,4 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Lease } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
 import type { Limit, LimitStatus } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
@@ -16,7 +17,7 @@ import type {
 import type { Clock } from "../runtime/clock.ts";
 import { fail } from "../runtime/errors/fail.ts";
 import type { IdSource } from "../runtime/ids.ts";
-import { book, openAccount } from "./account.ts";
+import { book, leaveBehind, openAccount } from "./account.ts";
 import { Admission, type Blocked } from "./admission.ts";
 import {
   denialMessage,
@@ -29,7 +30,8 @@ import {
 } from "./answers.ts";
 import { extendAttempt, type Outcome, reserveAttempt } from "./attempts.ts";
 import { counts, countsRequests, meteredIn, usedIn } from "./costs.ts";
-import { Counter, kindOf, type StoreTime } from "./counter.ts";
+import type { Counter, StoreTime } from "./counter.ts";
+import { CounterBook } from "./counters.ts";
 import { leaseCredit } from "./demand.ts";
 import { type LeaseAccount, LeaseBook } from "./leases.ts";
 import { type MemoryQuotaBounds, memoryQuotaBounds } from "./memory-bounds.ts";
@@ -65,7 +67,7 @@ class MemoryQuotaStore implements QuotaStore {
   readonly #bounds: MemoryQuotaBounds;
   readonly #returns: ReturnTimes;
   readonly #time: StoreTime;
-  readonly #counters = new Map<string, Counter>();
+  readonly #counters: CounterBook;
   readonly #bookings: BookingBook;
   readonly #leases: LeaseBook;
   readonly #admission: Admission;
@@ -82,9 +84,14 @@ class MemoryQuotaStore implements QuotaStore {
     this.#returns = { reservationMs: ttlMs, leaseMs: ttlMs + suspendedMs };
     this.#time = { nowMs: Math.floor(clock.monotonicMs()), wallMs: Math.floor(clock.nowMs()) };
     const wake = (counter: Counter) => this.#admission.wake(counter);
+    this.#counters = new CounterBook(this.#time, (counter) => {
+      this.#leases.forget(counter);
+      wake(counter);
+    });
     this.#bookings = new BookingBook(this.#time, this.#bounds, wake);
     const lives = { ttlMs, suspendedMs, goneMs, goneMax: leasesMax, leasesMax };
-    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), lives, wake);
+    const askBack = (lease: LeaseAccount) => this.#admission.askBack(lease);
+    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), lives, wake, askBack);
     this.#admission = new Admission({
       clock,
       time: this.#time,
@@ -139,7 +146,7 @@ class MemoryQuotaStore implements QuotaStore {
         const shares: Share[] = [];
         for (const limit of limits) {
           if (leased?.has(limit.id) || (used && !counts(limit, used))) continue;
-          shares.push(openAccount(this.#see(limit), "share", {}));
+          shares.push(openAccount(this.#counters.see(limit), "share", {}));
         }
         booking = this.#bookings.begin(request.requestId, shares, 0n);
       }
@@ -147,6 +154,9 @@ class MemoryQuotaStore implements QuotaStore {
         const { counter } = share;
         counter.refresh();
         if (booking === undefined || sequence <= booking.sequence) continue;
+        for (const { limitId, amount, end } of request.periods) {
+          if (limitId === counter.limit.id && end && counter.hasEnded(timestampMs(end))) leaveBehind(share, amount);
+        }
         const units = used && !leased?.has(counter.limit.id) ? usedIn(counter.limit, used) : 0n;
         book(share, units, units);
         counter.demand.observe(units, this.#time.nowMs);
@@ -184,7 +194,7 @@ class MemoryQuotaStore implements QuotaStore {
       let holders = 1;
       for (const limit of limits) {
         if (request.wanted && !counts(limit, request.wanted)) continue;
-        const counter = this.#see(limit);
+        const counter = this.#counters.see(limit);
         counter.demand.hear(request.nodeId, this.#time.nowMs);
         holders = Math.max(holders, counter.demand.holders(this.#time.nowMs));
         const lease = this.#lend(counter, request, again);
@@ -215,6 +225,7 @@ class MemoryQuotaStore implements QuotaStore {
         // The watch that it was recalled by has ended, perhaps unheard: it may be recalled anew.
         lease.recalledMs = undefined;
       }
+      this.#leases.askBackFrom(nodeId);
       return Promise.resolve(leases.map((lease) => leaseMessage(lease, this.#bounds.ttlMs)));
     });
   }
@@ -228,19 +239,22 @@ class MemoryQuotaStore implements QuotaStore {
 
   status(limits: readonly Limit[]): Promise<readonly LimitStatus[]> {
     return this.#do(() => {
-      const counters = limits.map((limit) => this.#counterOf(limit, false));
+      const counters = limits.map((limit) => this.#counters.see(limit, false));
       return Promise.resolve(counters.map(statusMessage));
     });
   }
 
-  forget(limitId: string): void {
-    const counter = this.#counters.get(limitId);
-    if (counter === undefined) return;
+  believe(limit: Limit): void {
     this.#tick();
-    counter.gone = true;
-    this.#counters.delete(limitId);
-    this.#leases.forget(counter);
+    const counter = this.#counters.believe(limit);
+    if (counter === undefined) return;
     this.#admission.wake(counter);
+    this.#admission.serve();
+  }
+
+  forget(limitId: string): void {
+    this.#tick();
+    this.#counters.forget(limitId);
     this.#admission.serve();
   }
 
@@ -272,38 +286,13 @@ class MemoryQuotaStore implements QuotaStore {
     this.#admission.serve();
   }
 
-  #counterOf(limit: Limit, keep: boolean): Counter {
-    try {
-      let counter = this.#counters.get(limit.id);
-      // The kind of a limit never changes: another one under its id is another limit.
-      if (counter !== undefined && counter.kind !== kindOf(limit) && limit.revision > counter.limit.revision) {
-        this.forget(limit.id);
-        counter = undefined;
-      }
-      if (counter === undefined) {
-        counter = new Counter(limit, this.#time);
-        if (keep) this.#counters.set(limit.id, counter);
-      }
-      counter.see(limit);
-      counter.refresh();
-      return counter;
-    } catch (cause) {
-      // A row that nobody can read closes its own limit only.
-      throw fail(ErrorReason.STORE_UNAVAILABLE, {}, { cause });
-    }
-  }
-
-  #see(limit: Limit): Counter {
-    return this.#counterOf(limit, true);
-  }
-
   #asksOf(limits: readonly Limit[], request: ReserveRequest, known: readonly Share[]): Ask[] {
     const { estimate, least, leasedLimitIds, nodeId } = request;
     if (estimate === undefined || least === undefined) throw new Error("a request without amounts is not valid");
     const asks: Ask[] = [];
     for (const limit of limits) {
       if (leasedLimitIds.includes(limit.id) || !counts(limit, estimate)) continue;
-      const counter = this.#see(limit);
+      const counter = this.#counters.see(limit);
       const share = known.find((one) => one.counter === counter) ?? openAccount(counter, "share", {});
       const ask = askOf(share, estimate, least);
       counter.demand.hear(nodeId, this.#time.nowMs);
@@ -363,7 +352,7 @@ class MemoryQuotaStore implements QuotaStore {
     for (const report of reports) {
       this.#leases.report(nodeId, report, (limitId) => {
         const limit = limits.find(({ id }) => id === limitId);
-        return limit ? this.#see(limit) : this.#counters.get(limitId);
+        return limit ? this.#counters.see(limit) : this.#counters.get(limitId);
       });
     }
   }

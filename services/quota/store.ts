@@ -13,7 +13,7 @@ import type {
   SettleResponse,
 } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 
-/** Told of a lease that others need. */
+/** Told of a lease that is asked back. */
 export type RecallListener = (nodeId: string, recall: LeaseRecall) => void;
 
 /**
@@ -21,8 +21,9 @@ export type RecallListener = (nodeId: string, recall: LeaseRecall) => void;
  *
  * `limits` are those that apply to the request's consumer, model and operation, each with its revision; a store keeps
  * what a limit has counted from the first call that names it until it is forgotten, and goes by the newest revision
- * that it was shown. `reported` are the limits of the leases that a call reports on, those that apply if not said: they
- * are looked at only where a lease is not known. Requests are valid by their contract's rules.
+ * that it was shown, or by the one that it was told to believe if that was later. `reported` are the limits of the leases
+ * that a call reports on, those that apply if not said: they are looked at only where a lease is not known. Requests are
+ * valid by their contract's rules.
  *
  * Every method fails with STORE_UNAVAILABLE when the store cannot answer. Being refused is an answer.
  */
@@ -44,12 +45,17 @@ export interface QuotaStore {
   lease(limits: readonly Limit[], request: LeaseRequest, reported?: readonly Limit[]): Promise<LeaseResponse>;
   /** Takes leases back, with what was spent of them. */
   returnLease(reported: readonly Limit[], request: ReturnLeaseRequest): Promise<void>;
-  /** The leases that a node holds now, for a watch that it opens: what an older one told it to give back may be told anew. */
+  /** The leases that a node holds now, for a watch that it opens: what an older one told it to give back is told anew. */
   leasesOf(nodeId: string): Promise<readonly Lease[]>;
-  /** Tells of leases that others need, and of the node that holds them. Returns how to stop listening. */
+  /**
+   * Tells of leases that others need, or that are over and of which nothing was ever told, and of the node that holds
+   * them. Returns how to stop listening.
+   */
   onRecall(listener: RecallListener): () => void;
   /** How full limits are, in their order. */
   status(limits: readonly Limit[]): Promise<readonly LimitStatus[]>;
+  /** A limit is this since now, also where its revision is lower than one that was shown before: they were restored. */
+  believe(limit: Limit): void;
   /** A limit is gone, with what it has counted. */
   forget(limitId: string): void;
 }

@@ -48,28 +48,38 @@ export function createLeaseWatches(options: LeaseWatchOptions): LeaseWatches {
   return {
     watch({ nodeId }, _context, sink) {
       watchers.get(nodeId)?.end();
-      const watcher = new Watcher(options, nodeId, sink, () => watchers.size);
+      const watcher = new Watcher(options, sink, {
+        nodes: () => watchers.size,
+        closed: () => {
+          if (watchers.get(nodeId) === watcher) watchers.delete(nodeId);
+        },
+      });
       watchers.set(nodeId, watcher);
-      return () => {
-        watcher.close();
-        if (watchers.get(nodeId) === watcher) watchers.delete(nodeId);
-      };
+      watcher.begin(nodeId);
+      return () => watcher.close();
     },
     [Symbol.dispose]() {
       unrecall();
       unfollow();
       for (const watcher of watchers.values()) watcher.end();
-      watchers.clear();
     },
   };
 }
 
 type Event = WatchLeasesResponse["event"];
 
+/** What a watcher has to do with the others. */
+interface Among {
+  /** How many nodes watch. */
+  nodes(): number;
+  /** It says nothing more. */
+  closed(): void;
+}
+
 class Watcher {
   readonly #options: LeaseWatchOptions;
   readonly #sink: Sink<WatchLeasesResponse>;
-  readonly #nodes: () => number;
+  readonly #among: Among;
   /** What is left of the snapshot, the last one first; empty until the store has answered. */
   #snapshot: Event[] = [];
   #live = false;
@@ -80,13 +90,17 @@ class Watcher {
   #beat: Timer;
   #closed = false;
 
-  constructor(options: LeaseWatchOptions, nodeId: string, sink: Sink<WatchLeasesResponse>, nodes: () => number) {
+  constructor(options: LeaseWatchOptions, sink: Sink<WatchLeasesResponse>, among: Among) {
     this.#options = options;
     this.#sink = sink;
-    this.#nodes = nodes;
+    this.#among = among;
     const resume = (): void => this.#tell();
     sink.resume = resume;
     this.#beat = this.#startBeat();
+  }
+
+  /** Tells of the node's leases, and of what happens from then on. */
+  begin(nodeId: string): void {
     void this.#begin(nodeId);
   }
 
@@ -95,6 +109,7 @@ class Watcher {
     this.#closed = true;
     this.#beat.cancel();
     this.#sink.resume = undefined;
+    this.#among.closed();
   }
 
   /** Another one takes its place, or the service stops. */
@@ -177,7 +192,7 @@ class Watcher {
 
   #send(event: Event, revision: bigint): void {
     const { id: storeId } = this.#options.store;
-    this.#sink.event(create(WatchLeasesResponseSchema, { revision, event, nodes: this.#nodes(), storeId }));
+    this.#sink.event(create(WatchLeasesResponseSchema, { revision, event, nodes: this.#among.nodes(), storeId }));
   }
 }
 

@@ -36,7 +36,8 @@ export interface AttemptDeps {
   readonly cacheSalt: (projectId: string) => string;
 }
 
-type AnswerBounds = Pick<Grant, "outputTokensMax" | "mayCut">;
+/** What the caller's limits have for an answer. */
+export type AnswerBounds = Pick<Grant, "outputTokensMax" | "mayCut">;
 
 /** A try that is ready to go. */
 export interface ReadyAttempt {

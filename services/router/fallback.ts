@@ -22,11 +22,11 @@ export function* fallbackPlans(
 }
 
 /** The first plan with a free place, which is taken; else the first that is open at all. */
-export function firstOpen(
-  plans: Iterable<Plan>,
-  take: (plan: Plan) => Seat | None,
-): { readonly plan: Plan; readonly found: Seat | "busy" } | undefined {
-  let busy: Plan | undefined;
+export function firstOpen<P>(
+  plans: Iterable<P>,
+  take: (plan: P) => Seat | None,
+): { readonly plan: P; readonly found: Seat | "busy" } | undefined {
+  let busy: P | undefined;
   for (const plan of plans) {
     const found = take(plan);
     if (typeof found !== "string") return { plan, found };

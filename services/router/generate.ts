@@ -5,6 +5,7 @@ import type { PushHandler } from "../runtime/mesh/push.ts";
 import { Roster } from "../runtime/roster.ts";
 import { Generation } from "./generation.ts";
 import type { GenerationDeps } from "./generation-deps.ts";
+import { stopAll } from "./stop-all.ts";
 
 /** Runs generations, and can end those that run. */
 export interface Generations {
@@ -15,8 +16,8 @@ export interface Generations {
 
 /** Builds the handler of `Generate`: one {@link Generation} a call, which runs without a promise. */
 export function createGenerations(deps: GenerationDeps): Generations {
-  const running = new Roster<Generation>();
-  const onEnd = (generation: Generation) => running.delete(generation);
+  const running = new Roster<Generation["life"]>();
+  const onEnd = (life: Generation["life"]) => running.delete(life);
   return {
     push(request, context, sink) {
       const { principal } = context;
@@ -24,14 +25,11 @@ export function createGenerations(deps: GenerationDeps): Generations {
         sink.fail(fail(ErrorReason.CREDENTIAL_MISSING));
         return () => {};
       }
-      const generation = new Generation(deps, request, context, principal, sink, onEnd);
-      running.add(generation);
-      generation.start();
-      return (reason) => generation.cancel(reason);
+      const { life } = new Generation(deps, request, context, principal, sink, onEnd);
+      running.add(life);
+      life.start();
+      return (reason) => life.cancel(reason);
     },
-    stopAll() {
-      const reason = fail(ErrorReason.DRAINING, { retry_after_ms: "1000" }, { retryAfterMs: 1_000 });
-      for (const generation of running) generation.stop(reason);
-    },
+    stopAll: () => stopAll(running),
   };
 }

@@ -8,8 +8,8 @@ import type { Quota } from "./quota/quota.ts";
 import type { TriesDeps } from "./tries.ts";
 import type { UsageJournal } from "./usage/usage-journal.ts";
 
-/** What generations stand on. */
-export interface GenerationDeps extends AttemptDeps, TriesDeps {
+/** What requests of every kind stand on. */
+export interface LifecycleDeps extends TriesDeps {
   readonly clock: Clock;
   readonly fleet: Pick<Fleet, "resolve" | "synced">;
   readonly admission: Pick<Admission, "take" | "wait" | "leave">;
@@ -20,3 +20,6 @@ export interface GenerationDeps extends AttemptDeps, TriesDeps {
   readonly usage: UsageJournal;
   readonly log: RequestLog;
 }
+
+/** What they stand on together with what their tries are built with. */
+export interface GenerationDeps extends LifecycleDeps, AttemptDeps {}

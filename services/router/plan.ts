@@ -8,13 +8,17 @@ import { checkExtras } from "./members.ts";
 import { checkMessages } from "./message-members.ts";
 import { refuse } from "./refused-members.ts";
 
-/** A request as one model's pool may get it. */
-export interface Plan {
+/** What one model's pool may get of a request of any kind. */
+export interface PoolPlan {
   readonly entry: ModelEntry;
-  readonly request: GenerateRequest;
   readonly extras: Readonly<Record<string, unknown>>;
   /** Members that are not passed on. */
   readonly ignored: readonly string[];
+}
+
+/** A request for a generation as one model's pool may get it. */
+export interface Plan extends PoolPlan {
+  readonly request: GenerateRequest;
 }
 
 /** Holds a request against the rules of the pool that would serve it. */

@@ -20,8 +20,8 @@ export interface StartedFacts {
 }
 
 /** An engine has taken the request. */
-export function startedEvent(facts: StartedFacts): GenerateResponse {
-  return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "started", value: startedOf(facts) } };
+export function startedEvent(value: Started): GenerateResponse {
+  return { $typeName: "weir.router.v1.GenerateResponse", event: { case: "started", value } };
 }
 
 /** What is told of a request that an engine has taken. */

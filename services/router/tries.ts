@@ -1,5 +1,4 @@
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
-import type { GenerateResponse } from "../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import type { Counts } from "../drivers/events.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { WeirError } from "../runtime/errors/fail.ts";
@@ -16,8 +15,7 @@ import type { Try } from "./try.ts";
 import type { RequestUsage } from "./usage/request-usage.ts";
 
 /** A try, as far as it is judged. */
-export type Tried = Pick<Try, "meter" | "accepted" | "dispatched" | "cancel" | "unfinished" | "rest"> &
-  Partial<Pick<Try, "lingering">>;
+export type Tried = Pick<Try, "meter" | "accepted" | "dispatched" | "lingering" | "cancel">;
 
 /** What tries are judged with. */
 export interface TriesDeps {
@@ -57,25 +55,16 @@ export class Tries {
   }
 
   /**
-   * Goes on if a replica may hear of the request; else gives up.
+   * Asks whether a replica may hear of the request.
    *
    * @param replica where it has a place; undefined: it has just come in.
-   * @param goOn called once, if it may: at once, or late, when that is known.
-   * @returns true: that is not known now.
+   * @param examined hears of it later, where that is not known now.
+   * @returns undefined: it may. An error: it may not. "held": it is held back, until `examined` hears.
    */
-  examine(
-    replica: Seat["replica"] | undefined,
-    goOn: (late: boolean) => void,
-    giveUp: (error: WeirError) => void,
-  ): boolean {
-    const found = this.#examined(replica?.standing.poolId, { cleared: () => goOn(true), barred: giveUp });
-    if (found instanceof Examination) return true;
-    if (found) giveUp(found);
-    else {
-      if (replica) this.#examination?.runs(replica.id);
-      goOn(false);
-    }
-    return false;
+  examine(replica: Seat["replica"] | undefined, examined: Examined): WeirError | "held" | undefined {
+    const found = this.#examined(replica?.standing.poolId, examined);
+    if (found === undefined && replica) this.#examination?.runs(replica.id);
+    return found;
   }
 
   /** The request has ended: so has its turn under watch, but where an engine that could not be stopped still has it. */
@@ -165,14 +154,9 @@ export class Tries {
     return this.#newest?.meter.received ?? 0;
   }
 
-  /** The choices that the running one has not ended. */
-  unfinished(): number[] {
-    return this.#newest?.unfinished() ?? [];
-  }
-
-  /** What was received and not passed on, of an answer that is cut here. */
-  rest(): GenerateResponse[] {
-    return this.#newest?.rest() ?? [];
+  /** The engine of the running one could not be stopped: resolves when it has ended. */
+  get lingering(): Promise<void> | undefined {
+    return this.#newest?.lingering;
   }
 
   /** What was received in the try that counts; undefined: no engine has taken the request. */
@@ -180,7 +164,7 @@ export class Tries {
     return this.#newest?.accepted ? this.#newest.meter.counts() : undefined;
   }
 
-  #examined(poolId: string | undefined, examined: Examined): WeirError | Examination | undefined {
+  #examined(poolId: string | undefined, examined: Examined): WeirError | "held" | undefined {
     const { content } = this;
     if (!content) return undefined;
     const { quarantine } = this.#deps;
@@ -190,7 +174,7 @@ export class Tries {
     const found = quarantine.examine(content, poolId, examined);
     if (!(found instanceof Examination)) return found;
     this.#examination = found;
-    return found.phase === "watched" ? undefined : found;
+    return found.phase === "watched" ? undefined : "held";
   }
 
   #isWatchedIn(poolId: string | undefined): boolean {

@@ -2,6 +2,7 @@ import { createMemoryQuotaStore } from "../../services/quota/store-memory.ts";
 import { type Around, quotaStoreSuite } from "./quota-store.ts";
 import { leaseEndRules } from "./quota-lease-end-rules.ts";
 import { releaseRules } from "./quota-release-rules.ts";
+import { restoredRules } from "./quota-restored-rules.ts";
 import { quotaStoreRules } from "./quota-store-rules.ts";
 import { takenUpRules } from "./quota-taken-up-rules.ts";
 
@@ -12,3 +13,4 @@ quotaStoreRules("the memory store", open);
 takenUpRules("the memory store", open);
 releaseRules("the memory store", open);
 leaseEndRules("the memory store", open);
+restoredRules("the memory store", open);

@@ -103,7 +103,9 @@ export class LeaseHolders {
   /** Limits change, and the holder is told. */
   async change(limits: readonly Limit[]): Promise<void> {
     this.#limits = limits;
-    for (const { id, revision, spec } of limits) {
+    for (const limit of limits) {
+      this.#store.believe(limit);
+      const { id, revision, spec } = limit;
       const value = { limitId: id, ...(spec?.subject ? { subject: spec.subject } : {}) };
       this.#sink?.event(create(WatchLeasesResponseSchema, { revision, event: { case: "limitChange", value } }));
     }

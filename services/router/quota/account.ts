@@ -1,6 +1,7 @@
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Lease } from "../../../gen/ts/weir/quota/v1/lease_pb.ts";
 import { type Limit, OnFailure } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
-import type { ReservedShare } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
+import type { PeriodShare, ReservedShare } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import { HeldLease, msOf } from "./held-lease.ts";
 import { LocalShare } from "./local-share.ts";
 import { type Terms, termsOf } from "./terms.ts";
@@ -24,13 +25,19 @@ export class Account {
   /** What others have of it, as far as it was told last. */
   #remaining = 0;
   #fullAtMs = 0;
-  /** The newest revision that was told of: a lease of an older one is not drawn from. */
-  #revision = 0n;
+  /** The same by the store's clock, as it was told last. */
+  #resetTime: Timestamp | undefined;
+  /** The change that was told of last, and when that was. */
+  #changed: { readonly revision: bigint; readonly atMs: number };
+  /** When the call was sent that brought `terms`. */
+  #askedMs = Number.NEGATIVE_INFINITY;
   #share: LocalShare | undefined;
 
-  constructor(limit: Limit, nowMs: number) {
+  /** @param changedMs when a change of any limit was told of last: it may have been of this one. */
+  constructor(limit: Limit, nowMs: number, changedMs = Number.NEGATIVE_INFINITY) {
     this.terms = termsOf(limit);
     this.usedMs = nowMs;
+    this.#changed = { revision: 0n, atMs: changedMs };
   }
 
   get id(): string {
@@ -48,7 +55,7 @@ export class Account {
   draw(amount: number, nowMs: number): HeldLease | undefined {
     const { lease } = this;
     this.usedMs = nowMs;
-    if (lease === undefined || lease.revision < this.#revision || !lease.draw(amount, nowMs)) return undefined;
+    if (lease === undefined || lease.outdated || !lease.draw(amount, nowMs)) return undefined;
     return lease;
   }
 
@@ -56,7 +63,7 @@ export class Account {
   renewalDue(nowMs: number): boolean {
     const { lease } = this;
     if (lease === undefined) return !this.central;
-    return lease.revision < this.#revision || (lease.renewalDue(nowMs) && !(this.central && lease.credit <= 0));
+    return (lease.outdated || lease.renewalDue(nowMs)) && !(this.central && lease.credit <= 0);
   }
 
   /**
@@ -72,10 +79,11 @@ export class Account {
     return this.#share.draw(amount, nowMs) ? this.#share : undefined;
   }
 
-  /** The limit as a call brought it; an older version says nothing. */
-  learn(limit: Limit): void {
-    if (limit.revision < this.terms.limit.revision) return;
-    if (limit.revision > this.terms.limit.revision) this.#share = undefined;
+  /** The limit as a call brought it that was sent at `sentMs`; what an older call brings late says nothing. */
+  learn(limit: Limit, sentMs: number): void {
+    if (sentMs < this.#askedMs || !this.#isCurrent(limit.revision, sentMs)) return;
+    this.#askedMs = sentMs;
+    if (limit.revision !== this.terms.limit.revision) this.#share = undefined;
     this.terms = termsOf(limit);
   }
 
@@ -90,6 +98,9 @@ export class Account {
       if (this.terms.budget) this.lease.windowEnd = lease.resetTime;
     }
     this.lease?.renewed(lease, sentMs);
+    if (!this.lease || !this.#isCurrent(lease.limitRevision, sentMs)) return;
+    this.lease.revision = lease.limitRevision;
+    this.lease.outdated = false;
   }
 
   /** What a central reservation told of it. */
@@ -97,9 +108,16 @@ export class Account {
     this.#told(share, nowMs, nowWallMs);
   }
 
-  /** A change was told of: what is older is not to be spent any more. */
-  changed(revision: bigint): void {
-    if (revision > this.#revision) this.#revision = revision;
+  /** What is set aside of a budget in the period that ends then; of other limits undefined. */
+  inPeriod(amount: number, end = this.#resetTime): PeriodShare | undefined {
+    if (!this.terms.budget || end === undefined) return undefined;
+    return { $typeName: "weir.quota.v1.PeriodShare", limitId: this.id, amount: BigInt(Math.round(amount)), end };
+  }
+
+  /** A change was told of: what is of another version is not to be spent any more. */
+  changed(revision: bigint, nowMs: number): void {
+    this.#changed = { revision, atMs: nowMs };
+    if (this.lease && this.lease.revision !== revision) this.lease.outdated = true;
   }
 
   /** The store does not know the lease, or no more: what runs on it is told of anew, or others are let into its place. */
@@ -139,12 +157,22 @@ export class Account {
     return Math.max(0, this.#fullAtMs - nowMs);
   }
 
+  /**
+   * Whether a version that a call brought is what the limit is by now, as far as that is known. A higher revision need not
+   * be newer, for limits may be restored from an older copy; and answers may overtake changes, and each other. So it is the
+   * version that was told of last, or that of a call that was sent after it.
+   */
+  #isCurrent(revision: bigint, sentMs: number): boolean {
+    return revision === this.#changed.revision || sentMs > this.#changed.atMs;
+  }
+
   #told({ remaining, resetTime }: Lease | ReservedShare, nowMs: number, nowWallMs: number): void {
     const fullAtMs = nowMs + until(resetTime, nowWallMs);
     // A budget begins anew, and with it this node's share.
     if (this.terms.budget && fullAtMs - this.#fullAtMs > shortestPeriodMs / 2) this.#share = undefined;
     this.#remaining = Number(remaining);
     this.#fullAtMs = fullAtMs;
+    this.#resetTime = resetTime;
   }
 }
 

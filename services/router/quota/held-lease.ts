@@ -20,7 +20,10 @@ export class HeldLease {
   amount = 0;
   spent = 0;
   reserved = 0;
+  /** The version of the limit that it was lent by last. */
   revision = 0n;
+  /** The limit is another by now, as far as is known: it is drawn from when it was renewed. */
+  outdated = true;
   /** When the call was sent that brought it, and when its answer was there. */
   readonly askedMs: number;
   readonly heldMs: number;
@@ -59,7 +62,6 @@ export class HeldLease {
 
   /** Takes what the store says of it, in answer to a call sent at `sentMs`. */
   renewed(lease: Lease, sentMs: number): void {
-    this.revision = lease.limitRevision;
     const spendableMs = msOf(lease.spendableFor);
     if (sentMs + spendableMs > this.spendableUntilMs) {
       this.spendableUntilMs = sentMs + spendableMs;

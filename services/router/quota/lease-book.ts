@@ -45,13 +45,17 @@ export class LeaseBook {
   readonly accounts = new Map<string, Account>();
   readonly #options: LeaseBookOptions;
   readonly #consumptions = new LRUCache<string, Consumption>({ max: consumptionsMax });
-  /** Every limit of a key that any call of it has told of. */
-  readonly #ofKeys = new LRUCache<string, readonly Limit[]>({ max: keysMax });
+  /** Every limit of a key that a call of it has told of, and when the call was sent. */
+  readonly #ofKeys = new LRUCache<string, { readonly limits: readonly Limit[]; readonly sentMs: number }>({
+    max: keysMax,
+  });
   /** Calls on their way: one for each. */
   readonly #calls = new Map<Consumption, Promise<void>>();
   readonly #pausedUntil = new WeakMap<Consumption, number>();
   /** Leases that were given back before an answer brought them. */
   readonly #refused = new LRUCache<string, true>({ max: refusedMax });
+  /** When a change of a limit was told of last. */
+  #changedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LeaseBookOptions) {
     this.#options = options;
@@ -72,12 +76,12 @@ export class LeaseBook {
    * The list holds until the store can be asked. False: the key is not known either.
    */
   goByKey(consumption: Consumption): boolean {
-    const limits = this.#ofKeys.get(consumption.consumer.keyId);
-    if (limits === undefined) return false;
+    const told = this.#ofKeys.get(consumption.consumer.keyId);
+    if (told === undefined) return false;
     const nowMs = this.#options.clock.monotonicMs();
-    const counting = limits.filter((limit) => counts(limit, consumption));
+    const counting = told.limits.filter((limit) => counts(limit, consumption));
     consumption.listed(
-      counting.map((limit) => this.#account(limit, 0, nowMs)),
+      counting.map((limit) => this.#account(limit, 0, told.sentMs)),
       nowMs,
       nowMs,
     );
@@ -177,27 +181,27 @@ export class LeaseBook {
     const accounts: Account[] = [];
     for (const lease of response.leases) {
       if (!lease.limit) throw fail(ErrorReason.INTERNAL);
-      const account = this.#account(lease.limit, holders, nowMs);
+      const account = this.#account(lease.limit, holders, sentMs);
       if (!this.#refused.has(lease.id)) account.leased(lease, sentMs, nowMs, nowWallMs);
       accounts.push(account);
     }
     for (const limit of response.central) {
-      const account = this.#account(limit, holders, nowMs);
+      const account = this.#account(limit, holders, sentMs);
       account.central = true;
       accounts.push(account);
     }
     const ttlMs = msOf(response.ttl);
     const counting = accounts.map(({ terms }) => terms.limit);
-    this.#ofKeys.set(consumption.consumer.keyId, [...counting, ...response.elsewhere]);
+    this.#ofKeys.set(consumption.consumer.keyId, { limits: [...counting, ...response.elsewhere], sentMs });
     consumption.listed(accounts, sentMs + ttlMs, sentMs + (ttlMs * 2) / 3);
   }
 
   /** @param holders 0: not known anew. */
-  #account(limit: Limit, holders: number, nowMs: number): Account {
+  #account(limit: Limit, holders: number, sentMs: number): Account {
     const known = this.accounts.get(limit.id);
-    const account = known ?? new Account(limit, nowMs);
-    if (known) known.learn(limit);
-    else this.accounts.set(limit.id, account);
+    const account = known ?? new Account(limit, this.#options.clock.monotonicMs(), this.#changedMs);
+    if (!known) this.accounts.set(limit.id, account);
+    account.learn(limit, sentMs);
     if (holders > 0) account.holders = holders;
     return account;
   }
@@ -205,15 +209,13 @@ export class LeaseBook {
   /** A limit was made, changed or deleted. */
   changed({ limitId, subject, deleted }: LimitChange, revision: bigint): void {
     const account = this.accounts.get(limitId);
-    account?.changed(revision);
+    this.#changedMs = this.#options.clock.monotonicMs();
+    account?.changed(revision, this.#changedMs);
     if (deleted) {
       this.accounts.delete(limitId);
-      for (const [keyId, limits] of this.#ofKeys.entries()) {
+      for (const [keyId, { limits, sentMs }] of this.#ofKeys.entries()) {
         if (limits.some(({ id }) => id === limitId))
-          this.#ofKeys.set(
-            keyId,
-            limits.filter(({ id }) => id !== limitId),
-          );
+          this.#ofKeys.set(keyId, { limits: limits.filter(({ id }) => id !== limitId), sentMs });
       }
     }
     for (const consumption of this.#consumptions.values()) {
@@ -241,7 +243,8 @@ export class LeaseBook {
         const madeMs = anew ? lease.askedMs : lease.heldMs;
         if (madeMs >= askedMs || leaseIds.has(lease.id)) continue;
         account.lost(lease);
-        if (lease.untold) lost.push({ account, lease });
+        // One whose call was on its way may have been made behind the snapshot: then others wait for what it has.
+        if (lease.untold || lease.heldMs >= askedMs) lost.push({ account, lease });
       }
     }
     const calls: Promise<void>[] = [];

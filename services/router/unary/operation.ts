@@ -5,16 +5,9 @@ import type { UnaryAttempt } from "../../drivers/unary.ts";
 import type { WeirError } from "../../runtime/errors/fail.ts";
 import type { ModelEntry } from "../fleet/fleet.ts";
 import type { PromptBytes } from "../metering/meter.ts";
+import type { PoolPlan } from "../plan.ts";
 import type { FeatureSet } from "../requirement.ts";
 import type { OperationName } from "../usage/usage-facts.ts";
-
-/** A request as one model's pool may get it. */
-export interface UnaryPlan {
-  readonly entry: ModelEntry;
-  readonly extras: Readonly<Record<string, unknown>>;
-  /** Members that are not passed on. */
-  readonly ignored: readonly string[];
-}
 
 /** Where a request is tried. */
 export interface UnaryPlace {
@@ -38,7 +31,7 @@ export interface UnaryOperation<Q extends { readonly model: string }, A, R> {
   /** The member of the request that holds what may be too long. */
   readonly param: string;
   /** Holds it against its own rules and those of the pool that would serve it. */
-  plan(request: Q, entry: ModelEntry): UnaryPlan | WeirError;
+  plan(request: Q, entry: ModelEntry): PoolPlan | WeirError;
   /** Why none of the replicas, as far as they are known, can ever serve it. */
   lacking(request: Q, sets: readonly FeatureSet[]): WeirError;
   /** Whether the gateway answers itself, and no engine hears of it. Undefined: never. */

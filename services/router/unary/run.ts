@@ -1,63 +1,39 @@
 import type { Principal } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
 import { ErrorReason } from "../../../gen/ts/weir/error/v1/error_pb.ts";
-import { CountSource, type Started } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import { CountSource } from "../../../gen/ts/weir/router/v1/event_pb.ts";
+import type { Driver } from "../../drivers/driver.ts";
 import { type Counts, usageOf } from "../../drivers/events.ts";
-import { fail, WeirError } from "../../runtime/errors/fail.ts";
+import { fail, type WeirError } from "../../runtime/errors/fail.ts";
 import type { CallContext } from "../../runtime/mesh/context.ts";
 import type { Sink } from "../../runtime/mesh/push.ts";
-import type { Rostered } from "../../runtime/roster.ts";
-import type { Applicant } from "../admission/applicant.ts";
-import type { Ticket } from "../admission/line.ts";
+import type { ModelEntry } from "../fleet/fleet.ts";
 import type { Seat } from "../fleet/seat.ts";
 import type { GenerationDeps } from "../generation-deps.ts";
+import { Lifecycle } from "../lifecycle.ts";
 import { sizeOfText } from "../max-tokens.ts";
 import { createMeter, type Meter, type PromptBytes } from "../metering/meter.ts";
-import { entryFor } from "../models.ts";
+import type { PoolPlan } from "../plan.ts";
 import { Content, notAsked } from "../quarantine/content.ts";
-import { type Grant, unlimited } from "../quota/grant.ts";
-import { PendingGrant, type Taker } from "../quota/pending-grant.ts";
+import type { RequestKind, Uses } from "../request-kind.ts";
 import type { FeatureSet } from "../requirement.ts";
-import { startedOf } from "../response.ts";
-import { QueuedTime } from "../queued-time.ts";
-import { Tries } from "../tries.ts";
-import { HeldSink } from "../usage/held-sink.ts";
-import type { RequestUsage } from "../usage/request-usage.ts";
-import type { UnaryOperation, UnaryPlan } from "./operation.ts";
+import type { OperationName } from "../usage/usage-facts.ts";
+import type { UnaryOperation } from "./operation.ts";
 import { type UnaryListener, UnaryTry } from "./unary-try.ts";
 
 /**
- * One request that has one answer, from its arrival to its end. Its phases are those of a `Generation`, and mean the same:
- * **admitting**, **reserving**, **waiting**, **trying**, **ended**. There is no streaming: until the answer is whole another
- * replica may try. Other models never do: what they say can't be compared.
+ * What is particular to a request that has one answer: until that is whole another replica may try. Other models never
+ * do: what they say can't be compared.
  */
 export class UnaryRun<Q extends { readonly model: string }, A, R>
-  implements Applicant, Taker, UnaryListener<A>, Rostered
+  implements RequestKind<PoolPlan, R>, UnaryListener<A>
 {
-  place = -1;
-  readonly needed: FeatureSet;
   readonly affinity = 0;
+  readonly life: Lifecycle<PoolPlan, R>;
   readonly #deps: GenerationDeps;
   readonly #operation: UnaryOperation<Q, A, R>;
   readonly #request: Q;
-  readonly #context: CallContext;
   readonly #principal: Principal;
-  readonly #sink: HeldSink<R>;
-  readonly #onEnd: (run: UnaryRun<Q, A, R>) => void;
-  readonly #startMs: number;
-  #admitMs = 0;
-  readonly #tries: Tries;
   readonly #size: PromptBytes;
-  #phase: "admitting" | "reserving" | "waiting" | "trying" | "ended" = "admitting";
-  #plan: UnaryPlan | undefined;
-  #pending: PendingGrant | undefined;
-  #grant: Grant = unlimited;
-  #usage: RequestUsage | undefined;
-  #ticket: Ticket | undefined;
-  #seat: Seat | undefined;
-  #hadPlace = false;
-  readonly #queued = new QueuedTime();
-  #notInFlight: (() => void) | undefined;
-  readonly #barred = (error: WeirError): void => this.#giveUp(error);
 
   constructor(
     deps: GenerationDeps,
@@ -66,128 +42,29 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     context: CallContext,
     principal: Principal,
     sink: Sink<R>,
-    onEnd: (run: UnaryRun<Q, A, R>) => void,
+    onEnd: (life: Lifecycle<PoolPlan, R>) => void,
   ) {
     this.#deps = deps;
     this.#operation = operation;
     this.#request = request;
-    this.#context = context;
     this.#principal = principal;
-    this.#sink = new HeldSink(sink, deps.usage.journal);
-    this.#onEnd = onEnd;
-    this.#startMs = deps.clock.monotonicMs();
-    this.#tries = new Tries(deps);
     this.#size = operation.size(request);
-    this.needed = operation.needed(request);
+    this.life = new Lifecycle(deps, this, context, principal, sink, onEnd);
   }
 
-  get modelId(): string {
-    return this.#plan?.entry.model.id ?? "";
+  get name(): OperationName {
+    return this.#operation.name;
   }
 
   get modelName(): string {
     return this.#request.model;
   }
 
-  get tried(): readonly Seat["replica"][] {
-    return this.#tries.replicas;
+  plan(entry: ModelEntry): PoolPlan | WeirError {
+    return this.#operation.plan(this.#request, entry);
   }
 
-  /** Begins. */
-  start(): void {
-    const plan = this.#admit();
-    if (plan instanceof WeirError) return this.#giveUp(plan);
-    this.#tries.content = this.#content(plan);
-    this.#tries.examine(undefined, () => this.#reserve(plan), this.#barred);
-  }
-
-  given(grant: Grant): void {
-    this.#pending = undefined;
-    this.#grant = grant;
-    this.#beginUsage();
-    this.#notInFlight = this.#deps.metrics.inFlight(this.modelId);
-    this.#seek();
-  }
-
-  denied(error: WeirError): void {
-    this.#pending = undefined;
-    this.#giveUp(error);
-  }
-
-  granted(seat: Seat): void {
-    this.#waited();
-    this.#attempt(seat);
-  }
-
-  refused(error: WeirError): void {
-    this.#waited();
-    // What broke the last try says more than that no other came.
-    this.#giveUp(this.#tries.lastError ?? error);
-  }
-
-  answered({ meter }: UnaryTry<A>, answer: A): void {
-    const tokens = this.#operation.tokens(answer);
-    if (tokens !== undefined) meter.engineSays(usageOf(countsOf(tokens)));
-    const counts = meter.counts();
-    if (meter.promptFromEngine) this.#deps.estimate.learn(this.modelId, this.#size.bytes, counts.promptTokens);
-    this.#tries.ended(counts);
-    const response = this.#operation.respond(this.#request, answer, this.#started(), usageOf(counts));
-    this.#end(undefined, false);
-    this.#sink.event(response);
-    this.#sink.end();
-  }
-
-  failed(from: UnaryTry<A>, told: WeirError): void {
-    const error = this.#named(told);
-    const end = this.#tries.failed(from, error, false);
-    if (end) return this.#giveUp(end);
-    this.#leave();
-    // Whoever got the place may have made this caller leave.
-    if (this.#isOver) return;
-    this.#seek();
-  }
-
-  /** Ends it without a word to its sink. */
-  cancel(reason: WeirError): void {
-    this.#sink.drop();
-    if (this.#isOver) return;
-    this.#stopAll(reason);
-    this.#end(reason, true);
-  }
-
-  /** Ends it from the gateway's side, and says so. */
-  stop(reason: WeirError): void {
-    if (this.#isOver) return;
-    this.#stopAll(reason);
-    this.#giveUp(reason);
-  }
-
-  /** Engines' words do not tell which member is too long; drivers say the one of a chat. */
-  #named(error: WeirError): WeirError {
-    if (error.reason !== ErrorReason.CONTEXT_LENGTH_EXCEEDED) return error;
-    return fail(error.reason, { ...error.facts, param: this.#operation.param }, { cause: error });
-  }
-
-  get #isOver(): boolean {
-    return this.#phase === "ended";
-  }
-
-  #stopAll(reason: WeirError): void {
-    this.#pending?.cancel();
-    this.#ticket?.leave();
-    this.#tries.stop(reason);
-  }
-
-  #admit(): UnaryPlan | WeirError {
-    const { fleet, usage } = this.#deps;
-    const entry = entryFor(fleet, this.#principal, this.#request.model);
-    if (entry instanceof WeirError) return entry;
-    const plan = this.#operation.plan(this.#request, entry);
-    if (plan instanceof WeirError) return plan;
-    return usage.refusal() ?? plan;
-  }
-
-  #content({ entry, extras }: UnaryPlan): Content {
+  content({ entry, extras }: PoolPlan): Content {
     const { name } = this.#operation;
     const { bytes, tokens = "" } = this.#size;
     return new Content({
@@ -199,113 +76,78 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
     });
   }
 
-  #reserve(plan: UnaryPlan): void {
-    this.#phase = "reserving";
-    this.#plan = plan;
+  needed(): FeatureSet {
+    return this.#operation.needed(this.#request);
+  }
+
+  uses({ entry }: PoolPlan): Uses | undefined {
     const { operation } = this.#operation;
-    if (operation === undefined) return this.given(unlimited);
+    if (operation === undefined) return undefined;
     const { bytes, tokens } = this.#size;
-    const size =
+    const { least, likely } =
       tokens === undefined
-        ? sizeOfText(bytes, this.#deps.estimate.bytesPerToken(this.modelId))
+        ? sizeOfText(bytes, this.#deps.estimate.bytesPerToken(entry.model.id))
         : { least: tokens, likely: tokens };
-    const taken = this.#deps.quota.take(
-      {
-        requestId: this.#context.requestId,
-        principal: this.#principal,
-        model: this.modelId,
-        operation,
-        expected: { inputTokens: size.likely, outputTokens: 0 },
-        least: { inputTokens: size.least, outputTokens: 0 },
-      },
-      this,
-    );
-    if (taken instanceof WeirError) this.#giveUp(taken);
-    else if (taken instanceof PendingGrant) this.#pending = taken;
-    else this.given(taken);
+    return {
+      operation,
+      expected: { inputTokens: likely, outputTokens: 0 },
+      least: { inputTokens: least, outputTokens: 0 },
+    };
   }
 
-  /** From here on it is admitted: however it ends, the ledger is told. */
-  #beginUsage(): void {
-    const usage = this.#deps.usage.begin(
-      {
-        requestId: this.#context.requestId,
-        principal: this.#principal,
-        requestedModel: this.#request.model,
-        operation: this.#operation.name,
-      },
-      this.modelId,
-    );
-    this.#usage = usage;
-    this.#admitMs = usage.admitMs;
-    this.#sink.usage = usage;
-    this.#tries.usage = usage;
-  }
-
-  /** Takes a place at a replica, or waits for one. */
-  #seek(): void {
-    this.#waited();
-    const found = this.#deps.admission.take(this);
-    if (typeof found !== "string") return this.#attempt(found);
-    if (found === "unsupported") return this.#giveUp(this.#lacking());
-    if (found === "closed" && this.#tries.lastError) return this.#giveUp(this.#tries.lastError);
-    this.#wait();
-  }
-
-  #lacking(): WeirError {
-    const sets = this.#plan?.entry.seats.map((seat) => seat.features) ?? [];
+  lacking(seats: readonly Seat[]): WeirError {
+    const sets = seats.map(({ features }) => features);
     return this.#operation.lacking(this.#request, sets);
   }
 
-  #beginWait(): void {
-    this.#phase = "waiting";
-    this.#queued.begin(this.#deps.clock);
-    this.#usage?.waits();
+  fallbacks(): readonly PoolPlan[] {
+    return [];
   }
 
-  #wait(): void {
-    this.#beginWait();
-    const ticket = this.#deps.admission.wait(this, this.#hadPlace);
-    if (ticket instanceof WeirError) this.#giveUp(ticket);
-    else this.#ticket = ticket;
+  prepare(): undefined {
+    return undefined;
   }
 
-  #waited(): void {
-    this.#ticket = undefined;
-    this.#queued.end(this.#deps.clock);
-  }
-
-  #attempt(seat: Seat): void {
-    this.#seat = seat;
-    this.#hadPlace = true;
-    this.#phase = "trying";
-    const goOn = (late: boolean): void => (late ? this.#seek() : this.#dispatch(seat));
-    if (!this.#tries.examine(seat.replica, goOn, this.#barred)) return;
-    // Others may have the place meanwhile.
-    this.#beginWait();
-    this.#leave();
-  }
-
-  #dispatch(seat: Seat): void {
-    const plan = this.#plan;
-    const { driver, id: replicaId } = seat.replica;
-    if (!plan || !driver) return this.#giveUp(fail(ErrorReason.INTERNAL));
-    const id = `${this.#context.requestId}-${this.tried.length + 1}`;
-    const attempt = { id, request: this.#request, model: seat.model, extras: plan.extras };
-    const meter = this.#meter(plan, seat);
-    if (!this.#usage?.dispatches(replicaId, this.modelId, meter)) return this.#giveUp(this.#deps.usage.noRoom());
-    const place = { entry: plan.entry, features: seat.features, projectId: this.#principal.projectId };
+  build(plan: PoolPlan, seat: Seat, driver: Driver, id: string): UnaryTry<A> {
+    const { entry, extras } = plan;
+    const attempt = { id, request: this.#request, model: seat.model, extras };
+    const place = { entry, features: seat.features, projectId: this.#principal.projectId };
     const ask = async (signal: AbortSignal) => {
       const asked = this.#operation.ask(driver, attempt, place, signal);
-      if (asked === undefined) throw this.#lacking();
+      if (asked === undefined) throw this.lacking(entry.seats);
       return await asked;
     };
-    const one = new UnaryTry(meter, ask, this, !this.#operation.answersHere?.(attempt, place));
-    this.#tries.begin(seat, one);
-    this.#sink.dispatch(one);
+    return new UnaryTry(this.#meter(plan, seat), ask, this, !this.#operation.answersHere?.(attempt, place));
   }
 
-  #meter({ entry }: UnaryPlan, seat: Seat): Meter {
+  forget(): void {
+    // A try lets go of what is asked when it starts.
+  }
+
+  failure(): undefined {
+    return undefined;
+  }
+
+  answered({ meter }: UnaryTry<A>, answer: A): void {
+    const tokens = this.#operation.tokens(answer);
+    if (tokens !== undefined) meter.engineSays(usageOf(countsOf(tokens)));
+    const counts = meter.counts();
+    if (meter.promptFromEngine) this.#deps.estimate.learn(this.life.modelId, this.#size.bytes, counts.promptTokens);
+    const started = this.life.started(0, []);
+    this.life.answered(counts, this.#operation.respond(this.#request, answer, started, usageOf(counts)));
+  }
+
+  failed(from: UnaryTry<A>, error: WeirError): void {
+    this.life.failed(from, this.#named(error));
+  }
+
+  /** Engines' words do not tell which member is too long; drivers say the one of a chat. */
+  #named(error: WeirError): WeirError {
+    if (error.reason !== ErrorReason.CONTEXT_LENGTH_EXCEEDED) return error;
+    return fail(error.reason, { ...error.facts, param: this.#operation.param }, { cause: error });
+  }
+
+  #meter({ entry }: PoolPlan, seat: Seat): Meter {
     const context = Number(seat.model.contextLength) || Number(entry.model.contextLength);
     return createMeter({
       prompt: this.#size,
@@ -313,58 +155,6 @@ export class UnaryRun<Q extends { readonly model: string }, A, R>
       promptMax: context * this.#operation.inputs(this.#request),
       completionMax: 0,
     });
-  }
-
-  #started(): Started {
-    return startedOf({
-      requestId: this.#context.requestId,
-      model: this.#request.model,
-      admitMs: this.#admitMs,
-      attempt: this.tried.length,
-      maxTokens: 0,
-      ignored: [...(this.#plan?.ignored ?? [])],
-      limits: this.#grant.rateLimits(this.#deps.clock.monotonicMs()),
-    });
-  }
-
-  #giveUp(error: WeirError): void {
-    this.#end(error, false);
-    this.#sink.fail(error);
-  }
-
-  /** The way into *ended*, taken once. */
-  #end(error: WeirError | undefined, cancelled: boolean): void {
-    const counts = this.#tries.counts();
-    this.#waited();
-    this.#phase = "ended";
-    if (this.#usage) this.#usage.queuedMs = this.#queued.ms;
-    this.#tries.settle(this.#grant);
-    this.#usage?.end(error?.reason);
-    this.#tries.over();
-    this.#leave();
-    this.#notInFlight?.();
-    this.#deps.log({
-      operation: this.#operation.name,
-      context: this.#context,
-      asked: this.#request.model,
-      model: this.#plan?.entry.model.id,
-      tries: this.#tries.records,
-      reason: error?.reason,
-      cancelled,
-      durationMs: this.#deps.clock.monotonicMs() - this.#startMs,
-      queuedMs: this.#queued.ms,
-      firstTokenMs: undefined,
-      counts,
-    });
-    this.#onEnd(this);
-  }
-
-  /** Gives the place back, once. */
-  #leave(): void {
-    const seat = this.#seat;
-    if (!seat) return;
-    this.#seat = undefined;
-    this.#deps.admission.leave(seat);
   }
 }
 

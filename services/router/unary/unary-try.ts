@@ -1,4 +1,3 @@
-import type { GenerateResponse } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
 import { type WeirError, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { Meter } from "../metering/meter.ts";
 import type { Tried } from "../tries.ts";
@@ -20,6 +19,8 @@ export class UnaryTry<A> implements Tried, Dispatch {
   dispatched = false;
   /** The engine has answered. */
   accepted = false;
+  /** Drivers tell of engines that they can't stop only where those generate. */
+  readonly lingering = undefined;
   readonly #listener: UnaryListener<A>;
   readonly #controller = new AbortController();
   /** Until it starts: then it needs not hold on to the prompt. */
@@ -54,16 +55,6 @@ export class UnaryTry<A> implements Tried, Dispatch {
 
   cancel(reason: WeirError): void {
     if (this.#close()) this.#controller.abort(reason);
-  }
-
-  /** There are no choices. */
-  unfinished(): number[] {
-    return [];
-  }
-
-  /** Nor is there a part of an answer. */
-  rest(): GenerateResponse[] {
-    return [];
   }
 
   #close(): boolean {

@@ -7,10 +7,11 @@ import type {
   RerankRequest,
   RerankResponse,
 } from "../../../gen/ts/weir/router/v1/inference_service_pb.ts";
-import { fail, type WeirError, weirErrorFrom } from "../../runtime/errors/fail.ts";
+import { fail, weirErrorFrom } from "../../runtime/errors/fail.ts";
 import type { CallContext } from "../../runtime/mesh/context.ts";
-import { Roster, type Rostered } from "../../runtime/roster.ts";
+import { Roster } from "../../runtime/roster.ts";
 import type { GenerationDeps } from "../generation-deps.ts";
+import { type Stoppable, stopAll } from "../stop-all.ts";
 import { countingTokens } from "./count-tokens.ts";
 import { embedding } from "./embed.ts";
 import type { UnaryOperation } from "./operation.ts";
@@ -26,10 +27,6 @@ export interface Unaries {
   readonly countTokens: Handler<CountTokensRequest, CountTokensResponse>;
   /** Tells every running one that the gateway stops. */
   stopAll(): void;
-}
-
-interface Stoppable extends Rostered {
-  stop(reason: WeirError): void;
 }
 
 /** Builds the handlers of `Embed`, `Rerank` and `CountTokens`. */
@@ -50,19 +47,19 @@ export function createUnaries(deps: GenerationDeps): Unaries {
           end: () => (answer === undefined ? reject(fail(ErrorReason.INTERNAL)) : resolve(answer)),
           fail: reject,
         };
-        const run: UnaryRun<Q, A, R> = new UnaryRun(deps, operation, request, context, principal, sink, () => {
+        const { life } = new UnaryRun(deps, operation, request, context, principal, sink, (ended) => {
           signal.removeEventListener("abort", onAbort);
-          running.delete(run);
+          running.delete(ended);
         });
         const onAbort = () => {
           const reason = weirErrorFrom(signal.reason);
-          run.cancel(reason);
+          life.cancel(reason);
           reject(reason);
         };
-        running.add(run);
+        running.add(life);
         signal.addEventListener("abort", onAbort, { once: true });
         if (signal.aborted) onAbort();
-        else run.start();
+        else life.start();
       });
   }
 
@@ -70,9 +67,6 @@ export function createUnaries(deps: GenerationDeps): Unaries {
     embed: handler(embedding),
     rerank: handler(ranking),
     countTokens: handler(countingTokens(deps.renderer, deps.tokenizers)),
-    stopAll() {
-      const reason = fail(ErrorReason.DRAINING, { retry_after_ms: "1000" }, { retryAfterMs: 1_000 });
-      for (const run of running) run.stop(reason);
-    },
+    stopAll: () => stopAll(running),
   };
 }

@@ -151,6 +151,18 @@ test("a store that is away fails the stream with its reason", async () => {
   expect(sink.error?.reason).toBe(ErrorReason.STORE_UNAVAILABLE);
 });
 
+test("a node whose leases could not be told is not counted among those that watch", async () => {
+  const { store, watch, settled } = await start();
+  store.away = fail(ErrorReason.STORE_UNAVAILABLE);
+  const failed = watch("n1");
+  await settled();
+  expect(failed.sink.error?.reason).toBe(ErrorReason.STORE_UNAVAILABLE);
+  store.away = undefined;
+  const { sink } = watch("n2");
+  await settled();
+  expect(sink.events.map(({ nodes }) => nodes)).toEqual([1]);
+});
+
 test("nothing is left of a node that leaves, nor of a service that stops", async () => {
   const { clock, follower, store, watches, watch, settled } = await start();
   const left = watch("n1");

@@ -48,7 +48,8 @@ type Lease struct {
 	// How long it lives. What is not reported by then is suspended until the node tells what it spent, and returns to the
 	// limit after 5 min at the latest; of concurrent requests it returns at once.
 	Ttl *durationpb.Duration `protobuf:"bytes,6,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
+	// The limit's change number: once WatchLeases told of another one, the lease is renewed before it is drawn from. What a
+	// call brings that was sent before that says nothing, unless it is of that one.
 	LimitRevision int64 `protobuf:"varint,7,opt,name=limit_revision,json=limitRevision,proto3" json:"limit_revision,omitempty"`
 	// What the limit had left for others, for the headers that tell callers.
 	Remaining int64 `protobuf:"varint,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
@@ -291,7 +292,8 @@ func (x *LeaseReport) GetWindowEnd() *timestamppb.Timestamp {
 	return nil
 }
 
-// A lease that others need.
+// A lease that others need; or one that was silent for its life, and of which nothing was ever told: the answer that
+// brought it may have been lost. A node that does not know it reports it returned, with nothing spent.
 type LeaseRecall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease.

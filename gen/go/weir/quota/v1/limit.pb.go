@@ -450,7 +450,8 @@ type Limit struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it was last changed.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Counts changes of limits in the installation: of two versions of a limit, the one with the higher number is newer.
+	// Counts changes of limits in the installation: of two versions of a limit, the one with the higher number is newer,
+	// unless limits were restored from an older copy in between.
 	Revision      int64 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

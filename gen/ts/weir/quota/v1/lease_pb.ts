@@ -75,7 +75,8 @@ export type Lease = Message<"weir.quota.v1.Lease"> & {
   ttl?: Duration | undefined;
 
   /**
-   * The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
+   * The limit's change number: once WatchLeases told of another one, the lease is renewed before it is drawn from. What a
+   * call brings that was sent before that says nothing, unless it is of that one.
    *
    * @generated from field: int64 limit_revision = 7;
    */
@@ -162,7 +163,8 @@ export type LeaseJson = {
   ttl?: DurationJson;
 
   /**
-   * The limit's change number: a lease of an older one may not be drawn from after WatchLeases told of a newer one.
+   * The limit's change number: once WatchLeases told of another one, the lease is renewed before it is drawn from. What a
+   * call brings that was sent before that says nothing, unless it is of that one.
    *
    * @generated from field: int64 limit_revision = 7;
    */
@@ -370,7 +372,8 @@ export const LeaseReportSchema: GenMessage<LeaseReport, {jsonType: LeaseReportJs
   messageDesc(file_weir_quota_v1_lease, 1);
 
 /**
- * A lease that others need.
+ * A lease that others need; or one that was silent for its life, and of which nothing was ever told: the answer that
+ * brought it may have been lost. A node that does not know it reports it returned, with nothing spent.
  *
  * @generated from message weir.quota.v1.LeaseRecall
  */
@@ -391,7 +394,8 @@ export type LeaseRecall = Message<"weir.quota.v1.LeaseRecall"> & {
 };
 
 /**
- * A lease that others need.
+ * A lease that others need; or one that was silent for its life, and of which nothing was ever told: the answer that
+ * brought it may have been lost. A node that does not know it reports it returned, with nothing spent.
  *
  * @generated from message weir.quota.v1.LeaseRecall
  */

@@ -58,7 +58,8 @@ export type Limit = Message<"weir.quota.v1.Limit"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Counts changes of limits in the installation: of two versions of a limit, the one with the higher number is newer.
+   * Counts changes of limits in the installation: of two versions of a limit, the one with the higher number is newer,
+   * unless limits were restored from an older copy in between.
    *
    * @generated from field: int64 revision = 6;
    */
@@ -108,7 +109,8 @@ export type LimitJson = {
   updateTime?: TimestampJson;
 
   /**
-   * Counts changes of limits in the installation: of two versions of a limit, the one with the higher number is newer.
+   * Counts changes of limits in the installation: of two versions of a limit, the one with the higher number is newer,
+   * unless limits were restored from an older copy in between.
    *
    * @generated from field: int64 revision = 6;
    */
