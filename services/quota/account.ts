@@ -45,6 +45,12 @@ export function book(account: Account, amount: bigint, spent: bigint): void {
   account.spent = newSpent;
 }
 
+/** So much was held in windows that have ended, also where another store counted them. */
+export function leaveBehind(account: Account, past: bigint): void {
+  moveOn(account);
+  if (past > account.past) account.past = past;
+}
+
 /** Leaves what was held in a window that has ended behind. */
 export function moveOn(account: Account): void {
   if (account.window === account.counter.window) return;

@@ -94,9 +94,19 @@ export class Admission {
     });
   }
 
+  /** Asks a lease back that nobody waits for, when the store is at rest. */
+  askBack(lease: LeaseAccount): void {
+    this.#recalls.push(lease);
+  }
+
   /** Tries those again that wait for counters that were woken. */
   serve(): void {
-    if (this.#busy || this.#woken.size === 0) return;
+    if (this.#busy) return;
+    if (this.#woken.size > 0) this.#serveWoken();
+    this.#sendRecalls();
+  }
+
+  #serveWoken(): void {
     this.#busy = true;
     try {
       for (const counter of this.#woken) {
@@ -110,7 +120,6 @@ export class Admission {
     } finally {
       this.#busy = false;
     }
-    this.#sendRecalls();
   }
 
   #retry<T>(waiter: Waiter<T>): void {

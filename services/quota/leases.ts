@@ -44,8 +44,9 @@ export interface LeaseLives {
  * The leases of all nodes. A lease is **live** from its first grant; its node draws from it, reports and renews. It has
  * **ended** when its window has turned, when it was silent for its whole life, or when it was returned with requests
  * running: then only reports are taken, for what runs. Silent for its life, it is **suspended**: slots are free at once,
- * anything else counts as drawn until a report or for 5 min. It is **gone** when nothing is held, and remembered for a
- * while.
+ * anything else counts as drawn until a report or for 5 min. One of which nothing was ever told is asked back then: its
+ * node may not know of it, for the answer that brought it was lost. It is **gone** when nothing is held, and remembered for
+ * a while.
  *
  * A newer report of one that is gone **takes it up**, as one that has ended: what was spent since counts late, and what
  * runs is held again. So does a report of one that was never heard of: a store before this one had lent it, and what that
@@ -56,6 +57,7 @@ export class LeaseBook {
   readonly #newId: () => string;
   readonly #lives: LeaseLives;
   readonly #onChange: (counter: Counter) => void;
+  readonly #askBack: (lease: LeaseAccount) => void;
   readonly #byId = new Map<string, LeaseAccount>();
   readonly #byNode = new Map<string, Set<LeaseAccount>>();
   readonly #gone: GoneLeases;
@@ -68,8 +70,18 @@ export class LeaseBook {
   /** Before this moment none is due: looking at a set's first costs as much as was deleted before it. */
   #dueMs = Number.NEGATIVE_INFINITY;
 
-  /** @param onChange told of counters of which something was reported or came back. */
-  constructor(time: StoreTime, newId: () => string, lives: LeaseLives, onChange: (counter: Counter) => void) {
+  /**
+   * @param onChange told of counters of which something was reported or came back.
+   * @param askBack told of leases that are over and that their nodes may not know.
+   */
+  constructor(
+    time: StoreTime,
+    newId: () => string,
+    lives: LeaseLives,
+    onChange: (counter: Counter) => void,
+    askBack: (lease: LeaseAccount) => void,
+  ) {
+    this.#askBack = askBack;
     this.#time = time;
     this.#newId = newId;
     this.#lives = lives;
@@ -84,6 +96,11 @@ export class LeaseBook {
   /** Those that a node was lent here. */
   of(nodeId: string): readonly LeaseAccount[] {
     return [...(this.#byNode.get(nodeId) ?? [])].filter(({ takenUp }) => !takenUp);
+  }
+
+  /** Asks those back that are over and that the node may not know: it watches only now. */
+  askBackFrom(nodeId: string): void {
+    for (const lease of this.#byNode.get(nodeId) ?? []) if (lease.ended && isUnheard(lease)) this.#askBack(lease);
   }
 
   /** Those of a counter that may be drawn from. */
@@ -163,6 +180,7 @@ export class LeaseBook {
     if (nowMs < this.#dueMs) return;
     // Whatever is touched or suspended from now on is due later than both.
     this.#dueMs = nowMs + Math.min(this.#lives.ttlMs, this.#lives.suspendedMs);
+    const silent: LeaseAccount[] = [];
     for (const lease of this.#touched) {
       const dueMs = lease.touchedMs + this.#lives.ttlMs;
       if (nowMs < dueMs) {
@@ -170,6 +188,7 @@ export class LeaseBook {
         break;
       }
       this.#suspend(lease);
+      silent.push(lease);
     }
     for (const lease of this.#suspended) {
       const dueMs = lease.suspendedMs + this.#lives.suspendedMs;
@@ -181,6 +200,7 @@ export class LeaseBook {
       this.#remove(lease);
       this.#onChange(lease.counter);
     }
+    for (const lease of silent) if (this.#suspended.has(lease) && isUnheard(lease)) this.#askBack(lease);
   }
 
   /** A counter is no more: nor are its leases. */
@@ -267,6 +287,11 @@ export class LeaseBook {
     const { before, told, sequence, counter, nodeId } = lease;
     this.#gone.add(lease.id, { limitId: counter.limit.id, nodeId, before, told, held: heldBy(lease), sequence });
   }
+}
+
+/** Nothing was ever told of it. */
+function isUnheard({ sequence }: LeaseAccount): boolean {
+  return sequence === 0n;
 }
 
 function entryOf<K, V>(map: Map<K, V>, key: K, make: () => V): V {

@@ -1,3 +1,4 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { ErrorReason } from "../../gen/ts/weir/error/v1/error_pb.ts";
 import type { Lease } from "../../gen/ts/weir/quota/v1/lease_pb.ts";
 import type { Limit, LimitStatus } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
@@ -16,7 +17,7 @@ import type {
 import type { Clock } from "../runtime/clock.ts";
 import { fail } from "../runtime/errors/fail.ts";
 import type { IdSource } from "../runtime/ids.ts";
-import { book, openAccount } from "./account.ts";
+import { book, leaveBehind, openAccount } from "./account.ts";
 import { Admission, type Blocked } from "./admission.ts";
 import {
   denialMessage,
@@ -89,7 +90,8 @@ class MemoryQuotaStore implements QuotaStore {
     });
     this.#bookings = new BookingBook(this.#time, this.#bounds, wake);
     const lives = { ttlMs, suspendedMs, goneMs, goneMax: leasesMax, leasesMax };
-    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), lives, wake);
+    const askBack = (lease: LeaseAccount) => this.#admission.askBack(lease);
+    this.#leases = new LeaseBook(this.#time, () => ids.uuidv7(), lives, wake, askBack);
     this.#admission = new Admission({
       clock,
       time: this.#time,
@@ -152,6 +154,9 @@ class MemoryQuotaStore implements QuotaStore {
         const { counter } = share;
         counter.refresh();
         if (booking === undefined || sequence <= booking.sequence) continue;
+        for (const { limitId, amount, end } of request.periods) {
+          if (limitId === counter.limit.id && end && counter.hasEnded(timestampMs(end))) leaveBehind(share, amount);
+        }
         const units = used && !leased?.has(counter.limit.id) ? usedIn(counter.limit, used) : 0n;
         book(share, units, units);
         counter.demand.observe(units, this.#time.nowMs);
@@ -220,6 +225,7 @@ class MemoryQuotaStore implements QuotaStore {
         // The watch that it was recalled by has ended, perhaps unheard: it may be recalled anew.
         lease.recalledMs = undefined;
       }
+      this.#leases.askBackFrom(nodeId);
       return Promise.resolve(leases.map((lease) => leaseMessage(lease, this.#bounds.ttlMs)));
     });
   }

@@ -13,7 +13,7 @@ import type {
   SettleResponse,
 } from "../../gen/ts/weir/quota/v1/quota_service_pb.ts";
 
-/** Told of a lease that others need. */
+/** Told of a lease that is asked back. */
 export type RecallListener = (nodeId: string, recall: LeaseRecall) => void;
 
 /**
@@ -45,9 +45,12 @@ export interface QuotaStore {
   lease(limits: readonly Limit[], request: LeaseRequest, reported?: readonly Limit[]): Promise<LeaseResponse>;
   /** Takes leases back, with what was spent of them. */
   returnLease(reported: readonly Limit[], request: ReturnLeaseRequest): Promise<void>;
-  /** The leases that a node holds now, for a watch that it opens: what an older one told it to give back may be told anew. */
+  /** The leases that a node holds now, for a watch that it opens: what an older one told it to give back is told anew. */
   leasesOf(nodeId: string): Promise<readonly Lease[]>;
-  /** Tells of leases that others need, and of the node that holds them. Returns how to stop listening. */
+  /**
+   * Tells of leases that others need, or that are over and of which nothing was ever told, and of the node that holds
+   * them. Returns how to stop listening.
+   */
   onRecall(listener: RecallListener): () => void;
   /** How full limits are, in their order. */
   status(limits: readonly Limit[]): Promise<readonly LimitStatus[]>;

@@ -22,26 +22,30 @@ const lostAfterMs = 86_400_000;
 export async function keepOnce({ store, clock, time, log, retentionMs }: HousekeepingOptions): Promise<void> {
   await time.read();
   const nowMs = Math.min(time.nowMs(), clock.nowMs());
-  const { made, dropped, lost } = await store.keep({ nowMs, retentionMs, lostBeforeMs: nowMs - lostAfterMs });
-  if (made.length > 0 || dropped.length > 0) log.info({ made, dropped }, "the ledger's partitions changed");
+  const { made, lost } = await store.keep({ nowMs, retentionMs, lostBeforeMs: nowMs - lostAfterMs });
+  if (made.length > 0) log.info({ made }, "the ledger has new partitions");
   if (lost > 0) log.warn({ lost }, "requests of which nothing was heard for a day were ended as lost");
+  const dropped = await store.drop(nowMs - retentionMs);
+  if (dropped.length > 0)
+    log.info({ dropped }, "partitions of the ledger were dropped: all in them is older than is kept");
 }
 
-/** Keeps house every hour, from now on and until it is disposed. */
-export function startHousekeeping(options: HousekeepingOptions): AsyncDisposable {
+/** Keeps house now, then every hour until it is disposed. The first round is over when it returns, done or not. */
+export async function startHousekeeping(options: HousekeepingOptions): Promise<AsyncDisposable> {
   const { clock, log } = options;
   const stop = new AbortController();
-  const run = async () => {
-    let waitMs = intervalMs;
-    while (await sleep(clock, waitMs, stop.signal)) {
-      try {
-        await keepOnce(options);
-        waitMs = intervalMs;
-      } catch (error) {
-        waitMs = retryMs;
-        log.warn({ err: error }, "could not keep the ledger's house; it is tried again");
-      }
+  const round = async (): Promise<number> => {
+    try {
+      await keepOnce(options);
+      return intervalMs;
+    } catch (error) {
+      log.warn({ err: error }, "could not keep the ledger's house; it is tried again");
+      return retryMs;
     }
+  };
+  let waitMs = await round();
+  const run = async () => {
+    while (await sleep(clock, waitMs, stop.signal)) waitMs = await round();
   };
   const running = run();
   return {

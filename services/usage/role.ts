@@ -1,7 +1,7 @@
 import { UsageService } from "../../gen/ts/weir/usage/v1/usage_service_pb.ts";
 import { systemChance } from "../runtime/ids.ts";
 import type { Role } from "../runtime/role.ts";
-import { keepOnce, startHousekeeping } from "./housekeeping.ts";
+import { startHousekeeping } from "./housekeeping.ts";
 import { createLedgerTime } from "./ledger-time.ts";
 import { migrations } from "./migrations/migrations.ts";
 import { createNodeWords } from "./node-words.ts";
@@ -26,10 +26,9 @@ export const role: Role = {
     const store = postgresUsageStore(db, { reports, clock, chance: systemChance });
     const time = createLedgerTime(store, clock);
     const house = { store, clock, time, log, retentionMs };
-    await keepOnce(house);
     await using started = new AsyncDisposableStack();
     const words = started.use(createNodeWords(store, { clock, log }));
-    started.use(startHousekeeping(house));
+    started.use(await startHousekeeping(house));
     services.add(UsageService, usageService({ store, words, clock, time, log, metrics, retentionMs }));
     return started.move();
   },

@@ -3,7 +3,7 @@ import { EndReason } from "../../gen/ts/weir/usage/v1/usage_record_pb.ts";
 import { admitSlackMs } from "./record-rules.ts";
 import { leastIdAt } from "./request-id.ts";
 import type { Kept } from "./store.ts";
-import { dropPartitions, makeNeeded } from "./store-postgres-partitions.ts";
+import { makeNeeded } from "./store-postgres-partitions.ts";
 import { addToRollups, slotOf, summed } from "./store-postgres-rollups.ts";
 
 /** Rows that one statement ends or removes: it takes some milliseconds, and nobody waits longer for their locks. */
@@ -23,26 +23,31 @@ export async function storeNow(db: Kysely<unknown>): Promise<number> {
   return row.now.getTime();
 }
 
-/** Makes partitions ahead, drops old ones, ends what was lost, and forgets what retention says. */
+/** Makes partitions ahead, ends what was lost, and forgets what retention says. */
 export async function keepHouse(db: Kysely<unknown>, { nowMs, retentionMs, lostBeforeMs }: HouseTimes): Promise<Kept> {
   const made = await makeNeeded(db, nowMs);
-  const beforeMs = nowMs - retentionMs;
-  const dropped = await dropPartitions(db, beforeMs);
-  const before = new Date(beforeMs);
-  await sql`
-    delete from usage.quarantine where digest in
-      (select digest from usage.quarantine where time < ${before} order by time limit ${rowsMax})`.execute(db);
+  const lost = await allOf(() => endSome(db, lostBeforeMs));
+  const before = new Date(nowMs - retentionMs);
+  await allOf(() => forgetSome(db, before));
   await sql`delete from usage.nodes where heard_time < ${before}`.execute(db);
-  return { made, dropped, lost: await endLost(db, lostBeforeMs) };
+  return { made, lost };
 }
 
-/** Ends what was lost, however much a dead node has left. */
-async function endLost(db: Kysely<unknown>, beforeMs: number): Promise<number> {
-  for (let lost = 0; ; ) {
-    const ended = await endSome(db, beforeMs);
-    lost += ended;
-    if (ended < rowsMax) return lost;
+/** Does it until there is no more to do, however much a dead node has left. Returns how many rows it was done to. */
+async function allOf(some: () => Promise<number>): Promise<number> {
+  for (let all = 0; ; ) {
+    const done = await some();
+    all += done;
+    if (done < rowsMax) return all;
   }
+}
+
+/** Forgets what was set aside before a time. */
+async function forgetSome(db: Kysely<unknown>, before: Date): Promise<number> {
+  const { numAffectedRows = 0n } = await sql`
+    delete from usage.quarantine where digest in
+      (select digest from usage.quarantine where time < ${before} order by time limit ${rowsMax})`.execute(db);
+  return Number(numAffectedRows);
 }
 
 /**

@@ -9,7 +9,7 @@ import { answered } from "./store-postgres-answer.ts";
 import { completeUntil, hear } from "./store-postgres-complete.ts";
 import { keepHouse, storeNow } from "./store-postgres-house.ts";
 import { list } from "./store-postgres-list.ts";
-import { makePartitions, monthsThere } from "./store-postgres-partitions.ts";
+import { dropPartitions, makePartitions, monthsThere } from "./store-postgres-partitions.ts";
 import { setAside } from "./store-postgres-quarantine.ts";
 import { keepRecords } from "./store-postgres-record.ts";
 import { sums, wholeSteps } from "./store-postgres-sums.ts";
@@ -77,5 +77,6 @@ export function postgresUsageStore<T>(db: Kysely<T>, options: PostgresUsageOptio
     completeUntil: (owner, sinceMs) => answered(completeUntil(reports, owner, sinceMs)),
     nowMs: () => answered(storeNow(base)),
     keep: (times) => answered(keepHouse(base, times)),
+    drop: (beforeMs) => answered(dropPartitions(base, beforeMs)),
   };
 }

@@ -51,7 +51,6 @@ export interface ReportStore {
 export interface Kept {
   /** Partitions' months. */
   readonly made: readonly string[];
-  readonly dropped: readonly string[];
   /** Requests that were taken for lost. */
   readonly lost: number;
 }
@@ -61,10 +60,15 @@ export interface HouseStore {
   /** The time by the store's own clock. */
   nowMs(): Promise<number>;
   /**
-   * Makes partitions ahead of time, drops those that hold nothing younger than `retentionMs`, and ends requests of which
-   * nothing was heard since `lostBeforeMs`. Another process that does it now is left to it.
+   * Makes partitions ahead of time, ends requests of which nothing was heard since `lostBeforeMs`, and forgets nodes and
+   * what was set aside once they are older than `retentionMs`.
    */
   keep(times: { readonly nowMs: number; readonly retentionMs: number; readonly lostBeforeMs: number }): Promise<Kept>;
+  /**
+   * Drops the partitions that hold nothing younger than a time, and returns their months. It fails while somebody reads
+   * for long, as a dump does.
+   */
+  drop(beforeMs: number): Promise<readonly string[]>;
 }
 
 /** All of it. */

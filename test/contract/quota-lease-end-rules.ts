@@ -34,7 +34,9 @@ export function leaseEndRules(name: string, open: (around: Around) => Promise<Qu
       const answers = await Promise.all(asked);
       return answers.filter(({ outcome }) => outcome.case === "granted").length;
     };
-    return { clock, store, lend, tell, othersGet };
+    const recalled: string[] = [];
+    store.onRecall((nodeId, { leaseId }) => void recalled.push(`${nodeId} ${leaseId}`));
+    return { clock, store, lend, tell, othersGet, recalled };
   }
 
   describe(`${name}: leases at their end`, () => {
@@ -60,6 +62,34 @@ export function leaseEndRules(name: string, open: (around: Around) => Promise<Qu
       await tell(reportOf(id, 2n, { spent: 7n, reserved: 0n, amount }));
       expect(await store.leasesOf("node-1")).toEqual([]);
       expect((await store.status([limit]))[0]).toMatchObject({ used: 0n, leased: 0n, remaining: 100n });
+    });
+
+    test("one of which nothing was ever told is asked back, for its node may not know of it", async () => {
+      const { clock, store, lend, tell, recalled } = await world();
+      clock.advance(6_000);
+      const { id } = await lend();
+      clock.advance(14_999);
+      await store.status([limit]);
+      expect(recalled).toEqual([]);
+      clock.advance(1);
+      await store.status([limit]);
+      expect(recalled).toEqual([`node-1 ${id}`]);
+      // The watch was closed: it is opened again.
+      await store.leasesOf("node-1");
+      expect(recalled).toEqual([`node-1 ${id}`, `node-1 ${id}`]);
+      await tell(reportOf(id, 1n, { spent: 0n, reserved: 0n, amount: 0n, returned: true }));
+      expect((await store.status([limit]))[0]).toMatchObject({ leased: 0n, remaining: 100n });
+    });
+
+    test("one that was told of is not: its node knows it, or is dead", async () => {
+      const { clock, store, lend, tell, recalled } = await world();
+      clock.advance(6_000);
+      const { id, amount } = await lend();
+      await tell(reportOf(id, 1n, { spent: 0n, reserved: 0n, amount }));
+      clock.advance(15_000);
+      expect((await store.status([limit]))[0]?.leased).toBe(amount);
+      await store.leasesOf("node-1");
+      expect(recalled).toEqual([]);
     });
 
     test("what a dead node held comes back 5 min after its life, also where nobody calls meanwhile", async () => {

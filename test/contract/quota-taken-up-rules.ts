@@ -1,8 +1,10 @@
+import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { describe, expect, test } from "vitest";
 import { createIdSource } from "../../services/runtime/ids.ts";
 import type { QuotaStore } from "../../services/quota/store.ts";
-import { leaseRequest, limitOf, reportOf } from "../fakes/quota-messages.ts";
+import { PeriodShareSchema } from "../../gen/ts/weir/quota/v1/reservation_pb.ts";
+import { amounts, leaseRequest, limitOf, reportOf, reserveRequest, settleRequest } from "../fakes/quota-messages.ts";
 import { SimulatedClock } from "../fakes/simulated-clock.ts";
 import type { Around } from "./quota-store.ts";
 
@@ -11,6 +13,11 @@ const limit = limitOf("l", { dimension: "DIMENSION_REQUESTS", count: "100", rate
 const budget = limitOf("budget", {
   dimension: "DIMENSION_REQUESTS",
   count: "100",
+  budget: { period: "CALENDAR_PERIOD_DAY" },
+});
+const tokens = limitOf("tokens", {
+  dimension: "DIMENSION_TOTAL_TOKENS",
+  count: "1000",
   budget: { period: "CALENDAR_PERIOD_DAY" },
 });
 const slots = limitOf("slots", { dimension: "DIMENSION_CONCURRENT_REQUESTS", count: "100" });
@@ -120,6 +127,49 @@ export function takenUpRules(name: string, open: (around: Around) => Promise<Quo
       const { tell, counted } = await world();
       for (const limitId of ["", "deleted"]) await tell("lost", 1n, { limitId, spent: 5n, reserved: 1n });
       expect(await counted()).toEqual([0n, 0n]);
+    });
+  });
+
+  describe(`${name}: requests that it does not know`, () => {
+    const end = timestampFromMs(Date.UTC(2026, 3, 1));
+    const periods = [create(PeriodShareSchema, { limitId: "tokens", amount: 20n, end })];
+    const statusOf = async (store: QuotaStore) => (await store.status([tokens]))[0];
+
+    test("what was set aside in a budget's period that is over covers the first part of what was used", async () => {
+      const { clock, ids, store } = await world();
+      clock.advance(12 * 3_600_000 - 5_000);
+      const settle = (id: string, used: number, sequence = 1n) =>
+        store.settle([tokens], { ...settleRequest(id, amounts(used), sequence), periods });
+      await settle(ids.uuidv7(), 30);
+      expect(await statusOf(store)).toMatchObject({ used: 30n });
+      const [within, beyond] = [ids.uuidv7(), ids.uuidv7()];
+      clock.advance(5_000);
+      for (let copy = 0; copy < 2; copy++) {
+        await settle(within, 20);
+        await settle(beyond, 30);
+        expect(await statusOf(store)).toMatchObject({ used: 10n });
+      }
+      await settle(beyond, 35, 2n);
+      expect(await statusOf(store)).toMatchObject({ used: 15n });
+    });
+
+    test("so it does where the request was reserved anew in the next one", async () => {
+      const { clock, ids, store } = await world();
+      clock.advance(12 * 3_600_000);
+      const id = ids.uuidv7();
+      await store.reserve([tokens], reserveRequest(id, { estimate: amounts(25) }));
+      expect(await statusOf(store)).toMatchObject({ reserved: 25n });
+      await store.settle([tokens], { ...settleRequest(id, amounts(30)), periods });
+      expect(await statusOf(store)).toMatchObject({ used: 10n, reserved: 0n, remaining: 990n });
+    });
+
+    test("and where the same store knows the request nothing is covered twice", async () => {
+      const { clock, ids, store } = await world();
+      const id = ids.uuidv7();
+      await store.reserve([tokens], reserveRequest(id, { estimate: amounts(20) }));
+      clock.advance(12 * 3_600_000);
+      await store.settle([tokens], { ...settleRequest(id, amounts(30)), periods });
+      expect(await statusOf(store)).toMatchObject({ used: 10n, reserved: 0n });
     });
   });
 }

@@ -256,7 +256,10 @@ test("partitions are made ahead of a month, and dropped with all they hold once 
   expect(await store.sums(asked, 10)).toEqual(before);
 });
 
-const keepAt = (nowMs: number) => store.keep({ nowMs, retentionMs, lostBeforeMs: 0 });
+async function keepAt(nowMs: number) {
+  const { made } = await store.keep({ nowMs, retentionMs, lostBeforeMs: 0 });
+  return { made, dropped: await store.drop(nowMs - retentionMs) };
+}
 
 test("a record of long ago finds a place, also when many ask for it at once or another process took it away", async () => {
   const oldMs = Date.UTC(2025, 6, 31, 23, 59);

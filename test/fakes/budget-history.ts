@@ -144,8 +144,8 @@ export class BudgetHistory {
       const certain = diedMs === Number.POSITIVE_INFINITY || (leased && this.#storeDiedMs === Number.NEGATIVE_INFINITY);
       if (today) most += used;
       if (today && certain && endedMs >= this.#storeDiedMs) least += leased && entry.used === undefined ? 0 : used;
-      // Its reservation was made at midnight, or by a store that is no more: that says nothing of when.
-      if (!today && !leased && endedMs >= Math.min(midnightMs, this.#storeDiedMs) - 60_000) most += used;
+      // Its reservation was made at midnight; or anew, by a process that died before it could tell of the first.
+      if (!today && !leased && (grantedMs >= midnightMs || diedMs < Number.POSITIVE_INFINITY)) most += used;
     }
     return { least, most };
   }

@@ -6,7 +6,7 @@ import { WeirError } from "../../services/runtime/errors/fail.ts";
 import type { IdSource } from "../../services/runtime/ids.ts";
 import type { QuotaStore } from "../../services/quota/store.ts";
 import { amounts, extendRequest, leaseRequest, reserveRequest, settleRequest } from "./quota-messages.ts";
-import { isSlots, isTokens, max, NodeLeases, ttlMs } from "./quota-nodes.ts";
+import { isTokens, max, NodeLeases, soFar, ttlMs } from "./quota-nodes.ts";
 import { ReferenceLimit } from "./reference-limiter.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 import type { SimulatedClock } from "./simulated-clock.ts";
@@ -77,6 +77,8 @@ export class QuotaHistory {
 
   async step(): Promise<void> {
     this.#pass();
+    // Leases that are over by now are asked back before anything else happens.
+    await this.#store.status([]);
     const chance = this.#random.below(100);
     if (chance < 35) await this.#reserve();
     else if (chance < 55) await this.#settle();
@@ -100,6 +102,11 @@ export class QuotaHistory {
 
   #advance(byMs: number): void {
     this.#clock.advance(byMs);
+    this.#refresh();
+  }
+
+  /** Brings the reference up to the time that it is. */
+  #refresh(): void {
     const nowMs = this.#clock.monotonicMs();
     for (const reference of this.#references.values()) reference.at(nowMs, this.#clock.nowMs());
     for (const lease of this.#leases.byId.values()) this.#leases.expire(lease, nowMs);
@@ -337,6 +344,7 @@ export class QuotaHistory {
 
   /** A recalled node keeps what runs. */
   #giveBack(nodeId: string, leaseId: string): void {
+    this.#refresh();
     const lease = this.#leases.byId.get(leaseId);
     if (lease === undefined || lease.gone || lease.nodeId !== nodeId) throw new Error("a recall of no lease");
     this.#count("recalled");
@@ -384,13 +392,6 @@ export class QuotaHistory {
 
 function wanted({ estimate, least }: ReserveRequest): { estimate: Amounts; least: Amounts } {
   return { estimate: estimate ?? amounts(), least: least ?? amounts() };
-}
-
-/** What a running request has used: it counts as a request once it has used something. */
-function soFar(one: ReferenceLimit, told: Amounts): bigint {
-  if (isSlots(one)) return 0n;
-  if (isTokens(one)) return one.used(told);
-  return told.inputTokens > 0n || told.outputTokens > 0n ? 1n : 0n;
 }
 
 function cuts({ spec }: Limit): boolean {

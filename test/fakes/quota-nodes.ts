@@ -1,4 +1,5 @@
 import { Dimension } from "../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type { Amounts } from "../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import { reportOf } from "./quota-messages.ts";
 import type { ReferenceLimit } from "./reference-limiter.ts";
 import type { SeededRandom } from "./seeded-random.ts";
@@ -149,12 +150,19 @@ export class NodeLeases {
   }
 }
 
-export function isSlots({ limit }: ReferenceLimit): boolean {
+function isSlots({ limit }: ReferenceLimit): boolean {
   return limit.spec?.dimension === Dimension.CONCURRENT_REQUESTS;
 }
 
 export function isTokens(one: ReferenceLimit): boolean {
   return one.limit.spec?.dimension !== Dimension.REQUESTS && !isSlots(one);
+}
+
+/** What a running request has used: it counts as a request once it has used something. */
+export function soFar(one: ReferenceLimit, told: Amounts): bigint {
+  if (isSlots(one)) return 0n;
+  if (isTokens(one)) return one.used(told);
+  return told.inputTokens > 0n || told.outputTokens > 0n ? 1n : 0n;
 }
 
 export function max(a: bigint, b: bigint): bigint {

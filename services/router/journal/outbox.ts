@@ -138,10 +138,11 @@ export class Outbox {
     for (const record of readRecords(bytes, headerBytes)) {
       if (isRecord(record) && record.type === RecordType.FINAL) read.push(record.payload.subarray(handleBytes));
     }
+    const missing = segment.takenIn + finals - read.length;
     // Which are missing is not known, so those that were shipped before are shipped again: that does no harm.
-    const rest = read.length >= finals ? read.slice(taken, finals) : read;
-    if (read.length < finals) {
-      this.#damaged(segment, finals - read.length);
+    const rest = missing > 0 ? read : read.slice(segment.takenIn + taken);
+    if (missing > 0) {
+      this.#damaged(segment, missing);
       segment.unacknowledged = inFlight + rest.length + segment.unsent.length;
     }
     segment.unsent = [...rest, ...segment.unsent];

@@ -1,4 +1,4 @@
-import { frameBytes, headBytes, payloadBytesMax, type RecordType, seal } from "./format.ts";
+import { frameBytes, headBytes, isRecord, payloadBytesMax, readRecords, RecordType, seal } from "./format.ts";
 import type { Segment } from "./segment.ts";
 import type { SegmentChain } from "./segment-chain.ts";
 
@@ -55,6 +55,12 @@ export class RecordWriter {
     const size = this.sizeOf(payloadEnd);
     const from = this.#at;
     this.write();
+    if (segment !== this.#chain.active) {
+      // It could not be written just now, and its place went with it.
+      this.buffer.copyWithin(0, from, payloadEnd);
+      this.commit(type, payloadEnd - from);
+      return;
+    }
     seal(this.buffer, from, type, payloadEnd);
     try {
       segment.write(this.buffer, from, from + size, position);
@@ -83,8 +89,15 @@ export class RecordWriter {
     try {
       segment.write(this.buffer, 0, bytes, segment.at);
       segment.at += bytes;
+      segment.takenIn += finalsIn(this.buffer.subarray(0, bytes));
     } catch (error) {
       this.#chain.abandonActive(error);
     }
   }
+}
+
+function finalsIn(records: Buffer): number {
+  let finals = 0;
+  for (const record of readRecords(records, 0)) if (isRecord(record) && record.type === RecordType.FINAL) finals += 1;
+  return finals;
 }

@@ -31,6 +31,8 @@ export class Segment {
   unsentBytes = 0;
   /** Finals, in their order in the file, that are not in {@link unsent} any more. */
   taken = 0;
+  /** Finals at its beginning that an earlier segment refused: they are counted there. */
+  takenIn = 0;
   /** Finals are to be read from the file: memory was short, or another process wrote them. */
   readBack = false;
   readonly #file: FileHandle | undefined;
@@ -61,8 +63,8 @@ export class Segment {
   /** What is in the file up to now. */
   async read(): Promise<Buffer> {
     if (this.inMemory) return Buffer.alloc(0);
-    const bytes = await readFile(this.path);
-    return this.#file === undefined ? bytes : bytes.subarray(0, this.at);
+    const until = this.#file === undefined ? undefined : this.at;
+    return (await readFile(this.path)).subarray(0, until);
   }
 
   /** Nothing more is written into it. */

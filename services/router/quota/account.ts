@@ -1,6 +1,7 @@
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Lease } from "../../../gen/ts/weir/quota/v1/lease_pb.ts";
 import { type Limit, OnFailure } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
-import type { ReservedShare } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
+import type { PeriodShare, ReservedShare } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import { HeldLease, msOf } from "./held-lease.ts";
 import { LocalShare } from "./local-share.ts";
 import { type Terms, termsOf } from "./terms.ts";
@@ -24,6 +25,8 @@ export class Account {
   /** What others have of it, as far as it was told last. */
   #remaining = 0;
   #fullAtMs = 0;
+  /** The same by the store's clock, as it was told last. */
+  #resetTime: Timestamp | undefined;
   /** The change that was told of last, and when that was. */
   #changed: { readonly revision: bigint; readonly atMs: number };
   /** When the call was sent that brought `terms`. */
@@ -105,6 +108,12 @@ export class Account {
     this.#told(share, nowMs, nowWallMs);
   }
 
+  /** What is set aside of a budget in the period that ends then; of other limits undefined. */
+  inPeriod(amount: number, end = this.#resetTime): PeriodShare | undefined {
+    if (!this.terms.budget || end === undefined) return undefined;
+    return { $typeName: "weir.quota.v1.PeriodShare", limitId: this.id, amount: BigInt(Math.round(amount)), end };
+  }
+
   /** A change was told of: what is of another version is not to be spent any more. */
   changed(revision: bigint, nowMs: number): void {
     this.#changed = { revision, atMs: nowMs };
@@ -163,6 +172,7 @@ export class Account {
     if (this.terms.budget && fullAtMs - this.#fullAtMs > shortestPeriodMs / 2) this.#share = undefined;
     this.#remaining = Number(remaining);
     this.#fullAtMs = fullAtMs;
+    this.#resetTime = resetTime;
   }
 }
 

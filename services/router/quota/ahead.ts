@@ -103,6 +103,7 @@ export class AheadDraws implements Ahead {
       const rest = outcome.case === "denied" ? restOf(outcome.value, tokens) : 0;
       if (rest > 0) return void this.#extend(watched, rest);
       const granted = outcome.case === "granted";
+      if (granted) grant.told(outcome.value.shares);
       for (const one of own) {
         if (granted) this.#grew(one, one.last, tokens);
         one.state = granted && tokens === sliceTokens ? "more" : "none";
@@ -163,11 +164,14 @@ export class AheadDraws implements Ahead {
         return;
       }
       if (this.#grant.over) return settlements.release(requestId);
-      const count = (used: number, sequence: bigint) =>
-        settlements.settle({ ...about, used: amountsOf({ inputTokens: 0, outputTokens: used }), sequence });
       // Of a budget that holds less the store sets aside what there is.
       const share = outcome.value.shares.find(({ limitId }) => limitId === account.id);
       const amount = share === undefined ? tokens : Math.min(tokens, Number(share.amount));
+      const period = account.inPeriod(amount, share?.resetTime);
+      const count = (outputTokens: number, sequence: bigint) => {
+        const used = amountsOf({ inputTokens: 0, outputTokens });
+        settlements.settle({ ...about, used, sequence, periods: period ? [period] : [] });
+      };
       // Nothing keeps it alive: it counts as used in full, until the truth replaces that.
       count(amount, 1n);
       const source = { settle: (_reserved: number, used: number) => count(used, 2n) };

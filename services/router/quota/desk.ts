@@ -114,6 +114,7 @@ export class Desk {
       const amount = Number(share.amount);
       grant.parts.push({ account, source: undefined, apart: false, amount, next: undefined });
     }
+    grant.told(reservation.shares);
     grant.reserved = true;
     grant.outputTokensMax = Number(reservation.outputTokensMax);
     grant.ttlMs = msOf(reservation.ttl);
@@ -144,6 +145,7 @@ export class Desk {
       if (outcome.case !== "granted") return outcome;
       if (grant.over) grant.takeBack();
       else {
+        grant.told(outcome.value.shares);
         grant.unknown = false;
         grant.reserved = true;
         grant.ttlMs = msOf(outcome.value.ttl);
@@ -166,7 +168,9 @@ export class Desk {
       const share = account.unchecked(amount, this.link.nodes, nowMs);
       if (share === undefined) return false;
       const source = share === "open" ? undefined : share;
-      grant.parts.push({ account, source, apart: false, amount, next: undefined });
+      // Of a period that it does not know by now nobody tells when it ends.
+      const period = account.fullAfterMs(nowMs) > 0 ? account.inPeriod(amount) : undefined;
+      grant.parts.push({ account, source, apart: false, amount, period, next: undefined });
       if (account.terms.dimension === Dimension.CONCURRENT_REQUESTS) grant.unknown = true;
     }
     grant.owed = true;

@@ -1,4 +1,6 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Dimension } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
+import type { PeriodShare, ReservedShare } from "../../../gen/ts/weir/quota/v1/reservation_pb.ts";
 import type { RateLimit } from "../../../gen/ts/weir/router/v1/event_pb.ts";
 import type { Rostered } from "../../runtime/roster.ts";
 import type { Account } from "./account.ts";
@@ -58,6 +60,8 @@ export interface Part {
   /** The store knows of it by a lease or another reservation, and not by this request's. */
   apart: boolean;
   amount: number;
+  /** What of a budget was set aside first, and in which of its periods. */
+  period?: PeriodShare | undefined;
   /** What was set aside of the same limit later. */
   next: Part | undefined;
 }
@@ -135,6 +139,14 @@ export class HeldGrant implements Grant, Rostered {
     this.parts.length = 0;
   }
 
+  /** The store told what its own reservation has of each limit by now. */
+  told(shares: readonly ReservedShare[]): void {
+    for (const part of this.parts) {
+      const share = part.apart ? undefined : shares.find(({ limitId }) => limitId === part.account.id);
+      if (share) part.period = firstOf(part.period, part.account.inPeriod(Number(share.amount), share.resetTime));
+    }
+  }
+
   goesOn(outputTokens: number): boolean {
     this.received = outputTokens;
     return this.ahead === undefined || this.#over || this.ahead.goesOn(outputTokens);
@@ -153,6 +165,7 @@ export class HeldGrant implements Grant, Rostered {
         model: this.consumption.model,
         operation: this.consumption.operation,
         leasedLimitIds: this.apartIds(),
+        periods: this.parts.flatMap(({ apart, period }) => (apart || !period ? [] : [period])),
       };
       this.#end(() => this.#settlements.settle(settlement));
     }
@@ -220,6 +233,12 @@ function settlePart(first: Part, used: number): void {
     part.source?.settle(part.amount, own);
     left -= own;
   }
+}
+
+/** The earlier of two periods; of the same one what was told last. */
+function firstOf(before: PeriodShare | undefined, now: PeriodShare | undefined): PeriodShare | undefined {
+  if (!before?.end || !now?.end) return now ?? before;
+  return timestampMs(before.end) < timestampMs(now.end) ? before : now;
 }
 
 /** Tokens as the contract has them. */

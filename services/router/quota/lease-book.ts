@@ -243,7 +243,8 @@ export class LeaseBook {
         const madeMs = anew ? lease.askedMs : lease.heldMs;
         if (madeMs >= askedMs || leaseIds.has(lease.id)) continue;
         account.lost(lease);
-        if (lease.untold) lost.push({ account, lease });
+        // One whose call was on its way may have been made behind the snapshot: then others wait for what it has.
+        if (lease.untold || lease.heldMs >= askedMs) lost.push({ account, lease });
       }
     }
     const calls: Promise<void>[] = [];

@@ -117,9 +117,9 @@ function endedLast(records: readonly Buffer[]): UsageRecord[] {
 function sender({ mesh, nodeId }: Runtime): ShipperOptions["send"] {
   const ledger = mesh.client(UsageService);
   return async (records, completeUntilMs) => {
-    const completeUntil = completeUntilMs === undefined ? {} : { completeUntil: timestampFromMs(completeUntilMs) };
+    const completeUntil = timestampFromMs(completeUntilMs);
     const options = withCallOptions({ trusted: true, timeoutMs: sendTimeoutMs });
-    const { quarantined } = await ledger.recordUsage({ nodeId, records, ...completeUntil }, options);
+    const { quarantined } = await ledger.recordUsage({ nodeId, records, completeUntil }, options);
     return quarantined;
   };
 }

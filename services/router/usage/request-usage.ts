@@ -55,7 +55,7 @@ export class RequestUsage implements Running, UsageFacts {
   reservedBytes = 0;
   progressIn: Segment | undefined;
   progressAt = 0;
-  /** What the ledger was told last, and when on the monotonic clock; 0: nothing. */
+  /** What the ledger was told last, and when on the monotonic clock. 0: nothing; below: what it may not have heard. */
   reportedSequence = 0;
   reportedMs = 0;
   /** The same moment on the monotonic clock. */

@@ -29,9 +29,9 @@ export interface ShipperOptions {
   /**
    * Stores records.
    *
-   * @param completeUntilMs all that was admitted before is told, on the wall clock; undefined: that is not known.
+   * @param completeUntilMs all that was admitted before is told once these are stored, on the wall clock.
    */
-  readonly send: (records: Uint8Array[], completeUntilMs: number | undefined) => Promise<readonly QuarantinedRecord[]>;
+  readonly send: (records: Uint8Array[], completeUntilMs: number) => Promise<readonly QuarantinedRecord[]>;
   readonly news: ShipperNews;
 }
 
@@ -49,8 +49,8 @@ const retryMinMs = 100;
 const retryMaxMs = 5_000;
 /** A segment that could not be read is tried again after this. */
 const readAgainMs = 5_000;
-/** A `complete_until` that takes nothing back and adds nothing. */
-const nothingNewMs = 1;
+/** A `complete_until` that promises nothing: the order of what the ledger gets is to tell it nothing, either. */
+const nothingMs = 1;
 /** Requests that run longer than this are told of before they end. */
 const reportAfterMs = 1_000;
 /** How often they are told of. */
@@ -62,6 +62,8 @@ const quietEveryMs = 60_000;
 /** How long a stop waits for the ledger. What is left then is shipped at the next start. */
 const drainMs = 5_000;
 const reportBytes = 65_536;
+/** In place of the sequence that the ledger was told last. */
+const notHeard = -1;
 
 /**
  * Brings finals from the journal to the ledger, oldest first, and tells of requests that run long.
@@ -78,6 +80,12 @@ const reportBytes = 65_536;
 export class Shipper implements AsyncDisposable {
   readonly #options: ShipperOptions;
   readonly #failed: Batch[] = [];
+  /** Batches that are not acknowledged: in flight, or failed. */
+  readonly #out = new Set<Batch>();
+  /** Made when all that was to be told was in these batches: it holds when they are acknowledged. */
+  #promise: { readonly untilMs: number; readonly batches: Set<Batch> } | undefined;
+  /** The promise that held last. */
+  #completeMs = nothingMs;
   readonly #sending = new Set<Promise<void>>();
   /** Sends what is there when it fires. */
   #due: Timer | undefined;
@@ -197,11 +205,14 @@ export class Shipper implements AsyncDisposable {
 
   async #ship(batch: Batch): Promise<void> {
     const { send, news, journal } = this.#options;
-    const alone = this.#failed.length === 0 && this.#sending.size === 0 && !this.#reading;
+    this.#out.add(batch);
+    this.#promiseAll();
+    const isAll = this.#promise?.batches.size === 1 && this.#promise.batches.has(batch);
     try {
-      const setAside = await send(batch.records, this.#completeUntilMs(alone ? batch : undefined));
+      const setAside = await send(batch.records, isAll && this.#promise ? this.#promise.untilMs : this.#completeMs);
       for (const record of setAside) news.setAside(record);
       this.#cameThrough();
+      this.#stored(batch);
       journal.acknowledged(batch.segments);
       this.#speakLater(quietMs);
     } catch (error) {
@@ -210,15 +221,26 @@ export class Shipper implements AsyncDisposable {
     }
   }
 
-  /**
-   * With a batch that is alone all that was admitted before the oldest of those who still run is told, if nothing else
-   * waits. The ledger infers something from the order of what it gets when it is told nothing: not while older ones wait
-   * for their segment to be read.
-   */
-  #completeUntilMs(alone: Pick<Batch, "records"> | undefined): number | undefined {
-    if (this.#unreadable.size > 0) return nothingNewMs;
+  /** If all that is to be told is on its way, all that was admitted before the oldest of those who still run is. */
+  #promiseAll(): void {
+    if (this.#promise !== undefined) return;
+    let records = 0;
+    for (const batch of this.#out) records += batch.records.length;
+    if (records !== this.#options.journal.outbox.unacknowledged) return;
+    this.#promise = { untilMs: this.#oldestMs(), batches: new Set(this.#out) };
+  }
+
+  #stored(batch: Batch): void {
+    this.#out.delete(batch);
+    this.#promise?.batches.delete(batch);
+    if (this.#promise?.batches.size !== 0) return;
+    this.#completeMs = this.#promise.untilMs;
+    this.#promise = undefined;
+  }
+
+  /** The admission of the oldest that runs; now, if none does. */
+  #oldestMs(): number {
     const { journal, clock } = this.#options;
-    if (alone === undefined || journal.outbox.unacknowledged > alone.records.length) return undefined;
     let oldestMs = clock.nowMs();
     for (const { admitMs } of journal.running) oldestMs = Math.min(oldestMs, admitMs);
     return oldestMs;
@@ -234,10 +256,10 @@ export class Shipper implements AsyncDisposable {
   readonly #speak = (): void => {
     this.#speakLater(quietEveryMs);
     if (this.#failures > 0 || this.#sending.size > 0) return;
-    const completeUntilMs = this.#completeUntilMs({ records: [] });
-    if (completeUntilMs === undefined || completeUntilMs === nothingNewMs) return;
+    const { journal, send } = this.#options;
+    if (journal.outbox.unacknowledged > 0) return;
     // One that is lost is made good by the next.
-    void this.#options.send([], completeUntilMs).catch(() => undefined);
+    void send([], this.#oldestMs()).catch(() => undefined);
   };
 
   #wentWrong(error: unknown): void {
@@ -270,30 +292,40 @@ export class Shipper implements AsyncDisposable {
     if (running.size === 0 || this.#draining) return;
     this.watch();
     if (this.#failures > 0 || this.#more) return;
-    const records = this.#reports(running);
-    for (let at = 0; at < records.length; at += recordsMax) {
-      // One that is lost is made good by the next word on the request.
-      const sent = this.#options.send(records.slice(at, at + recordsMax), this.#completeUntilMs(undefined)).then(
-        () => this.#cameThrough(),
-        () => undefined,
-      );
-      this.#run(sent);
-    }
+    const reports = this.#reports(running);
+    for (let at = 0; at < reports.length; at += recordsMax) this.#run(this.#report(reports.slice(at, at + recordsMax)));
   };
 
-  #reports(running: Iterable<RequestUsage>): Uint8Array[] {
+  async #report(reports: readonly Report[]): Promise<void> {
+    const records = reports.map(({ record }) => record);
+    try {
+      await this.#options.send(records, this.#completeMs);
+      this.#cameThrough();
+    } catch {
+      // It is told again, also if nothing changes until then.
+      for (const { usage } of reports) usage.reportedSequence = notHeard;
+    }
+  }
+
+  #reports(running: Iterable<RequestUsage>): Report[] {
     const nowMs = this.#options.clock.monotonicMs();
-    const records: Uint8Array[] = [];
+    const reports: Report[] = [];
     const writer = this.#writer;
     for (const usage of running) {
       if (nowMs - usage.startMs < reportAfterMs || usage.sequence === usage.reportedSequence) continue;
-      if (usage.reportedSequence > 0 && nowMs - usage.reportedMs < reportEveryMs) continue;
+      if (usage.reportedSequence !== 0 && nowMs - usage.reportedMs < reportEveryMs) continue;
       writer.at = 0;
       usage.report(writer);
       usage.reportedSequence = usage.sequence;
       usage.reportedMs = nowMs;
-      records.push(Buffer.from(writer.buffer.subarray(0, writer.at)));
+      reports.push({ usage, record: Buffer.from(writer.buffer.subarray(0, writer.at)) });
     }
-    return records;
+    return reports;
   }
+}
+
+/** What is told of a request that runs. */
+interface Report {
+  readonly usage: RequestUsage;
+  readonly record: Uint8Array;
 }

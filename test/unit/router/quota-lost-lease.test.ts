@@ -1,6 +1,15 @@
+import { create } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
+import { PrincipalSchema } from "../../../gen/ts/weir/auth/v1/principal_pb.ts";
+import { Operation } from "../../../gen/ts/weir/quota/v1/limit_pb.ts";
+import { createMemoryQuotaStore } from "../../../services/quota/store-memory.ts";
+import { LeaseBook } from "../../../services/router/quota/lease-book.ts";
+import { StoreLink } from "../../../services/router/quota/store-link.ts";
+import { systemIds } from "../../../services/runtime/ids.ts";
 import { admitted, LeaseHolders, take } from "../../fakes/lease-holders.ts";
 import { limitOf } from "../../fakes/limits.ts";
+import { storeClient } from "../../fakes/quota-client.ts";
+import { SimulatedClock } from "../../fakes/simulated-clock.ts";
 
 /** Of a day, so that nothing refills: how much of it is used, once what is idle is given back. */
 async function usedOf(node: LeaseHolders): Promise<bigint[]> {
@@ -131,4 +140,21 @@ test("what runs on a lease that the store has forgotten keeps its places", async
   second?.settle(tokens);
   await node.pass(2_000);
   expect((await node.status()).map(({ leased }) => leased)).toEqual([0n]);
+});
+
+test("a lease that another store made behind its snapshot is given back, also where nothing was drawn from it", async () => {
+  const clock = new SimulatedClock();
+  const limits = [limitOf("l", { count: "40", rate: { per: "86400s" } })];
+  const store = createMemoryQuotaStore({ clock, ids: systemIds });
+  const client = storeClient(store, limits);
+  const link = new StoreLink({ client, clock, holderId: "n", away: () => undefined, back: () => undefined });
+  const book = new LeaseBook({ link, clock, ids: systemIds });
+  const principal = create(PrincipalSchema, { orgId: "o", projectId: "p", keyId: "k" });
+  const asking = book.ask(book.consumption(principal, "m", Operation.GENERATE, 0));
+  clock.advance(10);
+  const watchedMs = clock.monotonicMs();
+  await asking;
+  expect((await store.status(limits)).map(({ leased }) => leased)).toEqual([1n]);
+  await book.snapshot(new Set(), watchedMs, true);
+  expect((await store.status(limits)).map(({ leased }) => leased)).toEqual([0n]);
 });

@@ -19,21 +19,22 @@ test("house is kept every hour, sooner after a failure, and not after the end", 
     keep: async ({ nowMs }: { nowMs: number }) => {
       rounds.push(nowMs);
       if (away) throw new Error("away");
-      return { made: [], dropped: [], lost: 0 };
+      return { made: [], lost: 0 };
     },
+    drop: async () => [],
   };
   const startMs = clock.nowMs();
-  const house = startHousekeeping({ store, clock, time: createLedgerTime(store, clock), log, retentionMs: 1 });
+  const house = await startHousekeeping({ store, clock, time: createLedgerTime(store, clock), log, retentionMs: 1 });
   await clock.advanceAsync(2 * hourMs + 1);
-  expect(rounds.map((ms) => ms - startMs)).toEqual([hourMs, 2 * hourMs]);
+  expect(rounds.map((ms) => ms - startMs)).toEqual([0, hourMs, 2 * hourMs]);
   away = true;
   await clock.advanceAsync(hourMs + 120_000);
   away = false;
   await clock.advanceAsync(60_000);
-  expect(rounds.slice(2).map((ms) => ms - startMs - 3 * hourMs)).toEqual([0, 60_000, 120_000, 180_000]);
+  expect(rounds.slice(3).map((ms) => ms - startMs - 3 * hourMs)).toEqual([0, 60_000, 120_000, 180_000]);
   await house[Symbol.asyncDispose]();
   await clock.advanceAsync(5 * hourMs);
-  expect(rounds.length).toBe(6);
+  expect(rounds.length).toBe(7);
   expect(clock.pendingTimers).toBe(0);
 });
 
@@ -48,8 +49,9 @@ test.each([
     nowMs: async () => trueMs + storeAheadMs,
     keep: async ({ nowMs }: { nowMs: number }) => {
       kept.push(nowMs);
-      return { made: [], dropped: [], lost: 0 };
+      return { made: [], lost: 0 };
     },
+    drop: async () => [],
   };
   clock.jumpWallTo(trueMs + aheadMs);
   await keepOnce({ store, clock, time: createLedgerTime(store, clock), log, retentionMs: 1 });

@@ -1,12 +1,14 @@
 import { renameSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { RecordType } from "../../../../services/router/journal/format.ts";
+import { isRecord, readRecords, RecordType } from "../../../../services/router/journal/format.ts";
 import { handleBytes, Outbox } from "../../../../services/router/journal/outbox.ts";
 import { readFormer } from "../../../../services/router/journal/former.ts";
+import { readProgress, writeProgress } from "../../../../services/router/journal/progress.ts";
 import { RecordWriter } from "../../../../services/router/journal/record-writer.ts";
 import { createSegment, Segment } from "../../../../services/router/journal/segment.ts";
 import { type JournalTrouble, SegmentChain } from "../../../../services/router/journal/segment-chain.ts";
+import { headerBytes } from "../../../../services/router/journal/segment-header.ts";
 import { SimulatedClock } from "../../../fakes/simulated-clock.ts";
 import { JournalFolder } from "../../../fakes/usage-world.ts";
 
@@ -111,6 +113,45 @@ test("finals that only a broken file would have had are held in memory", async (
   Object.assign(active, { taken: 0, readBack: true, unsent: [], unsentBytes: 0 });
   writer.write();
   expect(await shipped()).toEqual(["one"]);
+});
+
+test("a segment that took in what another one refused gives its own finals, too, when it is read", async () => {
+  await breakActive();
+  final("one");
+  final("two");
+  writer.write();
+  for (const text of ["three", "four", "five"]) final(text);
+  writer.write();
+  const { active } = chain;
+  if (!active) throw new Error("there is no active segment");
+  // As when memory was short after the first of its own was sent.
+  Object.assign(active, { taken: 1, readBack: true, unsent: [], unsentBytes: 0 });
+  expect(await shipped()).toEqual(["one", "two", "four", "five"]);
+});
+
+test("a progress whose place is in a segment that can't be written goes into the next one, which stays", async () => {
+  final("one");
+  writer.write();
+  await breakActive();
+  const { active } = chain;
+  if (!active) throw new Error("there is no active segment");
+  const note = (tokens: number) =>
+    writeProgress(writer.buffer, writer.begin(), {
+      handle: 7,
+      sequence: tokens,
+      completionTokens: tokens,
+      reasoningTokens: 0,
+      elapsedMs: 1,
+      firstTokenMs: 1,
+      estimated: false,
+    });
+  final("two");
+  writer.overwrite(RecordType.PROGRESS, note(3), active, headerBytes);
+  writer.write();
+  expect(troubles.map(({ what }) => what)).toEqual(["write_failed"]);
+  const records = [...readRecords((await chain.active?.read()) ?? Buffer.alloc(0), headerBytes)].filter(isRecord);
+  expect(records.map(({ type }) => type)).toEqual([RecordType.FINAL, RecordType.PROGRESS]);
+  expect(readProgress(records[1]?.payload ?? Buffer.alloc(0))).toMatchObject({ handle: 7, completionTokens: 3 });
 });
 
 test("a segment that can't be read has what it had, whatever comes meanwhile; read again, it gives each final once", async () => {

@@ -12,7 +12,7 @@ import { JournalFolder, UsageWorld } from "../../../fakes/usage-world.ts";
 /** A batch on its way, which the test answers. */
 interface Sent {
   readonly records: UsageRecord[];
-  readonly completeUntilMs: number | undefined;
+  readonly completeUntilMs: number;
   store(quarantined?: readonly QuarantinedRecord[]): Promise<void>;
   refuse(): Promise<void>;
 }
@@ -246,6 +246,18 @@ describe("what runs", () => {
     usage.end(undefined);
   });
 
+  test("is told of again where it is not known to have been heard, though nothing changes", async () => {
+    const { usage } = world.begin();
+    world.journal.flush();
+    world.clock.advance(1_000);
+    await sent[0]?.refuse();
+    world.clock.advance(5_000);
+    await sent[1]?.store();
+    world.clock.advance(20_000);
+    expect(ids()).toEqual([[usage.requestId], [usage.requestId]]);
+    usage.end(undefined);
+  });
+
   test("holds back the time up to which all is told", async () => {
     const { usage } = world.begin();
     const admitMs = world.clock.nowMs();
@@ -260,7 +272,9 @@ describe("what runs", () => {
     await sent[1]?.store();
     runMany(2_500);
     world.clock.advance(200);
-    expect(sent.slice(2).map(({ completeUntilMs }) => completeUntilMs)).toEqual([undefined, undefined, undefined]);
+    expect(sent.slice(2).map(({ completeUntilMs }) => completeUntilMs)).toEqual(
+      Array(3).fill(sent[1]?.completeUntilMs),
+    );
     for (const one of sent.slice(2)) await one.store();
   });
 });

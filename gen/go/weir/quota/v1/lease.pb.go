@@ -292,7 +292,8 @@ func (x *LeaseReport) GetWindowEnd() *timestamppb.Timestamp {
 	return nil
 }
 
-// A lease that others need.
+// A lease that others need; or one that was silent for its life, and of which nothing was ever told: the answer that
+// brought it may have been lost. A node that does not know it reports it returned, with nothing spent.
 type LeaseRecall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lease.

@@ -420,7 +420,11 @@ type SettleRequest struct {
 	LeasedLimitIds []string `protobuf:"bytes,7,rep,name=leased_limit_ids,json=leasedLimitIds,proto3" json:"leased_limit_ids,omitempty"`
 	// Count it on what its reservation holds only, and nowhere if the reservation is not known: for a node that tells what
 	// a process before it had left running, and does not know which limits that covered by its leases.
-	ReservedOnly  bool `protobuf:"varint,8,opt,name=reserved_only,json=reservedOnly,proto3" json:"reserved_only,omitempty"`
+	ReservedOnly bool `protobuf:"varint,8,opt,name=reserved_only,json=reservedOnly,proto3" json:"reserved_only,omitempty"`
+	// What budgets had set aside for it, or the node itself while it could not ask. Of a period that is over that covers the
+	// first part of what was used, also where a store has started anew since: only what goes beyond it counts in the one
+	// that runs.
+	Periods       []*PeriodShare `protobuf:"bytes,9,rep,name=periods,proto3" json:"periods,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -509,6 +513,13 @@ func (x *SettleRequest) GetReservedOnly() bool {
 		return x.ReservedOnly
 	}
 	return false
+}
+
+func (x *SettleRequest) GetPeriods() []*PeriodShare {
+	if x != nil {
+		return x.Periods
+	}
+	return nil
 }
 
 // It is counted.
@@ -1116,7 +1127,7 @@ type WatchLeasesResponse_SnapshotEnd_ struct {
 }
 
 type WatchLeasesResponse_Recall struct {
-	// A lease that others need: return what is not reserved, at once.
+	// A lease that is asked back: return what is not reserved, at once.
 	Recall *LeaseRecall `protobuf:"bytes,4,opt,name=recall,proto3,oneof"`
 }
 
@@ -1247,7 +1258,7 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\x0eExtendResponse\x126\n" +
 	"\agranted\x18\x01 \x01(\v2\x1a.weir.quota.v1.ReservationH\x00R\agranted\x12/\n" +
 	"\x06denied\x18\x02 \x01(\v2\x15.weir.quota.v1.DenialH\x00R\x06deniedB\t\n" +
-	"\aoutcome\"\xaa\x03\n" +
+	"\aoutcome\"\xeb\x03\n" +
 	"\rSettleRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x122\n" +
@@ -1259,7 +1270,8 @@ const file_weir_quota_v1_quota_service_proto_rawDesc = "" +
 	"\toperation\x18\x06 \x01(\x0e2\x18.weir.quota.v1.OperationB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x12O\n" +
 	"\x10leased_limit_ids\x18\a \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x80\x02\x18\x01\"\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\x0eleasedLimitIds\x12#\n" +
-	"\rreserved_only\x18\b \x01(\bR\freservedOnly\"F\n" +
+	"\rreserved_only\x18\b \x01(\bR\freservedOnly\x12?\n" +
+	"\aperiods\x18\t \x03(\v2\x1a.weir.quota.v1.PeriodShareB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\aperiods\"F\n" +
 	"\x0eSettleResponse\x124\n" +
 	"\x06shares\x18\x01 \x03(\v2\x1c.weir.quota.v1.ReservedShareR\x06shares\"9\n" +
 	"\x0eReleaseRequest\x12'\n" +
@@ -1349,11 +1361,12 @@ var file_weir_quota_v1_quota_service_proto_goTypes = []any{
 	(*LeaseReport)(nil),                     // 20: weir.quota.v1.LeaseReport
 	(*Reservation)(nil),                     // 21: weir.quota.v1.Reservation
 	(*Denial)(nil),                          // 22: weir.quota.v1.Denial
-	(*ReservedShare)(nil),                   // 23: weir.quota.v1.ReservedShare
-	(*Lease)(nil),                           // 24: weir.quota.v1.Lease
-	(*Limit)(nil),                           // 25: weir.quota.v1.Limit
-	(*LeaseRecall)(nil),                     // 26: weir.quota.v1.LeaseRecall
-	(*LimitChange)(nil),                     // 27: weir.quota.v1.LimitChange
+	(*PeriodShare)(nil),                     // 23: weir.quota.v1.PeriodShare
+	(*ReservedShare)(nil),                   // 24: weir.quota.v1.ReservedShare
+	(*Lease)(nil),                           // 25: weir.quota.v1.Lease
+	(*Limit)(nil),                           // 26: weir.quota.v1.Limit
+	(*LeaseRecall)(nil),                     // 27: weir.quota.v1.LeaseRecall
+	(*LimitChange)(nil),                     // 28: weir.quota.v1.LimitChange
 }
 var file_weir_quota_v1_quota_service_proto_depIdxs = []int32{
 	16, // 0: weir.quota.v1.ReserveRequest.consumer:type_name -> weir.quota.v1.Consumer
@@ -1371,40 +1384,41 @@ var file_weir_quota_v1_quota_service_proto_depIdxs = []int32{
 	18, // 12: weir.quota.v1.SettleRequest.used:type_name -> weir.quota.v1.Amounts
 	16, // 13: weir.quota.v1.SettleRequest.consumer:type_name -> weir.quota.v1.Consumer
 	17, // 14: weir.quota.v1.SettleRequest.operation:type_name -> weir.quota.v1.Operation
-	23, // 15: weir.quota.v1.SettleResponse.shares:type_name -> weir.quota.v1.ReservedShare
-	16, // 16: weir.quota.v1.LeaseRequest.consumer:type_name -> weir.quota.v1.Consumer
-	17, // 17: weir.quota.v1.LeaseRequest.operation:type_name -> weir.quota.v1.Operation
-	18, // 18: weir.quota.v1.LeaseRequest.wanted:type_name -> weir.quota.v1.Amounts
-	20, // 19: weir.quota.v1.LeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
-	24, // 20: weir.quota.v1.LeaseResponse.leases:type_name -> weir.quota.v1.Lease
-	25, // 21: weir.quota.v1.LeaseResponse.central:type_name -> weir.quota.v1.Limit
-	19, // 22: weir.quota.v1.LeaseResponse.ttl:type_name -> google.protobuf.Duration
-	25, // 23: weir.quota.v1.LeaseResponse.elsewhere:type_name -> weir.quota.v1.Limit
-	20, // 24: weir.quota.v1.ReturnLeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
-	24, // 25: weir.quota.v1.WatchLeasesResponse.lease:type_name -> weir.quota.v1.Lease
-	14, // 26: weir.quota.v1.WatchLeasesResponse.snapshot_end:type_name -> weir.quota.v1.WatchLeasesResponse.SnapshotEnd
-	26, // 27: weir.quota.v1.WatchLeasesResponse.recall:type_name -> weir.quota.v1.LeaseRecall
-	27, // 28: weir.quota.v1.WatchLeasesResponse.limit_change:type_name -> weir.quota.v1.LimitChange
-	15, // 29: weir.quota.v1.WatchLeasesResponse.heartbeat:type_name -> weir.quota.v1.WatchLeasesResponse.Heartbeat
-	0,  // 30: weir.quota.v1.QuotaService.Reserve:input_type -> weir.quota.v1.ReserveRequest
-	2,  // 31: weir.quota.v1.QuotaService.Extend:input_type -> weir.quota.v1.ExtendRequest
-	4,  // 32: weir.quota.v1.QuotaService.Settle:input_type -> weir.quota.v1.SettleRequest
-	6,  // 33: weir.quota.v1.QuotaService.Release:input_type -> weir.quota.v1.ReleaseRequest
-	8,  // 34: weir.quota.v1.QuotaService.Lease:input_type -> weir.quota.v1.LeaseRequest
-	10, // 35: weir.quota.v1.QuotaService.ReturnLease:input_type -> weir.quota.v1.ReturnLeaseRequest
-	12, // 36: weir.quota.v1.QuotaService.WatchLeases:input_type -> weir.quota.v1.WatchLeasesRequest
-	1,  // 37: weir.quota.v1.QuotaService.Reserve:output_type -> weir.quota.v1.ReserveResponse
-	3,  // 38: weir.quota.v1.QuotaService.Extend:output_type -> weir.quota.v1.ExtendResponse
-	5,  // 39: weir.quota.v1.QuotaService.Settle:output_type -> weir.quota.v1.SettleResponse
-	7,  // 40: weir.quota.v1.QuotaService.Release:output_type -> weir.quota.v1.ReleaseResponse
-	9,  // 41: weir.quota.v1.QuotaService.Lease:output_type -> weir.quota.v1.LeaseResponse
-	11, // 42: weir.quota.v1.QuotaService.ReturnLease:output_type -> weir.quota.v1.ReturnLeaseResponse
-	13, // 43: weir.quota.v1.QuotaService.WatchLeases:output_type -> weir.quota.v1.WatchLeasesResponse
-	37, // [37:44] is the sub-list for method output_type
-	30, // [30:37] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	23, // 15: weir.quota.v1.SettleRequest.periods:type_name -> weir.quota.v1.PeriodShare
+	24, // 16: weir.quota.v1.SettleResponse.shares:type_name -> weir.quota.v1.ReservedShare
+	16, // 17: weir.quota.v1.LeaseRequest.consumer:type_name -> weir.quota.v1.Consumer
+	17, // 18: weir.quota.v1.LeaseRequest.operation:type_name -> weir.quota.v1.Operation
+	18, // 19: weir.quota.v1.LeaseRequest.wanted:type_name -> weir.quota.v1.Amounts
+	20, // 20: weir.quota.v1.LeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
+	25, // 21: weir.quota.v1.LeaseResponse.leases:type_name -> weir.quota.v1.Lease
+	26, // 22: weir.quota.v1.LeaseResponse.central:type_name -> weir.quota.v1.Limit
+	19, // 23: weir.quota.v1.LeaseResponse.ttl:type_name -> google.protobuf.Duration
+	26, // 24: weir.quota.v1.LeaseResponse.elsewhere:type_name -> weir.quota.v1.Limit
+	20, // 25: weir.quota.v1.ReturnLeaseRequest.reports:type_name -> weir.quota.v1.LeaseReport
+	25, // 26: weir.quota.v1.WatchLeasesResponse.lease:type_name -> weir.quota.v1.Lease
+	14, // 27: weir.quota.v1.WatchLeasesResponse.snapshot_end:type_name -> weir.quota.v1.WatchLeasesResponse.SnapshotEnd
+	27, // 28: weir.quota.v1.WatchLeasesResponse.recall:type_name -> weir.quota.v1.LeaseRecall
+	28, // 29: weir.quota.v1.WatchLeasesResponse.limit_change:type_name -> weir.quota.v1.LimitChange
+	15, // 30: weir.quota.v1.WatchLeasesResponse.heartbeat:type_name -> weir.quota.v1.WatchLeasesResponse.Heartbeat
+	0,  // 31: weir.quota.v1.QuotaService.Reserve:input_type -> weir.quota.v1.ReserveRequest
+	2,  // 32: weir.quota.v1.QuotaService.Extend:input_type -> weir.quota.v1.ExtendRequest
+	4,  // 33: weir.quota.v1.QuotaService.Settle:input_type -> weir.quota.v1.SettleRequest
+	6,  // 34: weir.quota.v1.QuotaService.Release:input_type -> weir.quota.v1.ReleaseRequest
+	8,  // 35: weir.quota.v1.QuotaService.Lease:input_type -> weir.quota.v1.LeaseRequest
+	10, // 36: weir.quota.v1.QuotaService.ReturnLease:input_type -> weir.quota.v1.ReturnLeaseRequest
+	12, // 37: weir.quota.v1.QuotaService.WatchLeases:input_type -> weir.quota.v1.WatchLeasesRequest
+	1,  // 38: weir.quota.v1.QuotaService.Reserve:output_type -> weir.quota.v1.ReserveResponse
+	3,  // 39: weir.quota.v1.QuotaService.Extend:output_type -> weir.quota.v1.ExtendResponse
+	5,  // 40: weir.quota.v1.QuotaService.Settle:output_type -> weir.quota.v1.SettleResponse
+	7,  // 41: weir.quota.v1.QuotaService.Release:output_type -> weir.quota.v1.ReleaseResponse
+	9,  // 42: weir.quota.v1.QuotaService.Lease:output_type -> weir.quota.v1.LeaseResponse
+	11, // 43: weir.quota.v1.QuotaService.ReturnLease:output_type -> weir.quota.v1.ReturnLeaseResponse
+	13, // 44: weir.quota.v1.QuotaService.WatchLeases:output_type -> weir.quota.v1.WatchLeasesResponse
+	38, // [38:45] is the sub-list for method output_type
+	31, // [31:38] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_weir_quota_v1_quota_service_proto_init() }

@@ -402,6 +402,70 @@ func (x *ReservedShare) GetResetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// What a budget set aside for a request in one of its periods.
+type PeriodShare struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The limit.
+	LimitId string `protobuf:"bytes,1,opt,name=limit_id,json=limitId,proto3" json:"limit_id,omitempty"`
+	// How much, in the limit's unit.
+	Amount int64 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When the period ends, as reset_time told.
+	End           *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeriodShare) Reset() {
+	*x = PeriodShare{}
+	mi := &file_weir_quota_v1_reservation_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeriodShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeriodShare) ProtoMessage() {}
+
+func (x *PeriodShare) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_quota_v1_reservation_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeriodShare.ProtoReflect.Descriptor instead.
+func (*PeriodShare) Descriptor() ([]byte, []int) {
+	return file_weir_quota_v1_reservation_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PeriodShare) GetLimitId() string {
+	if x != nil {
+		return x.LimitId
+	}
+	return ""
+}
+
+func (x *PeriodShare) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *PeriodShare) GetEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
 // Why a request was not given what it asked for. Nothing was set aside on any limit, and nothing is counted.
 type Denial struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -429,7 +493,7 @@ type Denial struct {
 
 func (x *Denial) Reset() {
 	*x = Denial{}
-	mi := &file_weir_quota_v1_reservation_proto_msgTypes[4]
+	mi := &file_weir_quota_v1_reservation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +505,7 @@ func (x *Denial) String() string {
 func (*Denial) ProtoMessage() {}
 
 func (x *Denial) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_quota_v1_reservation_proto_msgTypes[4]
+	mi := &file_weir_quota_v1_reservation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +518,7 @@ func (x *Denial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Denial.ProtoReflect.Descriptor instead.
 func (*Denial) Descriptor() ([]byte, []int) {
-	return file_weir_quota_v1_reservation_proto_rawDescGZIP(), []int{4}
+	return file_weir_quota_v1_reservation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Denial) GetLimitId() string {
@@ -552,7 +616,11 @@ const file_weir_quota_v1_reservation_proto_rawDesc = "" +
 	"\aceiling\x18\x04 \x01(\x03R\aceiling\x126\n" +
 	"\tdimension\x18\x05 \x01(\x0e2\x18.weir.quota.v1.DimensionR\tdimension\x129\n" +
 	"\n" +
-	"reset_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\"\x89\x03\n" +
+	"reset_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime\"\xa6\x01\n" +
+	"\vPeriodShare\x126\n" +
+	"\blimit_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x162\x14^[A-Za-z0-9-]{1,64}$R\alimitId\x12)\n" +
+	"\x06amount\x18\x02 \x01(\x03B\x11\xbaH\x0e\"\f\x18\x80\x80\x90\xbb\xba֭\xf0\r(\x00R\x06amount\x124\n" +
+	"\x03end\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x03end\"\x89\x03\n" +
 	"\x06Denial\x12\x19\n" +
 	"\blimit_id\x18\x01 \x01(\tR\alimitId\x120\n" +
 	"\asubject\x18\x02 \x01(\v2\x16.weir.quota.v1.SubjectR\asubject\x126\n" +
@@ -587,34 +655,36 @@ func file_weir_quota_v1_reservation_proto_rawDescGZIP() []byte {
 }
 
 var file_weir_quota_v1_reservation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weir_quota_v1_reservation_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_weir_quota_v1_reservation_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_weir_quota_v1_reservation_proto_goTypes = []any{
 	(DenialReason)(0),             // 0: weir.quota.v1.DenialReason
 	(*Consumer)(nil),              // 1: weir.quota.v1.Consumer
 	(*Amounts)(nil),               // 2: weir.quota.v1.Amounts
 	(*Reservation)(nil),           // 3: weir.quota.v1.Reservation
 	(*ReservedShare)(nil),         // 4: weir.quota.v1.ReservedShare
-	(*Denial)(nil),                // 5: weir.quota.v1.Denial
-	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
-	(Dimension)(0),                // 7: weir.quota.v1.Dimension
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Subject)(nil),               // 9: weir.quota.v1.Subject
+	(*PeriodShare)(nil),           // 5: weir.quota.v1.PeriodShare
+	(*Denial)(nil),                // 6: weir.quota.v1.Denial
+	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
+	(Dimension)(0),                // 8: weir.quota.v1.Dimension
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Subject)(nil),               // 10: weir.quota.v1.Subject
 }
 var file_weir_quota_v1_reservation_proto_depIdxs = []int32{
-	4, // 0: weir.quota.v1.Reservation.shares:type_name -> weir.quota.v1.ReservedShare
-	6, // 1: weir.quota.v1.Reservation.ttl:type_name -> google.protobuf.Duration
-	7, // 2: weir.quota.v1.ReservedShare.dimension:type_name -> weir.quota.v1.Dimension
-	8, // 3: weir.quota.v1.ReservedShare.reset_time:type_name -> google.protobuf.Timestamp
-	9, // 4: weir.quota.v1.Denial.subject:type_name -> weir.quota.v1.Subject
-	7, // 5: weir.quota.v1.Denial.dimension:type_name -> weir.quota.v1.Dimension
-	0, // 6: weir.quota.v1.Denial.reason:type_name -> weir.quota.v1.DenialReason
-	6, // 7: weir.quota.v1.Denial.retry_after:type_name -> google.protobuf.Duration
-	8, // 8: weir.quota.v1.Denial.reset_time:type_name -> google.protobuf.Timestamp
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	4,  // 0: weir.quota.v1.Reservation.shares:type_name -> weir.quota.v1.ReservedShare
+	7,  // 1: weir.quota.v1.Reservation.ttl:type_name -> google.protobuf.Duration
+	8,  // 2: weir.quota.v1.ReservedShare.dimension:type_name -> weir.quota.v1.Dimension
+	9,  // 3: weir.quota.v1.ReservedShare.reset_time:type_name -> google.protobuf.Timestamp
+	9,  // 4: weir.quota.v1.PeriodShare.end:type_name -> google.protobuf.Timestamp
+	10, // 5: weir.quota.v1.Denial.subject:type_name -> weir.quota.v1.Subject
+	8,  // 6: weir.quota.v1.Denial.dimension:type_name -> weir.quota.v1.Dimension
+	0,  // 7: weir.quota.v1.Denial.reason:type_name -> weir.quota.v1.DenialReason
+	7,  // 8: weir.quota.v1.Denial.retry_after:type_name -> google.protobuf.Duration
+	9,  // 9: weir.quota.v1.Denial.reset_time:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_weir_quota_v1_reservation_proto_init() }
@@ -629,7 +699,7 @@ func file_weir_quota_v1_reservation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_quota_v1_reservation_proto_rawDesc), len(file_weir_quota_v1_reservation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -372,7 +372,8 @@ export const LeaseReportSchema: GenMessage<LeaseReport, {jsonType: LeaseReportJs
   messageDesc(file_weir_quota_v1_lease, 1);
 
 /**
- * A lease that others need.
+ * A lease that others need; or one that was silent for its life, and of which nothing was ever told: the answer that
+ * brought it may have been lost. A node that does not know it reports it returned, with nothing spent.
  *
  * @generated from message weir.quota.v1.LeaseRecall
  */
@@ -393,7 +394,8 @@ export type LeaseRecall = Message<"weir.quota.v1.LeaseRecall"> & {
 };
 
 /**
- * A lease that others need.
+ * A lease that others need; or one that was silent for its life, and of which nothing was ever told: the answer that
+ * brought it may have been lost. A node that does not know it reports it returned, with nothing spent.
  *
  * @generated from message weir.quota.v1.LeaseRecall
  */

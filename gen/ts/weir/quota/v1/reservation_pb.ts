@@ -15,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file weir/quota/v1/reservation.proto.
  */
 export const file_weir_quota_v1_reservation: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWlyL3F1b3RhL3YxL3Jlc2VydmF0aW9uLnByb3RvEg13ZWlyLnF1b3RhLnYxIs4BCghDb25zdW1lchIwCgZvcmdfaWQYASABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEjQKCnByb2plY3RfaWQYAiABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEioKBmtleV9pZBgDIAEoCUIaukgXchUyE15bQS1aYS16MC05XXsxLDMyfSQSLgoHdXNlcl9pZBgEIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXswLDY0fSQiowEKB0Ftb3VudHMSIwoMaW5wdXRfdG9rZW5zGAEgASgDQg26SAoiCBiAlOvcAygAEiQKDW91dHB1dF90b2tlbnMYAiABKANCDbpICiIIGICU69wDKAASJQoKY29zdF9uYW5vcxgDIAEoA0IRukgOIgwYgICQu7rWrfANKAASJgoIY3VycmVuY3kYBCABKAlCFLpIEXIPMg1eKFtBLVpdezN9KT8kIpIBCgtSZXNlcnZhdGlvbhISCgpyZXF1ZXN0X2lkGAEgASgJEiwKBnNoYXJlcxgCIAMoCzIcLndlaXIucXVvdGEudjEuUmVzZXJ2ZWRTaGFyZRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGQoRb3V0cHV0X3Rva2Vuc19tYXgYBCABKAMisgEKDVJlc2VydmVkU2hhcmUSEAoIbGltaXRfaWQYASABKAkSDgoGYW1vdW50GAIgASgDEhEKCXJlbWFpbmluZxgDIAEoAxIPCgdjZWlsaW5nGAQgASgDEisKCWRpbWVuc2lvbhgFIAEoDjIYLndlaXIucXVvdGEudjEuRGltZW5zaW9uEi4KCnJlc2V0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIrECCgZEZW5pYWwSEAoIbGltaXRfaWQYASABKAkSJwoHc3ViamVjdBgCIAEoCzIWLndlaXIucXVvdGEudjEuU3ViamVjdBIrCglkaW1lbnNpb24YAyABKA4yGC53ZWlyLnF1b3RhLnYxLkRpbWVuc2lvbhIrCgZyZWFzb24YBCABKA4yGy53ZWlyLnF1b3RhLnYxLkRlbmlhbFJlYXNvbhIPCgdjZWlsaW5nGAUgASgDEhEKCXJlbWFpbmluZxgGIAEoAxIOCgZuZWVkZWQYByABKAMSLgoLcmV0cnlfYWZ0ZXIYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoKcmVzZXRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAquQEKDERlbmlhbFJlYXNvbhIdChlERU5JQUxfUkVBU09OX1VOU1BFQ0lGSUVEEAASFgoSREVOSUFMX1JFQVNPTl9SQVRFEAESHQoZREVOSUFMX1JFQVNPTl9DT05DVVJSRU5DWRACEhgKFERFTklBTF9SRUFTT05fQlVER0VUEAMSHAoYREVOSUFMX1JFQVNPTl9ORVZFUl9GSVRTEAQSGwoXREVOSUFMX1JFQVNPTl9VTkNIRUNLRUQQBWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
+  fileDesc("Ch93ZWlyL3F1b3RhL3YxL3Jlc2VydmF0aW9uLnByb3RvEg13ZWlyLnF1b3RhLnYxIs4BCghDb25zdW1lchIwCgZvcmdfaWQYASABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEjQKCnByb2plY3RfaWQYAiABKAlCILpIHXIbMhleW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEioKBmtleV9pZBgDIAEoCUIaukgXchUyE15bQS1aYS16MC05XXsxLDMyfSQSLgoHdXNlcl9pZBgEIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXswLDY0fSQiowEKB0Ftb3VudHMSIwoMaW5wdXRfdG9rZW5zGAEgASgDQg26SAoiCBiAlOvcAygAEiQKDW91dHB1dF90b2tlbnMYAiABKANCDbpICiIIGICU69wDKAASJQoKY29zdF9uYW5vcxgDIAEoA0IRukgOIgwYgICQu7rWrfANKAASJgoIY3VycmVuY3kYBCABKAlCFLpIEXIPMg1eKFtBLVpdezN9KT8kIpIBCgtSZXNlcnZhdGlvbhISCgpyZXF1ZXN0X2lkGAEgASgJEiwKBnNoYXJlcxgCIAMoCzIcLndlaXIucXVvdGEudjEuUmVzZXJ2ZWRTaGFyZRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGQoRb3V0cHV0X3Rva2Vuc19tYXgYBCABKAMisgEKDVJlc2VydmVkU2hhcmUSEAoIbGltaXRfaWQYASABKAkSDgoGYW1vdW50GAIgASgDEhEKCXJlbWFpbmluZxgDIAEoAxIPCgdjZWlsaW5nGAQgASgDEisKCWRpbWVuc2lvbhgFIAEoDjIYLndlaXIucXVvdGEudjEuRGltZW5zaW9uEi4KCnJlc2V0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpABCgtQZXJpb2RTaGFyZRItCghsaW1pdF9pZBgBIAEoCUIbukgYchYyFF5bQS1aYS16MC05LV17MSw2NH0kEiEKBmFtb3VudBgCIAEoA0IRukgOIgwYgICQu7rWrfANKAASLwoDZW5kGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBIrECCgZEZW5pYWwSEAoIbGltaXRfaWQYASABKAkSJwoHc3ViamVjdBgCIAEoCzIWLndlaXIucXVvdGEudjEuU3ViamVjdBIrCglkaW1lbnNpb24YAyABKA4yGC53ZWlyLnF1b3RhLnYxLkRpbWVuc2lvbhIrCgZyZWFzb24YBCABKA4yGy53ZWlyLnF1b3RhLnYxLkRlbmlhbFJlYXNvbhIPCgdjZWlsaW5nGAUgASgDEhEKCXJlbWFpbmluZxgGIAEoAxIOCgZuZWVkZWQYByABKAMSLgoLcmV0cnlfYWZ0ZXIYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoKcmVzZXRfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAquQEKDERlbmlhbFJlYXNvbhIdChlERU5JQUxfUkVBU09OX1VOU1BFQ0lGSUVEEAASFgoSREVOSUFMX1JFQVNPTl9SQVRFEAESHQoZREVOSUFMX1JFQVNPTl9DT05DVVJSRU5DWRACEhgKFERFTklBTF9SRUFTT05fQlVER0VUEAMSHAoYREVOSUFMX1JFQVNPTl9ORVZFUl9GSVRTEAQSGwoXREVOSUFMX1JFQVNPTl9VTkNIRUNLRUQQBWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_weir_quota_v1_limit]);
 
 /**
  * Whose request it is: every limit on any of these subjects counts it, and so do those on the installation.
@@ -358,6 +358,69 @@ export const ReservedShareSchema: GenMessage<ReservedShare, {jsonType: ReservedS
   messageDesc(file_weir_quota_v1_reservation, 3);
 
 /**
+ * What a budget set aside for a request in one of its periods.
+ *
+ * @generated from message weir.quota.v1.PeriodShare
+ */
+export type PeriodShare = Message<"weir.quota.v1.PeriodShare"> & {
+  /**
+   * The limit.
+   *
+   * @generated from field: string limit_id = 1;
+   */
+  limitId: string;
+
+  /**
+   * How much, in the limit's unit.
+   *
+   * @generated from field: int64 amount = 2;
+   */
+  amount: bigint;
+
+  /**
+   * When the period ends, as reset_time told.
+   *
+   * @generated from field: google.protobuf.Timestamp end = 3;
+   */
+  end?: Timestamp | undefined;
+};
+
+/**
+ * What a budget set aside for a request in one of its periods.
+ *
+ * @generated from message weir.quota.v1.PeriodShare
+ */
+export type PeriodShareJson = {
+  /**
+   * The limit.
+   *
+   * @generated from field: string limit_id = 1;
+   */
+  limitId?: string;
+
+  /**
+   * How much, in the limit's unit.
+   *
+   * @generated from field: int64 amount = 2;
+   */
+  amount?: string;
+
+  /**
+   * When the period ends, as reset_time told.
+   *
+   * @generated from field: google.protobuf.Timestamp end = 3;
+   */
+  end?: TimestampJson;
+};
+
+/**
+ * Describes the message weir.quota.v1.PeriodShare.
+ * Use `create(PeriodShareSchema)` to create a new message.
+ */
+export const PeriodShareSchema: GenMessage<PeriodShare, {jsonType: PeriodShareJson}> = /*@__PURE__*/
+  messageDesc(file_weir_quota_v1_reservation, 4);
+
+/**
  * Why a request was not given what it asked for. Nothing was set aside on any limit, and nothing is counted.
  *
  * @generated from message weir.quota.v1.Denial
@@ -502,7 +565,7 @@ export type DenialJson = {
  * Use `create(DenialSchema)` to create a new message.
  */
 export const DenialSchema: GenMessage<Denial, {jsonType: DenialJson}> = /*@__PURE__*/
-  messageDesc(file_weir_quota_v1_reservation, 4);
+  messageDesc(file_weir_quota_v1_reservation, 5);
 
 /**
  * Why a limit refused.
