@@ -12,7 +12,7 @@ import { Watch } from "./watch.ts";
 const retryAfterMs = 1_000;
 
 /** No engine is up again so soon: what breaks at it meanwhile breaks of the same death, which connections tell one by one. */
-const dyingMs = 1_000;
+const dyingMs = 250;
 
 /** Longer than clients and their queues try again by themselves, and an innocent request can bear it. */
 export const quarantineMs = 10 * 60_000;

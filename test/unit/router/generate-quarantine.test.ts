@@ -104,7 +104,7 @@ describe("a request that takes engines down", () => {
     begin(["a", "b", "c"], 1);
     poisonable();
     expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
-    world.clock.advance(1);
+    world.clock.advance(500);
     expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
     expect(ask(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
     expect(tried()).toBe(2);
@@ -119,7 +119,7 @@ describe("a request that takes engines down", () => {
       };
     }
     expect(ended(poison)).toBe("failed ENGINE_UNAVAILABLE");
-    world.clock.advance(1);
+    world.clock.advance(500);
     expect(ended(poison)).toBe("failed REQUEST_QUARANTINED");
     expect(ask(poison).sink.error?.reason).toBe(REQUEST_QUARANTINED);
   });

@@ -153,6 +153,7 @@ describe("a request under watch", () => {
     world.replica("b", { up: false });
     const { tries } = world.driver("a");
     for (const death of [1, 2]) {
+      world.clock.advance(500);
       const calls = [call("slow"), call("two")];
       world.clock.advance(30_000);
       world.turns();
