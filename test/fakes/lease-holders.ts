@@ -65,6 +65,7 @@ export class LeaseHolders {
           waiter.flushed();
         },
         note: (note) => this.notes.push(Buffer.from(note)) > 0,
+        over: () => void (this.notes.length = 0),
       },
       notes: [...this.notes],
       formerRequests,

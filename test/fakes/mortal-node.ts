@@ -37,6 +37,7 @@ export class NodeLife {
           waiter.flushed();
         },
         note: (note) => !this.dead && notes.push(Buffer.from(note)) > 0,
+        over: () => void (this.dead || (notes.length = 0)),
       },
       notes: [...notes],
       formerRequests: [],

@@ -28,6 +28,14 @@ export interface Running extends Progress, Rostered {
   carry(): void;
 }
 
+/** Notes of one kind. */
+export interface Notes {
+  /** Appends one. False: there is no room. */
+  readonly add: (note: Uint8Array) => boolean;
+  /** None matters any more: the next process need not find them. */
+  readonly over: () => void;
+}
+
 export interface JournalOptions extends ChainOptions {
   /** Runs a function when the event loop has gone through what is due now. */
   readonly schedule: (run: () => void) => void;
@@ -164,18 +172,22 @@ export class Journal<R extends Running = Running> implements AsyncDisposable {
    * Keeps notes of one kind (1 to 31) for somebody else. They are replayed at the next start.
    *
    * @param repeat the segment with some of the notes goes: what still matters is to be noted again.
-   * @returns appends a note. False: there is no room.
    */
-  notes(kind: number, repeat: () => void): (note: Uint8Array) => boolean {
+  notes(kind: number, repeat: () => void): Notes {
     this.#repeats.set(kind, repeat);
-    return (note) => {
-      if (this.#freeBytes < note.length + 1 + frameBytes + slackBytes) return false;
-      const at = this.begin();
-      this.buffer[at] = kind;
-      this.buffer.set(note, at + 1);
-      const segment = this.#commit(RecordType.NOTE, at + 1 + note.length);
-      if (segment) segment.noted |= 1 << kind;
-      return segment !== undefined;
+    return {
+      add: (note) => {
+        if (this.#freeBytes < note.length + 1 + frameBytes + slackBytes) return false;
+        const at = this.begin();
+        this.buffer[at] = kind;
+        this.buffer.set(note, at + 1);
+        const segment = this.#commit(RecordType.NOTE, at + 1 + note.length);
+        if (segment) segment.noted |= 1 << kind;
+        return segment !== undefined;
+      },
+      over: () => {
+        for (const segment of this.#chain.segments) segment.noted &= ~(1 << kind);
+      },
     };
   }
 

@@ -22,6 +22,10 @@ export interface ChainOptions {
   readonly trouble: (trouble: JournalTrouble) => void;
 }
 
+function isNeeded({ unacknowledged, running, noted }: Segment): boolean {
+  return unacknowledged > 0 || running > 0 || noted !== 0;
+}
+
 /** How long until the disk is asked again for room. */
 const retryMs = 1_000;
 
@@ -111,7 +115,7 @@ export class SegmentChain {
     this.#retry?.cancel();
     await this.#preparing;
     const { active } = this;
-    const needed = this.segments.length > 1 || (active?.unacknowledged ?? 0) > 0 || (active?.running ?? 0) > 0;
+    const needed = this.segments.length > 1 || (active !== undefined && isNeeded(active));
     if (active) this.#keep(needed ? active.close() : active.remove());
     if (this.#spare) this.#keep(this.#spare.remove());
     await Promise.all(this.#removals);

@@ -10,6 +10,8 @@ export interface NoteJournal {
   wait(waiter: Waiter): void;
   /** Appends a note. False: there is no room. */
   note(note: Uint8Array): boolean;
+  /** No note matters any more. */
+  over(): void;
 }
 
 const fixedBytes = 16;
@@ -83,6 +85,11 @@ export class LeaseNotes implements Waiter {
   /** The store has heard these. */
   told({ holderId, reports }: FormerReports): void {
     for (const { leaseId } of reports) this.#former.delete(`${holderId} ${leaseId}`);
+  }
+
+  /** The store has heard of every lease of this process, and no more will be drawn. */
+  over(): void {
+    if (this.#former.size === 0) this.#journal.over();
   }
 
   #noteOf(lease: HeldLease): Uint8Array {

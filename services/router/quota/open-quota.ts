@@ -28,8 +28,8 @@ export function openQuota(
   const holderId = `${nodeId}.${systemIds.short(10)}`;
   const { watchLeases } = QuotaService.method;
   let repeat = (): void => undefined;
-  const note = journal.notes(leaseNoteKind, () => repeat());
-  const own: NoteJournal = { wait: (waiter) => journal.wait(waiter), note };
+  const noted = journal.notes(leaseNoteKind, () => repeat());
+  const own: NoteJournal = { wait: (waiter) => journal.wait(waiter), note: noted.add, over: noted.over };
   const holder = started.use(
     new QuotaHolder({
       client: mesh.client(QuotaService),

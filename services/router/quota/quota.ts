@@ -200,6 +200,13 @@ export class QuotaHolder implements Quota, AsyncDisposable {
     this.#unfollow();
     this.#keeper[Symbol.dispose]();
     await this.#settlements[Symbol.asyncDispose]();
+    await this.#giveBackAll();
+    // What nobody has heard of the next process tells, by the notes.
+    if ([...this.#leases()].every(({ heard, spent, reserved }) => heard === spent && reserved === 0))
+      this.#notes?.over();
+  }
+
+  async #giveBackAll(): Promise<void> {
     const leases = [...this.#book.all()];
     if (leases.length === 0 || !this.#desk.link.mayCall(this.#clock.monotonicMs())) return;
     let timer: { cancel(): void } | undefined;

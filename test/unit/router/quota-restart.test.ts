@@ -71,6 +71,24 @@ test("what a dead process had asked for and left running counts if an engine had
   expect(await admitted(node, second, 5)).toBe(2);
 });
 
+test.each([
+  ["tells what it spent, and leaves no note", false, 0],
+  ["leaves its notes to the next process when the store can't be reached", true, 1],
+])("a process that stops %s", async (_, cut, left) => {
+  const node = new LeaseHolders([limit]);
+  const first = node.start("n.1");
+  for (let request = 0; request < 4; request++) (await take(first))?.settle({ inputTokens: 1, outputTokens: 1 });
+  node.cut = cut;
+  const stopped = first[Symbol.asyncDispose]();
+  await node.pass(10_000);
+  await stopped;
+  expect(new Set(node.notes.map((note) => note.toString("latin1", 16))).size).toBe(left);
+  node.cut = false;
+  const second = node.start("n.2");
+  await node.beat();
+  expect(await admitted(node, second, 20)).toBe(6);
+});
+
 test("notes that can't be read are left out", async () => {
   const node = new LeaseHolders([limit]);
   node.notes.push(Buffer.alloc(0), Buffer.alloc(16), Buffer.alloc(40, 0xff), Buffer.from("0123456789abcdef no-holder"));

@@ -360,11 +360,11 @@ describe("notes", () => {
   test("are replayed at the next start, and asked for again when their segment goes", async () => {
     const world = await open(folder);
     let asked = 0;
-    const note = world.journal.notes(3, () => {
+    const notes = world.journal.notes(3, () => {
       asked += 1;
-      note(Buffer.from("newest"));
+      notes.add(Buffer.from("newest"));
     });
-    expect(note(Buffer.from("first"))).toBe(true);
+    expect(notes.add(Buffer.from("first"))).toBe(true);
     world.journal.flush();
     expect((await restart()).world.former.notes.get(3)).toEqual([Buffer.from("first")]);
     for (let round = 0; round < 20; round++) {
@@ -375,6 +375,16 @@ describe("notes", () => {
     }
     expect(asked).toBeGreaterThan(0);
     expect((await restart()).world.former.notes.get(3)?.at(-1)).toEqual(Buffer.from("newest"));
+  });
+
+  test.each([true, false])("outlive a clean stop if they are not over: %s", async (over) => {
+    {
+      await using world = await UsageWorld.open(folder.path);
+      const notes = world.journal.notes(3, () => {});
+      notes.add(Buffer.from("spent"));
+      if (over) notes.over();
+    }
+    expect((await open(folder)).former.notes.get(3)).toEqual(over ? undefined : [Buffer.from("spent")]);
   });
 });
 
