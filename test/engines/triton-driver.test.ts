@@ -95,14 +95,14 @@ describe.skipIf(gate.skip)(gate.title("the triton driver"), () => {
     const { models } = await driver.probe(AbortSignal.timeout(10_000));
     const model = models.find(({ engineModel }) => engineModel === "ensemble");
     if (!model) throw new Error("no ensemble");
-    const ended = async (tokens: number, stream: boolean) => {
-      const input = { case: "prompt" as const, value: `[[tokens=${tokens}]] tell me of the river` };
+    const ended = async (prompt: string, stream: boolean) => {
+      const input = { case: "prompt" as const, value: prompt };
       const outcome = await run(driver, attemptAt(model, { input, stream }));
       return [outcome.usage, outcome.finish()];
     };
     for (const stream of [false, true]) {
-      expect(await ended(40, stream)).toEqual([undefined, "LENGTH"]);
-      expect(await ended(6, stream)).toEqual([undefined, "STOP"]);
+      expect(await ended("[[tokens=40]] tell me of the river", stream)).toEqual([undefined, "LENGTH"]);
+      expect(await ended("[[say:amber birch]]", stream)).toEqual([undefined, "STOP"]);
     }
   }, 120_000);
 
