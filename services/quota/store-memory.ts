@@ -31,7 +31,7 @@ import {
 import { extendAttempt, type Outcome, reserveAttempt } from "./attempts.ts";
 import { counts, countsRequests, meteredIn, usedIn } from "./costs.ts";
 import type { Counter, StoreTime } from "./counter.ts";
-import { CounterBook } from "./counters.ts";
+import { CounterBook } from "./counter-book.ts";
 import { leaseCredit } from "./demand.ts";
 import { type LeaseAccount, LeaseBook } from "./leases.ts";
 import { type MemoryQuotaBounds, memoryQuotaBounds } from "./memory-bounds.ts";

@@ -11,7 +11,10 @@ import { Watch } from "./watch.ts";
 /** By then much of what waits to be read was. */
 const retryAfterMs = 1_000;
 
-/** No engine is up again so soon: what breaks at it meanwhile breaks of the same death, which connections tell one by one. */
+/**
+ * No engine is up again so soon: what breaks at it meanwhile breaks of the same death, which connections tell one by one.
+ * Official clients wait for longer before they send again.
+ */
 const dyingMs = 250;
 
 /** Longer than clients and their queues try again by themselves, and an innocent request can bear it. */

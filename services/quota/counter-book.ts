@@ -28,6 +28,7 @@ export class CounterBook {
   see(limit: Limit, keep = true): Counter {
     try {
       let counter = this.#byLimit.get(limit.id);
+      // The kind of a limit never changes: another one under its id is another limit.
       if (counter !== undefined && counter.kind !== kindOf(limit) && limit.revision > counter.revision) {
         this.forget(limit.id);
         counter = undefined;
